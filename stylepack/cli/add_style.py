@@ -1,0 +1,102 @@
+"""`stylepack add-style`: one painting more on the installed trunk."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stylepack.cli import screen
+from stylepack.cli.stopping import stop_on_signals
+from stylepack.cli.train import check_vgg_input, losses_in_words
+from stylepack.errors import UsageError
+from stylepack.packs.shelf import BUNDLED_PHOTOS, BUNDLED_TRUNK, install_place
+from stylepack.training.recipe import load_recipe
+
+
+def add_style(
+    painting: Annotated[Path, typer.Argument(help="The painting, an image file.")],
+    name: Annotated[str, typer.Option(help="The pack's name.  [default: the file's name]")] = "",
+    photos: Annotated[
+        Path | None,
+        typer.Option(help="Folder of photographs to learn on.  [default: a few bundled ones]"),
+    ] = None,
+    recipe: Annotated[
+        str, typer.Option(metavar="NAME|FILE", help="The losses: a preset or a .toml file.")
+    ] = "default",
+    steps: Annotated[int | None, typer.Option(min=1, help="Updates.  [default: 200]")] = None,
+    style_weight: Annotated[
+        float | None, typer.Option(help="Weight of the style loss.  [recipe]")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of every random draw.  [recipe]")] = None,
+    vgg_weights: Annotated[
+        Path | None,
+        typer.Option(
+            help="The loss network's weights (.safetensors or .pth) instead of a download."
+        ),
+    ] = None,
+    vgg_input: Annotated[
+        str | None,
+        typer.Option(help="What those weights expect: caffe (0..255 less the mean) or imagenet."),
+    ] = None,
+    trunk: Annotated[
+        Path | None, typer.Option(help="A trunk file.  [default: the bundled trunk]")
+    ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace an installed pack of the same name.")
+    ] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    title: Annotated[str, typer.Option(help="The painting's title, for the pack.")] = "",
+    artist: Annotated[str, typer.Option(help="The painting's artist, for the pack.")] = "",
+    author: Annotated[str, typer.Option(help="Author to name in the pack.")] = "",
+    license: Annotated[str, typer.Option(help="Licence to name in the pack.")] = "",
+) -> None:
+    """Learn a new style from one painting: gamma and beta alone, on the installed trunk.
+
+    The trunk and every other pack stay as they are.  Ctrl-C stops and installs nothing.
+    """
+    check_vgg_input(vgg_input)
+    if not painting.is_file():
+        raise UsageError(f"no such file: {painting}")
+    base = load_recipe(recipe, {"style_weight": style_weight, "seed": seed})
+
+    from stylepack.network.device import pick_device
+    from stylepack.training.finetune import Finetune, finetune_recipe
+    from stylepack.training.loss_network import WeightSource
+    from stylepack.training.paintings import describe, pack_name
+
+    target = pick_device(device)
+    facts = {key: value for key, value in (("title", title), ("artist", artist)) if value}
+    described = describe(painting, name or pack_name(painting), facts)
+    place = install_place(described.name, replace)
+    work = Finetune(
+        described,
+        photos or BUNDLED_PHOTOS,
+        trunk or BUNDLED_TRUNK,
+        finetune_recipe(base, steps),
+        WeightSource(vgg_weights, vgg_input),
+        target,
+    )
+    told = 0
+    with (
+        stop_on_signals("nothing will be installed") as stop,
+        screen.meter(f"learning {described.name}", work.recipe.updates) as meter,
+        closing(work.train()) as updates,
+    ):
+        for step in updates:
+            for reason in work.photos.skipped[told:]:
+                screen.warn(f"skipped: {reason}")
+            told = len(work.photos.skipped)
+            meter.advance(losses_in_words(step))
+            if stop:
+                raise typer.Exit(stop.exit_code)
+    pack = work.finish(author, license)
+    pack.save(place, work.trunk.config)
+    metrics = pack.manifest.metrics
+    screen.say(
+        f"{described.name}: held-out content loss {metrics['content']:.3f}, "
+        f"style loss {metrics['style']:.3f}"
+    )
+    screen.say(f"installed {place}; try: stylepack apply PHOTO --style {described.name}")

@@ -1,0 +1,71 @@
+"""The `stylepack` command: the one place where errors are caught and turned into exit codes."""
+
+import sys
+
+import typer
+
+from stylepack.cli import screen
+from stylepack.cli.add_style import add_style
+from stylepack.cli.apply import apply
+from stylepack.cli.packs import packs
+from stylepack.cli.train import train
+from stylepack.errors import StylepackError
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells count
+
+app = typer.Typer(
+    help="Paint photographs in the styles of paintings, blend styles, and learn new ones.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(apply)
+app.command()(add_style)
+app.command()(train)
+app.add_typer(packs, name="packs")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"stylepack {version('stylepack')}")
+        raise typer.Exit
+
+
+@app.callback()
+def top(
+    version: bool = typer.Option(
+        False, "--version", callback=_show_version, is_eager=True, help="Show the version."
+    ),
+) -> None:
+    """Paint photographs in the styles of paintings, blend styles, and learn new ones."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; exit 0 when done, 2 for wrong usage, 1 for everything else."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    try:
+        return app(arguments, prog_name="stylepack", standalone_mode=False) or 0
+    except StylepackError as error:
+        screen.fail(str(error))
+        return error.exit_code
+    except typer.Abort:
+        return INTERRUPTED
+    except typer.TyperException as error:
+        message = getattr(error, "format_message", error.__str__)()
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "stylepack"
+        if message:
+            screen.fail(f"{message.rstrip('.')}; see `{command} --help`")
+        return int(getattr(error, "exit_code", 2))
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our stdout went away; nothing is left to tell it.
+        sys.stdout = None
+        return 1

@@ -1,0 +1,106 @@
+"""Everything that people see.  The only file that imports rich.
+
+Messages and progress go to stderr, so that stdout stays free for data.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+PLAIN_SECONDS = 10.0  # between progress lines where there is no terminal
+
+errors = Console(stderr=True, highlight=False)
+
+
+def fail(message: str) -> None:
+    """One line for an error."""
+    errors.print(f"[bold red]error:[/] {escape(one_line(message))}", soft_wrap=True)
+
+
+def warn(message: str) -> None:
+    """One line for something that went on without."""
+    errors.print(f"[yellow]warning:[/] {escape(one_line(message))}", soft_wrap=True)
+
+
+def say(message: str) -> None:
+    """One line of information."""
+    errors.print(escape(one_line(message)), soft_wrap=True)
+
+
+def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table on stdout; tab-separated where stdout is not a terminal."""
+    output = Console(highlight=False)
+    if not output.is_terminal:
+        for row in rows:
+            print("\t".join(one_line(cell) for cell in row))
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(one_line(cell)) for cell in row))
+    output.print(table)
+
+
+def one_line(text: str) -> str:
+    """Text from a stranger's file as harmless text: control characters are shown, not obeyed."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+class Meter:
+    """Progress of one job: `advance` after each unit, with a few words about it."""
+
+    def __init__(self, progress: Progress, title: str, total: int, done: int) -> None:
+        self._progress = progress
+        self._live = errors.is_terminal
+        self._title, self._total, self._done, self._first = title, total, done, done
+        self._task = progress.add_task(title, total=total, completed=done, words="")
+        self._start = self._spoke = time.monotonic()
+
+    def advance(self, words: str = "") -> None:
+        """Count one unit as done."""
+        self._done += 1
+        self._progress.update(self._task, completed=self._done, words=words)
+        now = time.monotonic()
+        last = self._done == self._total
+        if not self._live and (
+            now - self._spoke >= PLAIN_SECONDS or (last and now - self._start > 2)
+        ):
+            self._spoke = now
+            rate = (now - self._start) / (self._done - self._first)
+            left = _clock(rate * (self._total - self._done))
+            say(f"{self._title} {self._done}/{self._total}  {left} left  {words}".rstrip())
+
+
+@contextmanager
+def meter(title: str, total: int, done: int = 0) -> Iterator[Meter]:
+    """A progress bar on a terminal, a line every ten seconds elsewhere."""
+    progress = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(compact=True),
+        TextColumn("[dim]{task.fields[words]}"),
+        console=errors,
+        disable=not errors.is_terminal,
+        transient=True,
+    )
+    with progress:
+        yield Meter(progress, title, total, done)
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

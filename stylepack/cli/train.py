@@ -1,0 +1,188 @@
+"""`stylepack train`: paintings and photographs to a trunk and its packs."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from stylepack.cli import screen
+from stylepack.cli.stopping import stop_on_signals
+from stylepack.errors import UsageError
+from stylepack.training.recipe import RECIPES, Recipe, load_recipe
+from stylepack.training.settings import RunSettings
+
+if TYPE_CHECKING:
+    from stylepack.training.run import Run
+    from stylepack.training.trainer import Step
+
+DEFAULTS = Recipe()
+PRESETS = ", ".join(RECIPES)
+
+
+def train(
+    styles: Annotated[
+        Path | None,
+        typer.Option(help="Folder of paintings, one style each; a paintings.csv may name them."),
+    ] = None,
+    photos: Annotated[
+        Path | None, typer.Option(help="Folder of photographs to learn on, searched in depth.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="RUN", help="Folder for the run.")
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN", help="Go on with a stopped run; other options may be left out."
+        ),
+    ] = None,
+    recipe: Annotated[
+        str, typer.Option(metavar="NAME|FILE", help=f"A preset ({PRESETS}) or a .toml file.")
+    ] = "default",
+    updates: Annotated[
+        int | None, typer.Option(help=f"Updates in all.  [recipe; default: {DEFAULTS.updates}]")
+    ] = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(help=f"Photographs an update.  [recipe; default: {DEFAULTS.batch}]"),
+    ] = None,
+    crop: Annotated[
+        int | None, typer.Option(help=f"Crop size in pixels.  [recipe; default: {DEFAULTS.crop}]")
+    ] = None,
+    first_crop: Annotated[
+        int | None, typer.Option(help="Crop size for the first half of the updates.  [recipe]")
+    ] = None,
+    style_weight: Annotated[
+        float | None,
+        typer.Option(help=f"Weight of the style loss.  [recipe; default: {DEFAULTS.style_weight}]"),
+    ] = None,
+    content_weight: Annotated[
+        float | None, typer.Option(help="Weight of the content loss.  [recipe]")
+    ] = None,
+    tv_weight: Annotated[
+        float | None, typer.Option(help="Weight of the total variation.  [recipe]")
+    ] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Adam's rate.  [recipe]")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of every random draw.  [recipe]")] = None,
+    loss_network: Annotated[
+        str | None, typer.Option(help="vgg16 or vgg19.  [recipe]", show_default=False)
+    ] = None,
+    vgg_weights: Annotated[
+        Path | None,
+        typer.Option(
+            help="The loss network's weights (.safetensors or .pth) instead of a download."
+        ),
+    ] = None,
+    vgg_input: Annotated[
+        str | None,
+        typer.Option(help="What those weights expect: caffe (0..255 less the mean) or imagenet."),
+    ] = None,
+    sheet_every: Annotated[int, typer.Option(help="Updates between contact sheets.")] = 500,
+    checkpoint_every: Annotated[int, typer.Option(help="Updates between checkpoints.")] = 500,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    author: Annotated[str, typer.Option(help="Author to name in the packs.")] = "",
+    license: Annotated[str, typer.Option(help="Licence to name in the packs.")] = "",
+) -> None:
+    """Train a trunk on every painting of a folder and write one style pack for each.
+
+    Ctrl-C finishes the update, saves a checkpoint and stops; `--resume RUN` goes on.
+    """
+    changes: dict[str, Any] = {
+        "updates": updates,
+        "batch": batch,
+        "crop": crop,
+        "first_crop": first_crop,
+        "style_weight": style_weight,
+        "content_weight": content_weight,
+        "tv_weight": tv_weight,
+        "learning_rate": learning_rate,
+        "seed": seed,
+        "loss_network": loss_network,
+    }
+    check_vgg_input(vgg_input)
+    if min(sheet_every, checkpoint_every) < 1:
+        raise UsageError("--sheet-every and --checkpoint-every must be at least 1")
+    chosen = load_recipe(recipe, changes)
+    if resume is not None:
+        folder, settings = resume, RunSettings.read(resume)
+        settings = replace(settings, recipe=settings.recipe.changed(changes))
+    elif styles is None or photos is None or output is None:
+        raise UsageError("train needs --styles DIR --photos DIR -o RUN, or --resume RUN")
+    else:
+        folder, settings = (
+            output,
+            RunSettings(
+                styles=styles.absolute(),
+                photos=photos.absolute(),
+                recipe=chosen,
+                vgg_weights=vgg_weights.absolute() if vgg_weights else None,
+                vgg_input=vgg_input,
+                checkpoint_every=checkpoint_every,
+                sheet_every=sheet_every,
+                author=author,
+                license=license,
+            ),
+        )
+
+    from stylepack.network.device import pick_device
+    from stylepack.training.run import Run
+
+    start = Run.start if resume is None else Run.resume
+    run = start(folder, settings, pick_device(device))
+    follow(run)
+
+
+def follow(run: Run) -> None:
+    """Show a run's progress to its end, or to the first Ctrl-C."""
+    recipe = run.recipe
+    screen.say(
+        f"{len(run.names)} styles ({', '.join(run.names)}), {len(run.photos.paths)} photographs, "
+        f"{len(run.held_out.paths)} held out, on {run.trainer.device}"
+    )
+    told = 0
+    with (
+        stop_on_signals("saving a checkpoint") as stop,
+        screen.meter("training", recipe.updates, run.trainer.update) as meter,
+        closing(run.train()) as steps,
+    ):
+        for step in steps:
+            for reason in run.skipped[told:]:
+                screen.warn(f"skipped: {reason}")
+            told = len(run.skipped)
+            meter.advance(losses_in_words(step))
+            if stop and step.update < recipe.updates:
+                break
+    if stop and run.trainer.update < recipe.updates:
+        screen.say(
+            f"stopped at update {run.trainer.update}; "
+            f"go on with `stylepack train --resume {run.folder}`"
+        )
+        raise typer.Exit(stop.exit_code)
+    with screen.meter("measuring", len(run.names)) as meter:
+        for name, content, style in run.finish():
+            meter.advance(name)
+            screen.say(f"{name}: held-out content loss {content:.3f}, style loss {style:.3f}")
+    screen.say(f"wrote {run.folder / 'trunk.safetensors'} and {run.folder / 'packs'}")
+
+
+def losses_in_words(step: Step) -> str:
+    """The mean losses of one update; the identity style's zero style loss is left out."""
+    styles = [loss for loss in step.style if loss > 0] or [0.0]
+    return (
+        f"content {sum(step.content) / len(step.content):.3f}  "
+        f"style {sum(styles) / len(styles):.3f}"
+    )
+
+
+def check_vgg_input(value: str | None) -> None:
+    """Refuse anything but the two input scales.
+
+    Raises:
+        UsageError: `value` is neither None, caffe nor imagenet.
+    """
+    if value not in (None, "caffe", "imagenet"):
+        raise UsageError(f"--vgg-input is '{value}'; it must be caffe or imagenet")

@@ -1,0 +1,37 @@
+"""Everything that stylepack refuses.
+
+Each message is one line that names the thing, what was expected and what to do next.
+The library raises; only `stylepack.cli.main` catches, prints and exits.
+"""
+
+
+class StylepackError(Exception):
+    """Base of every error that stylepack raises on purpose."""
+
+    exit_code = 1
+
+
+class UsageError(StylepackError):
+    """The request itself is wrong: an option, a mix, a name, a path that does not exist."""
+
+    exit_code = 2
+
+
+class PhotoError(StylepackError):
+    """An image file cannot be read, or a painted one cannot be written."""
+
+
+class PackError(StylepackError):
+    """A style pack or trunk file is damaged, hostile, or not what it claims to be."""
+
+
+class WrongTrunkError(PackError):
+    """A pack belongs to a trunk other than the one in use."""
+
+
+class TrainingError(StylepackError):
+    """Training cannot start or go on: no photographs, no loss network, a broken run folder."""
+
+
+class DeviceError(StylepackError):
+    """The device asked for is not there."""

@@ -1,0 +1,71 @@
+"""Which device computes, and in which precision."""
+
+import ctypes
+import platform
+
+import torch
+
+from stylepack.errors import DeviceError
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """Turn `auto`, `cpu`, `cuda`, `cuda:1` or `mps` into a device that is there.
+
+    Raises:
+        DeviceError: the device is unknown or this machine does not have it.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        if torch.backends.mps.is_available():
+            return torch.device("mps")
+        return torch.device("cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise DeviceError(f"no device '{name}'; use one of {', '.join(DEVICES)}") from None
+    missing = (device.type == "cuda" and not torch.cuda.is_available()) or (
+        device.type == "mps" and not torch.backends.mps.is_available()
+    )
+    if missing or device.type not in DEVICES:
+        raise DeviceError(f"this machine has no {name} device; use --device auto or cpu")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise DeviceError(f"no {name}: {torch.cuda.device_count()} CUDA device(s) here")
+    return device
+
+
+def training_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where the device multiplies it faster than float32, else float32.
+
+    The weights stay float32; only activations and the products are in this dtype.
+    """
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif device.type == "cpu":
+        fast = _cpu_multiplies_bfloat16()
+    else:
+        fast = False
+    return torch.bfloat16 if fast else torch.float32
+
+
+def keep_large_blocks() -> None:
+    """Tell glibc to keep freed memory instead of returning every large block at once.
+
+    A network allocates and frees the same large activations over and over; by default
+    glibc maps and unmaps each of them, and the page faults cost up to half of the time.
+    Does nothing on other C libraries.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return
+    mallopt = ctypes.CDLL(None).mallopt
+    m_trim_threshold, m_mmap_threshold = -1, -3  # malloc.h
+    mallopt(m_mmap_threshold, 1 << 30)
+    mallopt(m_trim_threshold, (1 << 31) - 1)
+
+
+def _cpu_multiplies_bfloat16() -> bool:
+    """AMX or AVX512-BF16, by torch's own detection (its names differ between versions)."""
+    checks = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    return any(getattr(torch.cpu, check, bool)() for check in checks)

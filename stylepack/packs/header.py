@@ -1,0 +1,137 @@
+"""The safetensors header, read and checked without torch.
+
+A safetensors file is an 8-byte little-endian length, that many bytes of JSON, then the
+tensors' bytes (https://github.com/huggingface/safetensors, "Format").  Packs come from
+strangers, so nothing in the header is believed before it has been checked against the file.
+"""
+
+import hashlib
+import json
+import math
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stylepack.errors import PackError
+
+LENGTH_BYTES = 8
+LARGEST_HEADER = 1 << 20  # ours are about 30 KB, most of it the thumbnail
+DTYPE_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "U8": 1}
+
+
+@dataclass(frozen=True)
+class TensorEntry:
+    """One tensor's line in the header; `start` and `end` count from the first data byte."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Header:
+    """A checked header: tensors by name, metadata strings, and where the data begins."""
+
+    tensors: dict[str, TensorEntry]
+    metadata: dict[str, str]
+    data_start: int
+
+
+def read_header(path: Path, largest_file: int) -> Header:
+    """Read and check the header of `path`, and nothing after it.
+
+    Raises:
+        PackError: no such file, larger than `largest_file` bytes, or a header that is not
+            what safetensors allows.
+    """
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(0)
+            if size > largest_file:
+                raise PackError(
+                    f"{path} is {size:,} bytes; a file of this kind has at most {largest_file:,}"
+                )
+            start = file.read(LENGTH_BYTES)
+            length = header_length(start, size, path)
+            return parse_header(file.read(length), size, path)
+    except OSError as error:
+        raise PackError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def header_length(start: bytes, size: int, path: Path) -> int:
+    """The header's length from the file's first 8 bytes, checked against the file's size."""
+    if len(start) < LENGTH_BYTES:
+        raise PackError(f"{path} is not a safetensors file: {size} bytes, expected at least 8")
+    (length,) = struct.unpack("<Q", start)
+    if length > size - LENGTH_BYTES:
+        raise PackError(f"{path}: the header claims {length:,} bytes, the file has {size:,}")
+    if length > LARGEST_HEADER:
+        raise PackError(
+            f"{path}: the header claims {length:,} bytes, at most {LARGEST_HEADER:,} allowed"
+        )
+    return int(length)
+
+
+def parse_header(raw: bytes, size: int, path: Path) -> Header:
+    """Check the header's JSON against the format and the size of the file it came from."""
+    try:
+        fields = json.loads(raw.decode("utf-8"), object_pairs_hook=_unique_keys)
+    except (ValueError, RecursionError):
+        raise PackError(f"{path}: the header is not valid JSON; download it again") from None
+    if not isinstance(fields, dict):
+        raise PackError(f"{path}: the header is not a JSON object; download it again")
+    metadata = fields.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(
+        isinstance(value, str) for value in metadata.values()
+    ):
+        raise PackError(f"{path}: the metadata must be text under text keys")
+    tensors = {name: _entry(name, value, path) for name, value in fields.items()}
+    data_start = LENGTH_BYTES + len(raw)
+    _check_tiling(tensors, size - data_start, path)
+    return Header(tensors, metadata, data_start)
+
+
+def data_sha256(content: bytes, header: Header) -> str:
+    """SHA-256 in hex over all bytes after the header (ModelSpec's `hash_sha256`)."""
+    return hashlib.sha256(memoryview(content)[header.data_start :]).hexdigest()
+
+
+def _entry(name: str, value: Any, path: Path) -> TensorEntry:
+    refused = PackError(f"{path}: tensor '{name}' is not described as safetensors expects")
+    if not isinstance(value, dict) or value.keys() != {"dtype", "shape", "data_offsets"}:
+        raise refused
+    dtype, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
+    if dtype not in DTYPE_BYTES or not _counts(shape) or not _counts(offsets):
+        raise refused
+    if len(offsets) != 2 or offsets[1] - offsets[0] != math.prod(shape) * DTYPE_BYTES[dtype]:
+        raise refused
+    return TensorEntry(dtype, tuple(shape), *offsets)
+
+
+def _check_tiling(tensors: dict[str, TensorEntry], data_size: int, path: Path) -> None:
+    """The tensors must cover the data exactly: no gap, no overlap, nothing beyond the end."""
+    position = 0
+    for entry in sorted(tensors.values(), key=lambda entry: (entry.start, entry.end)):
+        if entry.start != position:
+            raise PackError(f"{path}: tensors overlap or leave a gap at data byte {position:,}")
+        position = entry.end
+    if position != data_size:
+        raise PackError(
+            f"{path}: the tensors take {position:,} bytes, the file holds {data_size:,}; "
+            "download it again"
+        )
+
+
+def _counts(value: Any) -> bool:
+    """Whether this is a list of non-negative whole numbers (True and 1.0 are not)."""
+    return isinstance(value, list) and all(type(item) is int and item >= 0 for item in value)
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise ValueError("duplicate key")
+    return fields

@@ -1,0 +1,134 @@
+"""What a pack says about itself, read from its header without torch."""
+
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from stylepack.errors import PackError
+from stylepack.packs.header import Header, read_header
+
+ARCHITECTURE = "stylepack-cin-v1"
+PACK_ARCHITECTURE = f"{ARCHITECTURE}/style"
+IMPLEMENTATION = "https://pypi.org/project/stylepack"
+FORMAT_VERSION = "1"
+MODELSPEC_VERSION = "1.0.1"
+LARGEST_PACK = 4 << 20
+NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+RESERVED_NAMES = frozenset(
+    ["con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))]
+)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One pack's metadata.  Text keys follow the Stability ModelSpec 1.0.1."""
+
+    name: str
+    trunk_sha256: str = ""
+    title: str = ""
+    description: str = ""
+    author: str = ""
+    date: str = ""
+    license: str = ""
+    tags: str = ""
+    thumbnail: str = ""  # data URI
+    merged_from: str = ""
+    sha256: str = ""  # of all bytes after the header
+    style_image: dict[str, Any] = field(default_factory=dict)  # title, artist, year, ...
+    train: dict[str, Any] = field(default_factory=dict)  # recipe, updates, loss network, ...
+    metrics: dict[str, Any] = field(default_factory=dict)  # held-out content and style loss
+
+    def to_metadata(self) -> dict[str, str]:
+        """The safetensors metadata of this pack; empty fields are left out."""
+        fields = {
+            "modelspec.sai_model_spec": MODELSPEC_VERSION,
+            "modelspec.architecture": PACK_ARCHITECTURE,
+            "modelspec.implementation": IMPLEMENTATION,
+            "modelspec.title": self.title or self.name,
+            "modelspec.description": self.description,
+            "modelspec.author": self.author,
+            "modelspec.date": self.date,
+            "modelspec.license": self.license,
+            "modelspec.tags": self.tags,
+            "modelspec.thumbnail": self.thumbnail,
+            "modelspec.merged_from": self.merged_from,
+            "stylepack.format_version": FORMAT_VERSION,
+            "stylepack.name": self.name,
+            "stylepack.trunk_sha256": self.trunk_sha256,
+            "stylepack.style_image": _dump(self.style_image),
+            "stylepack.train": _dump(self.train),
+            "stylepack.metrics": _dump(self.metrics),
+        }
+        return {key: value for key, value in fields.items() if value}
+
+    @classmethod
+    def from_header(cls, header: Header, path: Path) -> "Manifest":
+        """Check the metadata of a pack file and give it names.
+
+        Raises:
+            PackError: not a pack, a later format, or metadata that contradicts the format.
+        """
+        data = header.metadata
+        architecture = data.get("modelspec.architecture")
+        if architecture != PACK_ARCHITECTURE:
+            raise PackError(
+                f"{path} is not a style pack: architecture {architecture!r}, "
+                f"expected '{PACK_ARCHITECTURE}'"
+            )
+        version = data.get("stylepack.format_version")
+        if version != FORMAT_VERSION:
+            raise PackError(
+                f"{path} has pack format {version!r}, this stylepack reads '{FORMAT_VERSION}'; "
+                "upgrade with: pip install -U stylepack"
+            )
+        return cls(
+            name=checked_name(data.get("stylepack.name", ""), path),
+            trunk_sha256=data.get("stylepack.trunk_sha256", ""),
+            title=data.get("modelspec.title", ""),
+            description=data.get("modelspec.description", ""),
+            author=data.get("modelspec.author", ""),
+            date=data.get("modelspec.date", ""),
+            license=data.get("modelspec.license", ""),
+            tags=data.get("modelspec.tags", ""),
+            thumbnail=data.get("modelspec.thumbnail", ""),
+            merged_from=data.get("modelspec.merged_from", ""),
+            sha256=data.get("modelspec.hash_sha256", "").removeprefix("0x"),
+            style_image=_load(data, "stylepack.style_image", path),
+            train=_load(data, "stylepack.train", path),
+            metrics=_load(data, "stylepack.metrics", path),
+        )
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read a pack's metadata, and only its header, from `path`."""
+    return Manifest.from_header(read_header(path, LARGEST_PACK), path)
+
+
+def checked_name(name: str, source: object) -> str:
+    """Return `name` if it can be a pack's name: it will be part of a file name.
+
+    Raises:
+        PackError: anything but lower-case letters, digits, '-' and '_', 64 at most.
+    """
+    if not NAME_PATTERN.fullmatch(name) or name in RESERVED_NAMES:
+        raise PackError(
+            f"{source}: {name!r} cannot be a pack's name; use lower-case letters, digits, "
+            "'-' and '_', at most 64"
+        )
+    return name
+
+
+def _dump(fields: dict[str, Any]) -> str:
+    return json.dumps(fields, ensure_ascii=False, sort_keys=True) if fields else ""
+
+
+def _load(data: dict[str, str], key: str, path: Path) -> dict[str, Any]:
+    try:
+        fields = json.loads(data.get(key) or "{}")
+    except (ValueError, RecursionError):
+        fields = None
+    if not isinstance(fields, dict):
+        raise PackError(f"{path}: metadata '{key}' is not a JSON object")
+    return fields

@@ -1,0 +1,81 @@
+"""Mixes: which packs, and how much of each.  No torch here."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from stylepack.errors import UsageError
+
+EXAMPLE = "--mix starry=0.5,scream=0.5"
+
+
+@dataclass(frozen=True)
+class Mix:
+    """Packs by name or path, each once, with weights; `str()` shows it as it is typed."""
+
+    parts: tuple[tuple[str, float], ...]
+
+    @property
+    def references(self) -> list[str]:
+        """Names or paths, in order."""
+        return [reference for reference, _ in self.parts]
+
+    @property
+    def weights(self) -> list[float]:
+        """Weights in the order of `references`."""
+        return [weight for _, weight in self.parts]
+
+    def normalised(self) -> "Mix":
+        """The same mix with weights that sum to 1.
+
+        Raises:
+            UsageError: every weight is zero.
+        """
+        largest = max(self.weights)
+        if largest == 0:
+            raise UsageError(f"the weights of '{self}' are all zero; give one of them a weight")
+        # By the largest first: a sum of huge weights may be infinite.
+        scaled = [weight / largest for weight in self.weights]
+        total = math.fsum(scaled)
+        return Mix(tuple(zip(self.references, (weight / total for weight in scaled), strict=True)))
+
+    def __str__(self) -> str:
+        return ",".join(f"{reference}={weight:.4g}" for reference, weight in self.parts)
+
+
+def parse_mix(text: str) -> Mix:
+    """Parse `starry=0.5,scream=0.5`; a part without a weight counts 1.
+
+    The same pack named twice counts once, with the sum of its weights.
+
+    Raises:
+        UsageError: an empty part, or a weight that is not a number from 0 up.
+    """
+    return merge(_parse_part(part.strip(), text) for part in text.split(","))
+
+
+def merge(parts: Iterable[tuple[str, float]]) -> Mix:
+    """A mix of (name or path, weight) pairs; repeated names are added up."""
+    weights: dict[str, float] = {}
+    for reference, weight in parts:
+        weights[reference] = weights.get(reference, 0.0) + weight
+    return Mix(tuple(weights.items()))
+
+
+def _parse_part(part: str, whole: str) -> tuple[str, float]:
+    reference, equals, number = part.rpartition("=")
+    if not equals:
+        reference, number = part, "1"
+    reference = reference.strip()
+    if not reference:
+        raise UsageError(f"'{whole}' has a part without a pack; write it like {EXAMPLE}")
+    try:
+        weight = float(number)
+    except ValueError:
+        raise UsageError(
+            f"the weight of '{reference}' is '{number.strip()}', not a number; "
+            f"write it like {EXAMPLE}"
+        ) from None
+    if not math.isfinite(weight) or weight < 0:
+        raise UsageError(f"the weight of '{reference}' is {number.strip()}; it must be 0 or more")
+    return reference, weight

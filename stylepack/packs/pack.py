@@ -1,0 +1,92 @@
+"""A style pack in memory: its manifest and its style vector."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from stylepack.errors import PackError, WrongTrunkError
+from stylepack.network.trunk import TrunkConfig
+from stylepack.packs.header import Header
+from stylepack.packs.manifest import LARGEST_PACK, Manifest
+from stylepack.packs.tensors import read_tensors, write_tensors
+
+
+@dataclass(frozen=True)
+class Pack:
+    """One style: `style` is (style_size,) float32 in the order of `TrunkConfig.layout`."""
+
+    manifest: Manifest
+    style: Tensor
+
+    def save(self, path: Path, config: TrunkConfig) -> None:
+        """Write the pack file (docs/pack-format.md)."""
+        tensors = {}
+        for slot in config.layout():
+            tensors[f"{slot.name}.gamma"] = self.style[slot.gamma].float()
+            tensors[f"{slot.name}.beta"] = self.style[slot.beta].float()
+        write_tensors(path, tensors, self.manifest.to_metadata())
+
+
+def load_pack(path: Path, config: TrunkConfig) -> Pack:
+    """Read a pack file and check every tensor against the trunk's layout.
+
+    Raises:
+        PackError: damaged, or tensors missing, extra, misshapen or not finite.
+    """
+    header, tensors, _ = read_tensors(path, LARGEST_PACK)
+    manifest = Manifest.from_header(header, path)
+    check_layout(header, config, path)
+    style = torch.empty(config.style_size)
+    for slot in config.layout():
+        style[slot.gamma] = tensors[f"{slot.name}.gamma"]
+        style[slot.beta] = tensors[f"{slot.name}.beta"]
+    return Pack(manifest, style)
+
+
+def check_layout(header: Header, config: TrunkConfig, path: Path) -> None:
+    """Refuse a pack whose tensors are not exactly the trunk's gammas and betas in float32."""
+    expected = {
+        f"{slot.name}.{kind}": (slot.channels,)
+        for slot in config.layout()
+        for kind in ("gamma", "beta")
+    }
+    missing = sorted(expected.keys() - header.tensors.keys())
+    extra = sorted(header.tensors.keys() - expected.keys())
+    if missing or extra:
+        what = f"lacks tensor '{missing[0]}'" if missing else f"has an extra tensor '{extra[0]}'"
+        raise PackError(f"{path} {what}; it does not fit this trunk")
+    for name, entry in header.tensors.items():
+        if entry.shape != expected[name] or entry.dtype != "F32":
+            raise PackError(
+                f"{path}: tensor '{name}' is {entry.dtype}{list(entry.shape)}, "
+                f"expected F32{list(expected[name])}"
+            )
+
+
+def check_trunk(manifest: Manifest, trunk_sha256: str, source: object) -> None:
+    """Refuse a pack made for another trunk: it has the right shapes and paints garbage.
+
+    Raises:
+        WrongTrunkError: another trunk's hash, or none.
+    """
+    if not manifest.trunk_sha256:
+        raise WrongTrunkError(
+            f"pack {source} does not say which trunk it belongs to; --force uses it all the same"
+        )
+    if manifest.trunk_sha256 != trunk_sha256:
+        raise WrongTrunkError(
+            f"pack {source} belongs to trunk {manifest.trunk_sha256[:12]}, the trunk in use is "
+            f"{trunk_sha256[:12]}; give its trunk with --trunk FILE"
+        )
+
+
+def blend(styles: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    """The weighted sum of style vectors, (style_size,) float32.
+
+    Section 5 of the COMP6248 report and section 3.4 of Dumoulin et al. 2017: gammas and
+    betas are averaged, which paints something between the styles.
+    """
+    return torch.einsum("s,sk->k", torch.tensor(weights), torch.stack(list(styles)))

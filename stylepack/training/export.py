@@ -1,0 +1,167 @@
+"""From trained weights to a trunk file and its packs."""
+
+import base64
+import datetime
+import io
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stylepack.files import replacing
+from stylepack.network.device import training_dtype
+from stylepack.network.trunk import Trunk
+from stylepack.packs.manifest import Manifest
+from stylepack.packs.pack import Pack
+from stylepack.packs.shelf import BUNDLED_PHOTOS, SUFFIX
+from stylepack.packs.trunkfile import load_trunk, save_trunk
+from stylepack.pictures.photo import Photo
+from stylepack.pictures.sheet import contact_sheet
+from stylepack.training.evaluate import held_out_losses, summarise
+from stylepack.training.loss_network import WeightSource
+from stylepack.training.objective import Objective
+from stylepack.training.paintings import IDENTITY, Painting
+from stylepack.training.photos import PhotoFolder, resized
+from stylepack.training.recipe import Recipe
+from stylepack.training.settings import versions
+
+THUMBNAIL = 160  # pixels, short side
+THUMBNAIL_PHOTO = BUNDLED_PHOTOS / "chelsea.png"
+SHEET_PHOTOS = 4
+SHEET_CELL = 224
+
+
+def export(
+    folder: Path,
+    trunk: Trunk,
+    styles: Tensor,
+    paintings: Sequence[Painting | None],
+    objective: Objective,
+    held_out: PhotoFolder,
+    provenance: dict[str, Any],
+    *,
+    author: str,
+    license: str,
+) -> Iterator[tuple[str, float, float]]:
+    """Write trunk.safetensors and packs/NAME.safetensors; yield (name, content, style loss).
+
+    The trunk is rounded to float16 and read back before anything is measured, so a pack's
+    metrics are those of exactly the trunk that its hash names.
+    """
+    (folder / "packs").mkdir(exist_ok=True)
+    path = folder / "trunk.safetensors"
+    save_trunk(path, trunk, {"modelspec.date": today(), "modelspec.author": author})
+    rounded, digest = load_trunk(path)
+    rounded.to(styles.device)
+    metrics = measure(rounded, styles, objective, held_out)
+    for painting, style, measured in zip(paintings, styles, metrics, strict=True):
+        manifest = describe_pack(
+            painting, digest, provenance, measured, thumbnail(rounded, style), author, license
+        )
+        place = folder / "packs" / f"{manifest.name}{SUFFIX}"
+        Pack(manifest, style.cpu()).save(place, trunk.config)
+        yield manifest.name, measured["content"], measured["style"]
+
+
+def measure(
+    trunk: Trunk, styles: Tensor, objective: Objective, held_out: PhotoFolder
+) -> list[dict[str, Any]]:
+    """Held-out losses of every style, in order."""
+    content: dict[int, list[float]] = defaultdict(list)
+    style: dict[int, list[float]] = defaultdict(list)
+    for index, _, content_loss, style_loss in held_out_losses(trunk, styles, objective, held_out):
+        content[index].append(content_loss)
+        style[index].append(style_loss)
+    return [summarise(content[index], style[index]) for index in range(len(styles))]
+
+
+def describe_pack(
+    painting: Painting | None,
+    trunk_sha256: str,
+    provenance: dict[str, Any],
+    metrics: dict[str, Any],
+    picture: str,
+    author: str,
+    license: str,
+) -> Manifest:
+    """The manifest of a freshly trained style; None is the identity style."""
+    facts = painting.facts if painting else {}
+    if painting:
+        title = facts.get("title", painting.name)
+        by = f" by {facts['artist']}" if "artist" in facts else ""
+        description = f"Paints a photograph in the style of {title}{by}."
+    else:
+        title, description = "Photograph", "The identity style: gives the photograph back."
+    return Manifest(
+        name=painting.name if painting else IDENTITY,
+        trunk_sha256=trunk_sha256,
+        title=title,
+        description=description,
+        author=author,
+        date=today(),
+        license=license,
+        tags="style transfer",
+        thumbnail=picture,
+        style_image=dict(facts),
+        train=provenance,
+        metrics=metrics,
+    )
+
+
+@torch.no_grad()
+def thumbnail(trunk: Trunk, style: Tensor) -> str:
+    """The bundled photograph in this style, as a data URI."""
+    photo = resized(THUMBNAIL_PHOTO, THUMBNAIL)[None].to(style.device)
+    painted = Photo.from_float(trunk(photo, style)[0]).to_image()
+    buffer = io.BytesIO()
+    painted.save(buffer, "JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+@torch.no_grad()
+def paint_sheet(
+    path: Path, trunk: Trunk, styles: Tensor, names: Sequence[str], photos: PhotoFolder
+) -> None:
+    """Paint up to four photographs in every style on one sheet."""
+    dtype = training_dtype(styles.device)
+    rows, captions = [], []
+    for place in range(min(SHEET_PHOTOS, len(photos.paths))):
+        photo = photos.read_first(place, lambda path: resized(path, SHEET_CELL))
+        images = photo[None].to(styles.device, dtype)
+        painted = [Photo.from_float(trunk(images, style)[0]).to_image() for style in styles]
+        rows.append([Photo.from_float(photo).to_image(), *painted])
+        captions.append(["the photograph", *names])
+    sheet = contact_sheet(rows, captions, SHEET_CELL)
+    with replacing(path) as temporary:
+        sheet.save(temporary, "PNG")
+
+
+def provenance(
+    recipe: Recipe, source: WeightSource, *, updates: int, styles: int, photographs: int
+) -> dict[str, Any]:
+    """How a style was trained, as its pack's metadata tells it."""
+    return {
+        "recipe": recipe.name,
+        "updates": updates,
+        "batch": recipe.batch,
+        "crop": recipe.crop,
+        "seed": recipe.seed,
+        "styles": styles,
+        "photographs": photographs,
+        "content_weight": recipe.content_weight,
+        "style_weight": recipe.style_weight,
+        "content_layers": list(recipe.content_layers),
+        "style_layers": list(recipe.style_layers),
+        "scales": recipe.scales,
+        "loss_network": recipe.loss_network,
+        "loss_weights": source.file.name if source.file else recipe.weights,
+        **versions(),
+    }
+
+
+def today() -> str:
+    """The date in ISO form, UTC."""
+    return datetime.datetime.now(datetime.UTC).date().isoformat()

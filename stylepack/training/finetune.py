@@ -1,0 +1,115 @@
+"""One painting more on a finished trunk: gamma and beta alone are trained.
+
+Dumoulin, Shlens & Kudlur 2017, section 3.3: a new style needs neither the old paintings
+nor a gradient for the convolutions, so nothing that is installed changes.
+"""
+
+from collections.abc import Generator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from stylepack.errors import PackError
+from stylepack.network.trunk import Trunk
+from stylepack.packs.pack import Pack, load_pack
+from stylepack.packs.shelf import shelf
+from stylepack.packs.trunkfile import load_trunk
+from stylepack.training.export import describe_pack, measure, provenance, thumbnail
+from stylepack.training.loss_network import WeightSource
+from stylepack.training.objective import Objective
+from stylepack.training.paintings import IDENTITY, Painting
+from stylepack.training.photos import Batches, PhotoFolder
+from stylepack.training.recipe import Recipe
+from stylepack.training.trainer import Step, Trainer
+
+# Only 3,206 numbers are learned, from a good start: they take a higher rate and far fewer
+# updates than a trunk.  Measured in docs/training.md.
+STEPS = 200
+CROP = 192
+LEARNING_RATE = 5e-3
+WARMUP = 10
+EMA = 0.95
+
+
+def finetune_recipe(recipe: Recipe, steps: int | None = None) -> Recipe:
+    """A trunk's recipe turned into one for a single new style."""
+    return replace(
+        recipe,
+        updates=steps or STEPS,
+        crop=min(CROP, recipe.crop),
+        first_crop=0,
+        learning_rate=LEARNING_RATE,
+        warmup=WARMUP,
+        ema=EMA,
+        identity=False,
+    )
+
+
+class Finetune:
+    """Training one style.  Iterate `train()`, then `finish()` gives the pack."""
+
+    def __init__(
+        self,
+        painting: Painting,
+        photos: Path,
+        trunk: Path,
+        recipe: Recipe,
+        source: WeightSource,
+        device: torch.device,
+    ) -> None:
+        self.painting = painting
+        self.recipe = recipe
+        self.source = source
+        self.photos, self.held_out = PhotoFolder.open(photos, [painting.path]).split()
+        self.trunk, self.digest = load_trunk(trunk)
+        self.trunk.to(device)
+        start, self.started_from = mean_style(self.trunk, self.digest)
+        objective = Objective.for_paintings(recipe, source, [painting], device)
+        self.trainer = Trainer(self.trunk, start[None].to(device), objective, recipe, frozen=True)
+
+    def train(self) -> Generator[Step]:
+        """Yield each update."""
+        return self.trainer.steps(Batches(self.photos, self.recipe, styles=1))
+
+    def finish(self, author: str, license: str) -> Pack:
+        """The trained pack with its held-out losses; nothing is written."""
+        styles = self.trainer.average["style"]
+        (metrics,) = measure(self.trunk, styles, self.trainer.objective, self.held_out)
+        facts = provenance(
+            self.recipe,
+            self.source,
+            updates=self.trainer.update,
+            styles=1,
+            photographs=len(self.photos.paths),
+        )
+        manifest = describe_pack(
+            self.painting,
+            self.digest,
+            {**facts, "started_from": self.started_from},
+            metrics,
+            thumbnail(self.trunk, styles[0]),
+            author,
+            license,
+        )
+        return Pack(manifest, styles[0].cpu())
+
+
+def mean_style(trunk: Trunk, digest: str) -> tuple[Tensor, Sequence[str]]:
+    """The mean of the installed packs of this trunk and their names; neutral if there are none.
+
+    The identity style is left out: it is no painting.
+    """
+    styles, names = [], []
+    for name, shelved in shelf().items():
+        try:
+            pack = load_pack(shelved.path, trunk.config)
+        except PackError:
+            continue  # `packs list` names damaged packs; they need not stop this one
+        if pack.manifest.trunk_sha256 == digest and name != IDENTITY:
+            styles.append(pack.style)
+            names.append(name)
+    if not styles:
+        return trunk.config.neutral_style(), []
+    return torch.stack(styles).mean(0), names

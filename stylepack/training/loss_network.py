@@ -1,0 +1,134 @@
+"""Where a loss network's weights come from: a file, the cache, or torchvision once."""
+
+import importlib
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import ModuleType
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from stylepack.errors import TrainingError, UsageError
+from stylepack.packs.shelf import cache_folder
+from stylepack.packs.tensors import write_tensors
+from stylepack.training.features import INPUT_SCALES, VGG, plan
+from stylepack.training.recipe import Recipe
+
+SCALE_KEY = "stylepack.vgg_input"
+SCALE_OF = {"IMAGENET1K_V1": "imagenet", "IMAGENET1K_FEATURES": "caffe"}
+
+
+@dataclass(frozen=True)
+class WeightSource:
+    """Where the weights are to come from.
+
+    `file` is `.safetensors`, or `.pth` read with weights_only; None takes torchvision's.
+    `scale` is what the file's network expects at its input, `caffe` or `imagenet`; None
+    believes the file's metadata, else `caffe`.
+    """
+
+    file: Path | None = None
+    scale: str | None = None
+
+
+def load_vgg(recipe: Recipe, source: WeightSource, device: torch.device, dtype: torch.dtype) -> VGG:
+    """The recipe's loss network, frozen, its convolutions in `dtype`.
+
+    Raises:
+        UsageError: no such file, or one that lacks a layer the recipe names.
+        TrainingError: torchvision's weights are neither cached nor to be had.
+    """
+    layers = (*recipe.content_layers, *recipe.style_layers)
+    file, scale = source.file, source.scale
+    if file is None:
+        file, scale = cached_weights(recipe, layers), SCALE_OF[recipe.weights]
+    weights, noted = read_weights(file)
+    vgg = VGG(recipe.loss_network, layers, scale or noted or "caffe").load(weights, file)
+    # The input is normalised in float32 and cast afterwards, so mean and deviation stay.
+    for name, buffer in vgg.named_buffers():
+        if name.startswith("conv"):
+            setattr(vgg, name, buffer.to(dtype))
+    return vgg.to(device).eval()
+
+
+def read_weights(file: Path) -> tuple[dict[str, Tensor], str | None]:
+    """(tensors by torchvision's names, input scale noted in the file if any)."""
+    if not file.is_file():
+        raise UsageError(f"no such file: {file}; --vgg-weights takes a .safetensors or .pth file")
+    try:
+        if file.suffix == ".safetensors":
+            with safe_open(file, framework="pt") as opened:
+                noted = (opened.metadata() or {}).get(SCALE_KEY)
+                weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+            return weights, noted if noted in INPUT_SCALES else None
+        loaded = torch.load(file, map_location="cpu", weights_only=True)
+    except (OSError, SafetensorError, RuntimeError, ValueError, EOFError, KeyError) as error:
+        raise TrainingError(f"cannot read VGG weights from {file}: {_first_line(error)}") from error
+    except Exception as error:  # the unpickler's own error class is private to torch
+        raise TrainingError(f"{file} is not a file of tensors: {_first_line(error)}") from error
+    if not isinstance(loaded, dict) or not all(isinstance(t, Tensor) for t in loaded.values()):
+        raise TrainingError(f"{file} does not hold a dictionary of tensors")
+    return loaded, None
+
+
+def cached_weights(recipe: Recipe, layers: tuple[str, ...]) -> Path:
+    """torchvision's weights cut down to the layers needed, in the cache; fetched once."""
+    steps = plan(recipe.loss_network, layers)
+    path = cache_folder() / f"{recipe.loss_network}-{recipe.weights}-{steps[-1]}.safetensors"
+    if path.exists():
+        return path
+    state = _torchvision_weights(recipe)
+    kept = {
+        f"features.{index}.{kind}": state[f"features.{index}.{kind}"]
+        for index, step in enumerate(steps)
+        if step.startswith("conv")
+        for kind in ("weight", "bias")
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_tensors(path, kept, {SCALE_KEY: SCALE_OF[recipe.weights]})
+    return path
+
+
+def _torchvision_weights(recipe: Recipe) -> dict[str, Tensor]:
+    models = import_torchvision_models()
+    family = {"vgg16": models.VGG16_Weights, "vgg19": models.VGG19_Weights}[recipe.loss_network]
+    if recipe.weights not in family.__members__:
+        raise UsageError(
+            f"torchvision has no {recipe.loss_network} weights {recipe.weights}; it has "
+            f"{', '.join(family.__members__)}"
+        )
+    entry = family[recipe.weights]
+    try:
+        state: dict[str, Tensor] = entry.get_state_dict(progress=True, check_hash=True)
+    except (OSError, RuntimeError) as error:
+        raise TrainingError(
+            f"cannot fetch the {recipe.loss_network} weights ({_first_line(error)}); download "
+            f"{entry.url} and give the file with --vgg-weights"
+        ) from error
+    return state
+
+
+def import_torchvision_models() -> ModuleType:
+    """torchvision.models, or one sentence when torchvision does not match torch.
+
+    Raises:
+        TrainingError: torchvision is missing, or was built for another torch.
+    """
+    try:
+        return importlib.import_module("torchvision.models")
+    except (ImportError, RuntimeError, OSError, AttributeError) as error:
+        try:
+            found = f"torchvision {version('torchvision')}"
+        except PackageNotFoundError:
+            found = "no torchvision"
+        raise TrainingError(
+            f"{found} does not work with torch {torch.__version__}; mend it with: "
+            "pip install --upgrade --force-reinstall torch torchvision "
+            "(or give the weights as a file with --vgg-weights)"
+        ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,63 @@
+"""The losses, as functions of activations.  They know no networks and no files.
+
+Each returns one float32 value an image, so that per-image styles can be weighed apart.
+"""
+
+import torch
+from torch import Tensor
+
+
+def gram_matrix(features: Tensor, divisor: str = "size") -> Tensor:
+    """Gram matrices of activations: (N, C, H, W) -> (N, C, C) float32.
+
+    G[i, j] = sum over pixels of F_i F_j (Gatys, Ecker & Bethge 2016, equation 3), divided
+    by C*H*W (`size`: Johnson et al. 2016, equation 3) or H*W (`pixels`: Dumoulin et al. 2017).
+    """
+    n, c, h, w = features.shape
+    pixels = features.permute(0, 2, 3, 1).reshape(n, h * w, c)
+    count = h * w * (c if divisor == "size" else 1)
+    gram: Tensor = pixels.transpose(1, 2) @ (pixels / count**0.5) / count**0.5
+    wide = torch.promote_types(gram.dtype, torch.float32)
+    return gram.to(wide)
+
+
+def content_loss(painted: Tensor, photo: Tensor, relative: bool) -> Tensor:
+    """Mean squared error of activations an image: two (N, C, H, W) -> (N,).
+
+    Johnson et al. 2016, equation 2.  With `relative` it is divided by the mean square of
+    the photograph's activations, so that 1 is as far away as no activations at all.
+    """
+    photo = photo.float()
+    error = (painted.float() - photo).square().mean(dim=(1, 2, 3))
+    return error / photo.square().mean(dim=(1, 2, 3)).clamp_min(1e-12) if relative else error
+
+
+def style_loss(gram: Tensor, target: Tensor, relative: bool) -> Tensor:
+    """Distance of Gram matrices an image: two (N, C, C) -> (N,).
+
+    The mean square of G - A (the authors' code for Johnson et al. and Dumoulin et al.); with
+    `relative` ||G - A||^2 / ||A||^2, so that 1 is as far away as a blank image.
+    """
+    error = (gram - target).square().mean(dim=(1, 2))
+    return error / target.square().mean(dim=(1, 2)).clamp_min(1e-12) if relative else error
+
+
+def total_variation(images: Tensor) -> Tensor:
+    """Mean squared difference of neighbours, down plus across: (N, C, H, W) -> (N,)."""
+    images = images.float()
+    down = (images[..., 1:, :] - images[..., :-1, :]).square().mean(dim=(1, 2, 3))
+    across = (images[..., :, 1:] - images[..., :, :-1]).square().mean(dim=(1, 2, 3))
+    return down + across
+
+
+def pixel_loss(painted: Tensor, photo: Tensor) -> Tensor:
+    """Squared error over the photograph's variance: two (N, 3, H, W) RGB in 0..1 -> (N,)."""
+    photo = photo.float()
+    error = (painted.float() - photo).square().mean(dim=(1, 2, 3))
+    variance: Tensor = photo.flatten(1).var(dim=1)
+    return error / variance.clamp_min(1e-2)
+
+
+def half(images: Tensor) -> Tensor:
+    """The next level of an image pyramid: every side halved by averaging 2x2 pixels."""
+    return torch.nn.functional.avg_pool2d(images, 2)

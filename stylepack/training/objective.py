@@ -1,0 +1,129 @@
+"""What training minimises: photographs and painted photographs in, one number out."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from stylepack.network.device import training_dtype
+from stylepack.training import losses
+from stylepack.training.features import VGG
+from stylepack.training.loss_network import WeightSource, load_vgg
+from stylepack.training.paintings import Painting
+from stylepack.training.photos import resized
+from stylepack.training.recipe import Recipe
+
+Grams = list[dict[str, Tensor]]  # one a scale: layer -> (S, C, C)
+
+
+@dataclass(frozen=True)
+class Terms:
+    """The losses of one batch before weighting, (N,) float32 each, and their weighted mean."""
+
+    content: Tensor
+    style: Tensor
+    variation: Tensor
+    total: Tensor  # scalar, carries the gradient
+
+
+class Objective:
+    """The recipe's losses against a fixed set of paintings.
+
+    `paintings[s]` is a (3, H, W) RGB tensor in 0..1, or None for the identity style, which
+    has no style loss but keeps the photograph's pixels.
+    """
+
+    def __init__(self, vgg: VGG, recipe: Recipe, paintings: Sequence[Tensor | None]) -> None:
+        self.vgg = vgg
+        self.recipe = recipe
+        self.targets = self._targets(paintings)
+        device = vgg.get_buffer("mean").device
+        self.identity = torch.tensor([p is None for p in paintings], device=device)
+
+    @classmethod
+    def for_paintings(
+        cls,
+        recipe: Recipe,
+        source: WeightSource,
+        paintings: Sequence[Painting | None],
+        device: torch.device,
+    ) -> "Objective":
+        """Load the loss network and measure the paintings; None is the identity style."""
+        vgg = load_vgg(recipe, source, device, training_dtype(device))
+        pictures = [None if p is None else resized(p.path, recipe.style_side) for p in paintings]
+        return cls(vgg, recipe, pictures)
+
+    def __call__(self, painted: Tensor, photos: Tensor, styles: Tensor) -> Terms:
+        """Losses of painted photographs.
+
+        Args:
+            painted, photos: (N, 3, H, W) RGB in 0..1.
+            styles: (N,) index of each image's painting.
+        """
+        recipe = self.recipe
+        with torch.no_grad():
+            wanted = self.vgg(photos, recipe.content_layers)
+        features = self.vgg(painted)
+        content = torch.stack(
+            [
+                losses.content_loss(features[layer], wanted[layer], recipe.relative)
+                for layer in recipe.content_layers
+            ]
+        ).sum(0)
+        style = self._style(painted, features, styles)
+        variation = losses.total_variation(painted)
+        weighted = recipe.content_weight * content + recipe.tv_weight * variation
+        identity = self.identity[styles]
+        pixels = losses.pixel_loss(painted, photos)
+        weighted = weighted + torch.where(
+            identity, recipe.identity_weight * pixels, recipe.style_weight * style
+        )
+        return Terms(
+            content.detach(),
+            torch.where(identity, torch.zeros_like(style), style).detach(),
+            variation.detach(),
+            weighted.mean(),
+        )
+
+    def _style(self, painted: Tensor, features: dict[str, Tensor], styles: Tensor) -> Tensor:
+        """Relative losses are averaged over layers and scales, plain ones summed (the papers)."""
+        recipe = self.recipe
+        terms = []
+        for level, targets in enumerate(self.targets):
+            if level:
+                painted = losses.half(painted)
+                features = self.vgg(painted, recipe.style_layers)
+            for layer in recipe.style_layers:
+                gram = losses.gram_matrix(features[layer], recipe.gram_divisor)
+                terms.append(losses.style_loss(gram, targets[layer][styles], recipe.relative))
+        stacked = torch.stack(terms)
+        return stacked.mean(0) if recipe.relative else stacked.sum(0)
+
+    @torch.no_grad()
+    def _targets(self, paintings: Sequence[Tensor | None]) -> Grams:
+        """Gram matrices of every painting, whole, at every scale; ones for the identity."""
+        recipe = self.recipe
+        device = self.vgg.get_buffer("mean").device
+        levels = [None if p is None else p[None].to(device) for p in paintings]
+        targets: Grams = []
+        for _ in range(recipe.scales):
+            features = [None if p is None else self.vgg(p, recipe.style_layers) for p in levels]
+            targets.append(
+                {
+                    layer: _stack(
+                        None if f is None else losses.gram_matrix(f[layer], recipe.gram_divisor)
+                        for f in features
+                    )
+                    for layer in recipe.style_layers
+                }
+            )
+            levels = [None if p is None else losses.half(p) for p in levels]
+        return targets
+
+
+def _stack(grams: Iterable[Tensor | None]) -> Tensor:
+    """(1, C, C) each -> (S, C, C), with ones in place of None."""
+    found = list(grams)
+    blank = next(torch.ones_like(gram) for gram in found if gram is not None)
+    return torch.cat([blank if gram is None else gram for gram in found])

@@ -1,0 +1,70 @@
+"""The paintings of a folder and what is known about them."""
+
+import csv
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from stylepack.errors import TrainingError
+from stylepack.packs.manifest import checked_name
+from stylepack.pictures.photo import find_images
+from stylepack.training.photos import file_sha256
+
+FACTS = ("title", "artist", "year", "licence")
+IDENTITY = "photo"
+
+
+@dataclass(frozen=True)
+class Painting:
+    """One style to be learned: the pack's name, the picture, and its facts for the pack."""
+
+    name: str
+    path: Path
+    facts: dict[str, str]
+
+
+def read_paintings(folder: Path) -> list[Painting]:
+    """Every picture of `folder`, named by its file.
+
+    A `paintings.csv` beside them, with a column `name` and any of title, artist, year and
+    licence, says what they are.
+
+    Raises:
+        UsageError: no such folder, or no pictures in it.
+        PackError: a file name that cannot be a pack's name.
+        TrainingError: two paintings of one name, or one named like the identity style.
+    """
+    notes = _read_notes(folder / "paintings.csv")
+    paintings: dict[str, Painting] = {}
+    for path in find_images(folder):
+        name = pack_name(path)
+        if name in paintings:
+            raise TrainingError(f"{path} and {paintings[name].path} would both be '{name}'")
+        if name == IDENTITY:
+            raise TrainingError(f"{path}: '{IDENTITY}' is the identity style; rename the file")
+        paintings[name] = describe(path, name, notes.get(name, {}))
+    return list(paintings.values())
+
+
+def describe(path: Path, name: str, facts: dict[str, str]) -> Painting:
+    """A painting under a checked name, with the hash of its file among its facts."""
+    return Painting(checked_name(name, path), path, {**facts, "sha256": file_sha256(path)})
+
+
+def pack_name(path: Path) -> str:
+    """A pack's name from a file's name: `Starry Night.jpg` -> `starry-night`."""
+    return checked_name(re.sub(r"[^a-z0-9_]+", "-", path.stem.lower()).strip("-_"), path)
+
+
+def _read_notes(path: Path) -> dict[str, dict[str, str]]:
+    if not path.is_file():
+        return {}
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, ValueError, csv.Error) as error:
+        raise TrainingError(f"cannot read {path}: {error}") from error
+    return {
+        (row.get("name") or "").strip(): {key: row[key] for key in FACTS if row.get(key)}
+        for row in rows
+    }

@@ -1,0 +1,189 @@
+"""The training photographs: which ones, which crops, and decoding ahead of the network.
+
+The draw of an update is a function of the seed and the update's number alone, so a run
+that is stopped and goes on sees exactly what it would have seen.
+"""
+
+import hashlib
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from stylepack.errors import PhotoError, TrainingError
+from stylepack.pictures.photo import Photo, find_images, open_image
+from stylepack.training.recipe import Recipe
+
+AHEAD = 4  # updates whose photographs are decoded before they are needed
+HELD_OUT_SHARE = 10  # one photograph in ten is held out,
+HELD_OUT_MOST = 24  # up to this many
+
+
+@dataclass
+class PhotoFolder:
+    """The usable photographs of a folder.  `skipped` grows as damaged ones are met."""
+
+    paths: list[Path]
+    skipped: list[str] = field(default_factory=list)
+
+    @classmethod
+    def open(cls, folder: Path, paintings: Sequence[Path] = ()) -> "PhotoFolder":
+        """List the photographs of `folder`, without copies of the paintings themselves.
+
+        Raises:
+            UsageError: no such folder, or no images in it.
+            TrainingError: nothing but the paintings in it.
+        """
+        found = find_images(folder)
+        known = {(path.stat().st_size, file_sha256(path)) for path in paintings}
+        sizes = {size for size, _ in known}
+        kept, skipped = [], []
+        for path in found:
+            size = path.stat().st_size
+            if size in sizes and (size, file_sha256(path)) in known:
+                skipped.append(f"{path} is one of the paintings")
+            else:
+                kept.append(path)
+        if not kept:
+            raise TrainingError(f"{folder} holds nothing but the paintings; add photographs")
+        return cls(kept, skipped)
+
+    def split(self) -> tuple["PhotoFolder", "PhotoFolder"]:
+        """(for training, held out): the same photographs of a folder are held out every time.
+
+        With fewer than five photographs all serve for both.
+        """
+        if len(self.paths) < 5:
+            return self, PhotoFolder(list(self.paths))
+        order = torch.randperm(len(self.paths), generator=_generator(0, 0)).tolist()
+        count = min(HELD_OUT_MOST, max(1, len(order) // HELD_OUT_SHARE))
+        held_out = PhotoFolder([self.paths[i] for i in sorted(order[:count])])
+        kept = PhotoFolder([self.paths[i] for i in sorted(order[count:])], self.skipped)
+        return kept, held_out
+
+    def read_first(self, start: int, read: Callable[[Path], Tensor]) -> Tensor:
+        """`read` the photograph at `start`, or the next one that decodes.
+
+        Raises:
+            TrainingError: not one photograph of the folder decodes.
+        """
+        for offset in range(len(self.paths)):
+            path = self.paths[(start + offset) % len(self.paths)]
+            try:
+                return read(path)
+            except PhotoError as error:
+                if str(error) not in self.skipped:
+                    self.skipped.append(str(error))
+        raise TrainingError(f"not one of the {len(self.paths)} photographs can be read")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one update sees: (N, 3, crop, crop) uint8 photographs and (N,) style indices."""
+
+    update: int
+    photos: Tensor
+    styles: Tensor
+
+
+class Batches:
+    """Batches from update `first` on, decoded by threads ahead of their use."""
+
+    def __init__(self, folder: PhotoFolder, recipe: Recipe, styles: int, first: int = 0) -> None:
+        self.folder = folder
+        self.recipe = recipe
+        self.styles = styles
+        self.first = first
+
+    def __iter__(self) -> Iterator[Batch]:
+        workers = ThreadPoolExecutor(min(8, os.cpu_count() or 1), "photographs")
+        waiting: deque[Future[Batch]] = deque()
+        try:
+            for update in range(self.first, self.recipe.updates):
+                waiting.append(workers.submit(self.draw, update))
+                if len(waiting) > AHEAD:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            workers.shutdown(wait=True, cancel_futures=True)
+
+    def draw(self, update: int) -> Batch:
+        """The batch of one update."""
+        recipe, total = self.recipe, len(self.folder.paths)
+        generator = _generator(recipe.seed, update + 1)
+        photos = []
+        for place in range(update * recipe.batch, (update + 1) * recipe.batch):
+            epoch, position = divmod(place, total)
+            index = _shuffled(recipe.seed, epoch, total)[position]
+            where = torch.rand(4, generator=generator).tolist()
+            photos.append(
+                self.folder.read_first(
+                    index,
+                    lambda path, where=where: random_crop(  # type: ignore[misc]
+                        path, recipe.crop_at(update), recipe.photo_side, where
+                    ),
+                )
+            )
+        if recipe.selection == "random":
+            styles = torch.randint(self.styles, (recipe.batch,), generator=generator)
+        else:
+            styles = torch.full((recipe.batch,), update % self.styles)
+        return Batch(update, torch.stack(photos), styles)
+
+
+def random_crop(path: Path, crop: int, photo_side: int, where: Sequence[float]) -> Tensor:
+    """A square crop of a photograph: (3, crop, crop) uint8.
+
+    `where` are four numbers in 0..1: scale (the short side becomes `crop` to `photo_side`
+    pixels), left, top, and whether it is mirrored.
+    """
+    with open_image(path) as image:
+        # JPEG decodes at 1/2, 1/4 or 1/8 size for a fraction of the time.
+        image.draft("RGB", (photo_side, photo_side))
+        image = ImageOps.exif_transpose(image)
+        side = crop + where[0] * max(0, photo_side - crop)
+        window = crop * min(image.size) / side
+        left, top = where[1] * (image.width - window), where[2] * (image.height - window)
+        rgb = image if image.mode == "RGB" else Photo.from_image(image).to_image()
+        picture = rgb.resize(
+            (crop, crop), Image.Resampling.BICUBIC, (left, top, left + window, top + window)
+        )
+    if where[3] < 0.5:
+        picture = ImageOps.mirror(picture)
+    return Photo.from_image(picture).pixels
+
+
+def resized(path: Path, short_side: int) -> Tensor:
+    """A whole picture with its short side at `short_side`: (3, H, W) float32 RGB in 0..1."""
+    with open_image(path) as image:
+        upright = ImageOps.exif_transpose(image)
+        scale = short_side / min(upright.size)
+        size = (max(1, round(upright.width * scale)), max(1, round(upright.height * scale)))
+        rgb = Photo.from_image(upright).to_image()
+        return Photo.from_image(rgb.resize(size, Image.Resampling.LANCZOS)).to_float()
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@lru_cache(maxsize=4)
+def _shuffled(seed: int, epoch: int, total: int) -> tuple[int, ...]:
+    """The order of the photographs in one epoch."""
+    return tuple(torch.randperm(total, generator=_generator(seed, -1 - epoch)).tolist())
+
+
+def _generator(seed: int, stream: int) -> torch.Generator:
+    """A generator for one purpose; neighbouring seeds and streams are unrelated."""
+    digest = hashlib.sha256(f"{seed}/{stream}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)

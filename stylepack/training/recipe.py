@@ -1,0 +1,225 @@
+"""How a trunk is trained: every number in one place, with where it comes from.
+
+No torch here: `stylepack train --help` reads its defaults from this file.
+"""
+
+import json
+import tomllib
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal, get_args, get_type_hints
+
+from stylepack.errors import UsageError
+
+GramDivisor = Literal["pixels", "size"]
+Selection = Literal["random", "round-robin"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One training set-up.  The defaults are the `default` recipe, which made the bundled trunk.
+
+    Its losses are free of scale, so one pair of weights suits every painting: content is
+    the mean squared error over the mean square of the photograph's features, style is
+    ||G - A||^2 / ||A||^2 averaged over layers and scales.  The half-size scale stands in
+    for the larger strokes that a fourth VGG block would see.
+    """
+
+    name: str = "default"
+
+    # The loss network, by torchvision's names.
+    loss_network: Literal["vgg16", "vgg19"] = "vgg19"
+    weights: Literal["IMAGENET1K_V1", "IMAGENET1K_FEATURES"] = "IMAGENET1K_V1"
+    content_layers: tuple[str, ...] = ("relu3_2",)
+    style_layers: tuple[str, ...] = ("relu1_2", "relu2_2", "relu3_4")
+
+    # The losses.
+    relative: bool = True  # divide each loss by the size of its target
+    scales: int = 2  # style is measured on the image and on its halves
+    gram_divisor: GramDivisor = "size"  # C*H*W ("size") or H*W ("pixels")
+    content_weight: float = 1.0
+    style_weight: float = 5.0
+    tv_weight: float = 0.0  # on the mean squared difference of neighbours, RGB in 0..1
+    identity_weight: float = 5.0  # on the pixels of the identity style `photo`
+
+    # The optimisation.
+    updates: int = 40_000
+    batch: int = 4
+    learning_rate: float = 1e-3
+    warmup: int = 100  # updates over which the learning rate rises from 0
+    decay: Literal["none", "cosine"] = "cosine"
+    ema: float = 0.999  # moving average of the weights; 0 keeps the last weights
+    initial_std: float = 0.0  # of Gaussian convolution weights; 0 is torch's own default
+    selection: Selection = "random"
+    identity: bool = True  # train the identity style `photo` too
+    seed: int = 0
+
+    # The images, in pixels.
+    crop: int = 256
+    first_crop: int = 0  # crop size for the first half of the updates; 0 is `crop`
+    photo_side: int = 384  # crops come from photographs with a short side up to this
+    style_side: int = 384  # short side of the paintings
+
+    def __post_init__(self) -> None:
+        positive = ("scales", "updates", "batch", "learning_rate", "crop", "style_side")
+        for name in positive:
+            if not getattr(self, name) > 0:
+                raise UsageError(f"recipe: {name} is {getattr(self, name)}; it must be above 0")
+        if min(self.crop, self.first_crop or self.crop, self.style_side) < 32:
+            raise UsageError("recipe: crop, first_crop and style_side must be at least 32 pixels")
+        if not 0 <= self.ema < 1:
+            raise UsageError(f"recipe: ema is {self.ema}; it must be at least 0 and below 1")
+
+    def crop_at(self, update: int) -> int:
+        """Crop size in pixels at an update counted from 0."""
+        early = self.first_crop and update < self.updates // 2
+        return self.first_crop if early else self.crop
+
+    def changed(self, changes: dict[str, Any]) -> "Recipe":
+        """This recipe with other values; None means as it was.
+
+        Raises:
+            UsageError: a value of the wrong type or out of range.
+        """
+        given = {key: value for key, value in changes.items() if value is not None}
+        return _with(self, given, "the command line")
+
+    def to_toml(self) -> str:
+        """The recipe as a TOML file that `load_recipe` reads back."""
+        # Every value is a string, number, boolean or list of strings: JSON writes all of
+        # them as TOML does.
+        return "".join(f"{key} = {json.dumps(value)}\n" for key, value in asdict(self).items())
+
+
+# Johnson, Alahi & Fei-Fei 2016, "Perceptual Losses for Real-Time Style Transfer"; values
+# from the authors' train.lua (github.com/jcjohnson/fast-neural-style), whose layers 4, 9,
+# 16, 23 are relu1_2, relu2_2, relu3_3, relu4_3.  Its total variation (TotalVariation.lua)
+# has the gradient of 1e-6 times half the sum over the batch of squared differences of
+# 0..255 pixels; as a mean of 0..1 differences an image that is
+# 1e-6 / 2 * 255^2 * (3 * 256 * 256) * 4 = 2.6e4.
+# Departures: conditional instance norm after every convolution, sigmoid instead of
+# 150 tanh, nearest upsampling instead of transposed convolution.
+_JOHNSON = Recipe(
+    name="johnson",
+    loss_network="vgg16",
+    weights="IMAGENET1K_FEATURES",
+    content_layers=("relu3_3",),
+    style_layers=("relu1_2", "relu2_2", "relu3_3", "relu4_3"),
+    relative=False,
+    scales=1,
+    gram_divisor="size",
+    content_weight=1.0,
+    style_weight=5.0,
+    tv_weight=2.6e4,
+    updates=40_000,
+    batch=4,
+    learning_rate=1e-3,
+    warmup=0,
+    decay="none",
+    ema=0.0,
+    identity=False,
+    crop=256,
+    photo_side=256,
+    style_side=256,
+)
+
+# Dumoulin, Shlens & Kudlur 2017, appendix A (Adam 1e-3, 40,000 updates, batch 16,
+# Gaussian initial weights of deviation 0.01); loss weights from the authors' code,
+# github.com/magenta/magenta, image_stylization_train.py and learning.py (content conv3 1,
+# style conv1..4 1e-4, Gram divided by H*W, no total variation).
+_DUMOULIN = replace(
+    _JOHNSON,
+    name="dumoulin",
+    gram_divisor="pixels",
+    style_weight=1e-4,
+    tv_weight=0.0,
+    batch=16,
+    initial_std=0.01,
+)
+
+# The COMP6248 report, which follows github.com/pytorch/examples fast_neural_style: content
+# relu2_2 at 1e5, style at 1e10, Gram divided by C*H*W, ImageNet-normalised input, one style
+# a step in turn.
+_SEED = replace(
+    _JOHNSON,
+    name="seed",
+    weights="IMAGENET1K_V1",
+    content_layers=("relu2_2",),
+    content_weight=1e5,
+    style_weight=1e10,
+    tv_weight=0.0,
+    selection="round-robin",
+)
+
+RECIPES = {recipe.name: recipe for recipe in (Recipe(), _DUMOULIN, _JOHNSON, _SEED)}
+
+
+def load_recipe(source: str, changes: dict[str, Any] | None = None) -> Recipe:
+    """A recipe by preset name or from a TOML file, with changes applied.
+
+    A TOML file names only what it changes; `base = "johnson"` starts from another preset.
+
+    Raises:
+        UsageError: no such preset or file, or a key or value that recipes do not have.
+    """
+    recipe = RECIPES.get(source) or _read_toml(Path(source))
+    return recipe.changed(changes or {})
+
+
+def recipe_from(values: dict[str, Any], source: object) -> Recipe:
+    """Check plain values, as TOML or JSON gives them, and make a recipe of them.
+
+    Raises:
+        UsageError: an unknown key, or a value of the wrong type.
+    """
+    values = dict(values)
+    base = values.pop("base", "default")
+    if base not in RECIPES:
+        raise UsageError(f"{source}: no recipe '{base}'; there are {', '.join(RECIPES)}")
+    return _with(RECIPES[base], values, source)
+
+
+def _with(recipe: Recipe, values: dict[str, Any], source: object) -> Recipe:
+    hints = get_type_hints(Recipe)
+    checked = {}
+    for key, value in values.items():
+        if key not in hints:
+            known = ", ".join(field.name for field in fields(Recipe))
+            raise UsageError(f"{source}: a recipe has no '{key}'; it has {known}")
+        checked[key] = _checked(key, value, hints[key], source)
+    return replace(recipe, **checked)
+
+
+def _read_toml(path: Path) -> Recipe:
+    if path.suffix != ".toml":
+        raise UsageError(
+            f"no recipe '{path}'; use {', '.join(RECIPES)} or the path of a .toml file"
+        )
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot read recipe {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise UsageError(f"{path} is not valid TOML: {error}") from error
+    return recipe_from({"name": path.stem, **values}, path)
+
+
+def _checked(key: str, value: Any, expected: Any, source: object) -> Any:
+    choices = get_args(expected)
+    if expected == tuple[str, ...]:
+        if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
+            return tuple(value)
+        what = "a list of layer names"
+    elif choices:
+        if value in choices:
+            return value
+        what = f"one of {', '.join(choices)}"
+    else:
+        if type(value) is expected:
+            return value
+        if expected is float and type(value) is int:
+            return float(value)
+        what = {"str": "text", "int": "a whole number", "float": "a number"}.get(
+            expected.__name__, "true or false"
+        )
+    raise UsageError(f"{source}: recipe key '{key}' is {value!r}; it must be {what}")

@@ -1,0 +1,178 @@
+"""A run folder: everything that one training writes, and what it needs to go on.
+
+run.json                  what was asked for: paintings, photographs, recipe, versions
+recipe.toml               the recipe, ready to be used again
+losses.csv                one row an update and style
+checkpoint.safetensors    the last state; checkpoint.previous.safetensors the one before
+sheets/                   test photographs in every style, over time
+trunk.safetensors, packs/ the result
+"""
+
+import csv
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import TextIO
+
+import torch
+
+from stylepack.errors import UsageError
+from stylepack.network.trunk import Trunk
+from stylepack.training.checkpoint import NAME, load_checkpoint, save_checkpoint
+from stylepack.training.export import export, paint_sheet, provenance
+from stylepack.training.loss_network import WeightSource
+from stylepack.training.objective import Objective
+from stylepack.training.paintings import IDENTITY, Painting, read_paintings
+from stylepack.training.photos import Batches, PhotoFolder
+from stylepack.training.settings import SETTINGS, RunSettings
+from stylepack.training.trainer import Step, Trainer
+
+LOSSES = "losses.csv"
+COLUMNS = ("update", "style", "content_loss", "style_loss", "total_variation", "learning_rate")
+
+
+class Run:
+    """A training in its folder.  Iterate `train()` to the end or close it, then `finish()`."""
+
+    def __init__(self, folder: Path, settings: RunSettings, device: torch.device) -> None:
+        self.folder = folder
+        self.settings = settings
+        self.recipe = settings.recipe
+        self.source = WeightSource(settings.vgg_weights, settings.vgg_input)
+        paintings = read_paintings(settings.styles)
+        self.styles: list[Painting | None] = [*paintings]
+        if self.recipe.identity:
+            self.styles.append(None)
+        everything = PhotoFolder.open(settings.photos, [p.path for p in paintings])
+        self.photos, self.held_out = everything.split()
+        self.trainer = self._trainer(device)
+
+    @classmethod
+    def start(cls, folder: Path, settings: RunSettings, device: torch.device) -> "Run":
+        """A new run in `folder`, which is made if need be.
+
+        Raises:
+            UsageError: `folder` holds a run already.
+        """
+        if (folder / NAME).exists() or (folder / SETTINGS).exists():
+            raise UsageError(
+                f"{folder} holds a run already; go on with `stylepack train --resume {folder}` "
+                "or choose another folder with -o"
+            )
+        run = cls(folder, settings, device)
+        try:
+            (folder / "sheets").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"cannot make {folder}: {error.strerror}") from error
+        settings.write(folder)
+        return run
+
+    @classmethod
+    def resume(cls, folder: Path, settings: RunSettings, device: torch.device) -> "Run":
+        """Go on from the last checkpoint of `folder`."""
+        run = cls(folder, settings, device)
+        if (folder / NAME).exists():
+            run.trainer.restore(load_checkpoint(folder))
+        settings.write(folder)
+        return run
+
+    @property
+    def names(self) -> list[str]:
+        """The styles' names in the order of the style matrix."""
+        return [painting.name if painting else IDENTITY for painting in self.styles]
+
+    @property
+    def skipped(self) -> list[str]:
+        """Photographs that are left out, each with the reason."""
+        return self.photos.skipped
+
+    def train(self) -> Generator[Step]:
+        """Yield each update; checkpoints, sheets and the loss history are written on the way.
+
+        Closing the iterator between two updates saves a checkpoint there.
+        """
+        trainer, every = self.trainer, self.settings.checkpoint_every
+        batches = Batches(self.photos, self.recipe, len(self.names), trainer.update)
+        saved = trainer.update
+        with self._history() as history:
+            try:
+                for step in trainer.steps(batches):
+                    _write_losses(history, step, self.names)
+                    if step.update % self.settings.sheet_every == 0:
+                        self.paint_sheet()
+                    if step.update % every == 0:
+                        history.flush()
+                        self.checkpoint()
+                        saved = step.update
+                    yield step
+            except GeneratorExit:
+                if trainer.update > saved:
+                    self.checkpoint()
+                raise
+        if trainer.update > saved:
+            self.checkpoint()
+
+    def checkpoint(self) -> None:
+        """Write the state of this moment."""
+        save_checkpoint(self.folder, self.trainer.state())
+
+    def paint_sheet(self) -> Path:
+        """Paint held-out photographs in every style; sheets/NNNNNN.png."""
+        trunk, styles = self.trainer.averaged()
+        path = self.folder / "sheets" / f"{self.trainer.update:06d}.png"
+        paint_sheet(path, trunk, styles, self.names, self.held_out)
+        return path
+
+    def finish(self) -> Iterator[tuple[str, float, float]]:
+        """Write the trunk and every pack; yield (name, content, style loss) as measured."""
+        trunk, styles = self.trainer.averaged()
+        yield from export(
+            self.folder,
+            trunk,
+            styles,
+            self.styles,
+            self.trainer.objective,
+            self.held_out,
+            provenance(
+                self.recipe,
+                self.source,
+                updates=self.trainer.update,
+                styles=len(self.names),
+                photographs=len(self.photos.paths),
+            ),
+            author=self.settings.author,
+            license=self.settings.license,
+        )
+
+    def _trainer(self, device: torch.device) -> Trainer:
+        recipe = self.recipe
+        torch.manual_seed(recipe.seed)
+        trunk = Trunk()
+        if recipe.initial_std:
+            for weight in trunk.parameters():
+                torch.nn.init.normal_(weight, 0.0, recipe.initial_std)
+        styles = trunk.config.neutral_style().repeat(len(self.names), 1).to(device)
+        objective = Objective.for_paintings(recipe, self.source, self.styles, device)
+        return Trainer(trunk.to(device), styles, objective, recipe, frozen=False)
+
+    def _history(self) -> TextIO:
+        """losses.csv, cut back to the update that training goes on from."""
+        path = self.folder / LOSSES
+        rows = []
+        if path.exists() and self.trainer.update:
+            with path.open(encoding="utf-8", newline="") as file:
+                rows = [
+                    row
+                    for row in csv.reader(file)
+                    if row and row[0].isdigit() and int(row[0]) <= self.trainer.update
+                ]
+        file = path.open("w", encoding="utf-8", newline="")
+        csv.writer(file).writerows([COLUMNS, *rows])
+        return file
+
+
+def _write_losses(file: TextIO, step: Step, names: list[str]) -> None:
+    writer = csv.writer(file)
+    values = zip(step.styles, step.content, step.style, step.variation, strict=True)
+    for style, *losses in values:
+        row = [f"{loss:.6g}" for loss in (*losses, step.learning_rate)]
+        writer.writerow([step.update, names[style], *row])

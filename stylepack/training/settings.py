@@ -1,0 +1,76 @@
+"""What a training was asked for.  No torch here, so that wrong options are told at once."""
+
+import json
+import platform
+import sys
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from stylepack.errors import TrainingError
+from stylepack.files import write_text
+from stylepack.training.recipe import Recipe, recipe_from
+
+SETTINGS = "run.json"
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What a run was asked for; written once, read by `--resume`."""
+
+    styles: Path
+    photos: Path
+    recipe: Recipe
+    vgg_weights: Path | None = None
+    vgg_input: str | None = None
+    checkpoint_every: int = 500
+    sheet_every: int = 500
+    author: str = ""
+    license: str = ""
+
+    def write(self, folder: Path) -> None:
+        """Write run.json and recipe.toml."""
+        fields = {
+            key: str(value) if isinstance(value, Path) else value
+            for key, value in asdict(self).items()
+        }
+        fields["command"] = sys.argv
+        fields["versions"] = versions()
+        write_text(folder / SETTINGS, json.dumps(fields, indent=1) + "\n")
+        write_text(folder / "recipe.toml", self.recipe.to_toml())
+
+    @classmethod
+    def read(cls, folder: Path) -> "RunSettings":
+        """Read run.json.
+
+        Raises:
+            TrainingError: `folder` is not a run folder, or its run.json is damaged.
+        """
+        path = folder / SETTINGS
+        try:
+            fields = json.loads(path.read_text(encoding="utf-8"))
+            weights = fields["vgg_weights"]
+            return cls(
+                styles=Path(fields["styles"]),
+                photos=Path(fields["photos"]),
+                recipe=recipe_from(fields["recipe"], path),
+                vgg_weights=Path(weights) if weights else None,
+                vgg_input=fields["vgg_input"],
+                checkpoint_every=int(fields["checkpoint_every"]),
+                sheet_every=int(fields["sheet_every"]),
+                author=fields["author"],
+                license=fields["license"],
+            )
+        except FileNotFoundError:
+            raise TrainingError(f"{folder} is not a run folder: it has no {SETTINGS}") from None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise TrainingError(f"{path} is damaged: {error}") from error
+
+
+def versions() -> dict[str, str]:
+    """The versions that a result may depend on."""
+    return {
+        "stylepack": version("stylepack"),
+        "torch": version("torch"),
+        "python": platform.python_version(),
+    }

@@ -1,0 +1,153 @@
+"""The training loop: batches in, `Step` events out.  It prints nothing and writes nothing."""
+
+import math
+from collections.abc import Generator, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from stylepack.errors import TrainingError
+from stylepack.network.device import keep_large_blocks, training_dtype
+from stylepack.network.trunk import Trunk
+from stylepack.training.objective import Objective
+from stylepack.training.photos import Batch
+from stylepack.training.recipe import Recipe
+
+LAST_RATE = 0.02  # cosine decay ends at this share of the learning rate
+
+
+@dataclass(frozen=True)
+class Step:
+    """One finished update; `update` counts from 1, the losses are one value an image."""
+
+    update: int
+    styles: list[int]
+    content: list[float]
+    style: list[float]
+    variation: list[float]
+    total: float
+    learning_rate: float
+
+
+class Trainer:
+    """Adam on the trunk and its styles, or on the styles alone when the trunk is frozen.
+
+    Weights are float32; activations are in the device's fast dtype.  `parameters` maps
+    names to what is trained: `style`, (S, style_size), and `trunk.<name>`.
+    """
+
+    def __init__(
+        self, trunk: Trunk, styles: Tensor, objective: Objective, recipe: Recipe, *, frozen: bool
+    ) -> None:
+        self.device = styles.device
+        self.dtype = training_dtype(self.device)
+        self.trunk = trunk.requires_grad_(not frozen)
+        self.objective = objective
+        self.recipe = recipe
+        self.update = 0
+        self.parameters: dict[str, nn.Parameter] = {"style": nn.Parameter(styles.clone())}
+        if not frozen:
+            self.parameters |= {f"trunk.{k}": p for k, p in trunk.named_parameters()}
+        self.average = {name: p.detach().clone() for name, p in self.parameters.items()}
+        self.adam = torch.optim.Adam(self.parameters.values(), lr=recipe.learning_rate)
+        keep_large_blocks()
+
+    def steps(self, batches: Iterable[Batch]) -> Generator[Step]:
+        """Train on each batch and report it.
+
+        Raises:
+            TrainingError: the loss is no longer finite.
+        """
+        for batch in batches:
+            yield self.step(batch)
+
+    def step(self, batch: Batch) -> Step:
+        """One update."""
+        rate = self.learning_rate(batch.update)
+        for group in self.adam.param_groups:
+            group["lr"] = rate
+        photos = batch.photos.to(self.device, non_blocking=True).float().div_(255)
+        indices = batch.styles.to(self.device, non_blocking=True)
+        painted = self.trunk(photos.to(self.dtype), self.parameters["style"][indices])
+        terms = self.objective(painted, photos, indices)
+        total = terms.total.item()
+        if not math.isfinite(total):
+            raise TrainingError(
+                f"the loss is {total} at update {batch.update + 1}; go on from the last "
+                "checkpoint with a lower --learning-rate"
+            )
+        self.adam.zero_grad(set_to_none=True)
+        terms.total.backward()  # type: ignore[no-untyped-call]
+        self.adam.step()
+        self.update = batch.update + 1
+        self._follow_average()
+        return Step(
+            self.update,
+            batch.styles.tolist(),
+            terms.content.tolist(),
+            terms.style.tolist(),
+            terms.variation.tolist(),
+            total,
+            rate,
+        )
+
+    def learning_rate(self, update: int) -> float:
+        """The rate at an update counted from 0: linear warm-up, then the recipe's decay."""
+        recipe = self.recipe
+        warm = min(1.0, (update + 1) / recipe.warmup) if recipe.warmup else 1.0
+        if recipe.decay == "none":
+            return recipe.learning_rate * warm
+        wave = 0.5 + 0.5 * math.cos(math.pi * update / recipe.updates)
+        return recipe.learning_rate * warm * (LAST_RATE + (1 - LAST_RATE) * wave)
+
+    def averaged(self) -> tuple[Trunk, Tensor]:
+        """A copy of the trunk and the styles at their moving average, for use and export."""
+        trunk = Trunk(self.trunk.config).to(self.device)
+        trunk.load_state_dict(
+            {
+                name: self.average.get(f"trunk.{name}", weight)
+                for name, weight in self.trunk.state_dict().items()
+            }
+        )
+        return trunk.requires_grad_(False).eval(), self.average["style"].clone()
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything that `restore` needs to go on exactly here."""
+        tensors = {"update": torch.tensor(self.update)}
+        for name, parameter in self.parameters.items():
+            moments = self.adam.state.get(parameter, {})
+            tensors[f"weight/{name}"] = parameter.detach()
+            tensors[f"average/{name}"] = self.average[name]
+            for key in ("step", "exp_avg", "exp_avg_sq"):
+                if key in moments:
+                    tensors[f"{key}/{name}"] = moments[key]
+        return tensors
+
+    @torch.no_grad()
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Take over a `state`.
+
+        Raises:
+            TrainingError: it belongs to another network or another number of styles.
+        """
+        for name, parameter in self.parameters.items():
+            weight = tensors.get(f"weight/{name}")
+            if weight is None or weight.shape != parameter.shape:
+                raise TrainingError(f"the checkpoint does not fit this run: '{name}' differs")
+            parameter.copy_(weight)
+            self.average[name].copy_(tensors[f"average/{name}"])
+            if f"step/{name}" in tensors:
+                self.adam.state[parameter] = {
+                    "step": tensors[f"step/{name}"].clone(),
+                    "exp_avg": torch.empty_like(parameter).copy_(tensors[f"exp_avg/{name}"]),
+                    "exp_avg_sq": torch.empty_like(parameter).copy_(tensors[f"exp_avg_sq/{name}"]),
+                }
+        self.update = int(tensors["update"])
+
+    @torch.no_grad()
+    def _follow_average(self) -> None:
+        """Move the average towards the weights; early updates count for more."""
+        keep = min(self.recipe.ema, (1 + self.update) / (10 + self.update))
+        keep = keep if self.recipe.ema else 0.0
+        torch._foreach_lerp_(list(self.average.values()), list(self.parameters.values()), 1 - keep)
