@@ -24,7 +24,7 @@ def replacing(path: Path) -> Iterator[Path]:
     except OSError as error:
         reason = error.strerror or str(error)
         raise StylepackError(
-            f"cannot write {path}: {reason}; choose another place with -o"
+            f"cannot write {path}: {reason}; choose a place that exists and that you may write to"
         ) from error
     finally:
         temporary.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ import typer
 
 from stylepack.cli import screen
 from stylepack.cli.stopping import stop_on_signals
-from stylepack.cli.train import check_vgg_input, losses_in_words
+from stylepack.cli.train import check_vgg_input, losses_in_words, measure, metrics_in_words
 from stylepack.errors import UsageError
 from stylepack.packs.shelf import BUNDLED_PHOTOS, BUNDLED_TRUNK, install_place
 from stylepack.training.recipe import load_recipe
@@ -92,11 +92,9 @@ def add_style(
             meter.advance(losses_in_words(step))
             if stop:
                 raise typer.Exit(stop.exit_code)
-    pack = work.finish(author, license)
+    evaluation = work.evaluation()
+    measure(evaluation)
+    pack = work.pack(evaluation, author, license)
     pack.save(place, work.trunk.config)
-    metrics = pack.manifest.metrics
-    screen.say(
-        f"{described.name}: held-out content loss {metrics['content']:.3f}, "
-        f"style loss {metrics['style']:.3f}"
-    )
+    screen.say(metrics_in_words(pack.manifest))
     screen.say(f"installed {place}; try: stylepack apply PHOTO --style {described.name}")

@@ -16,6 +16,8 @@ from stylepack.training.recipe import RECIPES, Recipe, load_recipe
 from stylepack.training.settings import RunSettings
 
 if TYPE_CHECKING:
+    from stylepack.packs.manifest import Manifest
+    from stylepack.training.evaluate import Evaluation
     from stylepack.training.run import Run
     from stylepack.training.trainer import Step
 
@@ -162,11 +164,27 @@ def follow(run: Run) -> None:
             f"go on with `stylepack train --resume {run.folder}`"
         )
         raise typer.Exit(stop.exit_code)
-    with screen.meter("measuring", len(run.names)) as meter:
-        for name, content, style in run.finish():
-            meter.advance(name)
-            screen.say(f"{name}: held-out content loss {content:.3f}, style loss {style:.3f}")
+    evaluation = run.evaluation()
+    measure(evaluation)
+    for manifest in run.write_packs(evaluation):
+        screen.say(metrics_in_words(manifest))
     screen.say(f"wrote {run.folder / 'trunk.safetensors'} and {run.folder / 'packs'}")
+
+
+def measure(evaluation: Evaluation) -> None:
+    """Measure every held-out photograph."""
+    with screen.meter("measuring", len(evaluation)) as meter:
+        for path in evaluation:
+            meter.advance(path.name)
+
+
+def metrics_in_words(manifest: Manifest) -> str:
+    """A pack's held-out losses."""
+    metrics = manifest.metrics
+    return (
+        f"{manifest.name}: content loss {metrics['content']:.3f}, style loss "
+        f"{metrics['style']:.3f} on {metrics['photographs']} held-out photographs"
+    )
 
 
 def losses_in_words(step: Step) -> str:

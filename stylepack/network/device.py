@@ -5,7 +5,7 @@ import platform
 
 import torch
 
-from stylepack.errors import DeviceError
+from stylepack.errors import DeviceError, UsageError
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
@@ -14,7 +14,8 @@ def pick_device(name: str = "auto") -> torch.device:
     """Turn `auto`, `cpu`, `cuda`, `cuda:1` or `mps` into a device that is there.
 
     Raises:
-        DeviceError: the device is unknown or this machine does not have it.
+        UsageError: there is no such kind of device.
+        DeviceError: this machine does not have it.
     """
     if name == "auto":
         if torch.cuda.is_available():
@@ -25,7 +26,7 @@ def pick_device(name: str = "auto") -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise DeviceError(f"no device '{name}'; use one of {', '.join(DEVICES)}") from None
+        raise UsageError(f"no device '{name}'; use one of {', '.join(DEVICES)}") from None
     missing = (device.type == "cuda" and not torch.cuda.is_available()) or (
         device.type == "mps" and not torch.backends.mps.is_available()
     )

@@ -13,21 +13,19 @@ def contact_sheet(
     rows: Sequence[Sequence[Image.Image]], captions: Sequence[Sequence[str]], cell: int
 ) -> Image.Image:
     """Lay out pictures in rows, each fitted into a square of `cell` pixels over its caption."""
-    columns = max(len(row) for row in rows)
-    step_x, step_y = cell + MARGIN, cell + CAPTION + MARGIN
-    sheet = Image.new("RGB", (columns * step_x + MARGIN, len(rows) * step_y + MARGIN), PAPER)
+    fitted = [[ImageOps.contain(picture, (cell, cell)) for picture in row] for row in rows]
+    heights = [max(picture.height for picture in row) for row in fitted]
+    width = MARGIN + max(map(len, rows)) * (cell + MARGIN)
+    height = MARGIN + sum(heights) + len(rows) * (CAPTION + MARGIN)
+    sheet = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(13)
-    for y, (row, words) in enumerate(zip(rows, captions, strict=True)):
-        for x, (picture, caption) in enumerate(zip(row, words, strict=True)):
-            left, top = MARGIN + x * step_x, MARGIN + y * step_y
-            fitted = ImageOps.pad(picture, (cell, cell), color=PAPER)
-            sheet.paste(fitted, (left, top))
-            draw.text(
-                (left + cell // 2, top + cell + CAPTION // 2),
-                caption,
-                fill=INK,
-                font=font,
-                anchor="mm",
-            )
+    top = MARGIN
+    for row, words, tallest in zip(fitted, captions, heights, strict=True):
+        for column, (picture, caption) in enumerate(zip(row, words, strict=True)):
+            middle = MARGIN + column * (cell + MARGIN) + cell // 2
+            sheet.paste(picture, (middle - picture.width // 2, top + tallest - picture.height))
+            below = (middle, top + tallest + CAPTION // 2)
+            draw.text(below, caption, fill=INK, font=font, anchor="mm")
+        top += tallest + CAPTION + MARGIN
     return sheet

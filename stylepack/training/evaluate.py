@@ -16,29 +16,49 @@ from stylepack.training.photos import PhotoFolder, resized
 SHORT_SIDE = 320  # pixels; photographs are measured whole
 
 
-@torch.no_grad()
-def held_out_losses(
-    trunk: Trunk, styles: Tensor, objective: Objective, photos: PhotoFolder
-) -> Iterator[tuple[int, Path, float, float]]:
-    """Yield (style index, photograph, content loss, style loss) for every pair.
+class Evaluation:
+    """Held-out content and style losses of every style of an objective.
 
-    `styles` is (S, style_size) in the order of the objective's paintings.
+    Iterating measures one photograph after the other and yields its path; `metrics` is for
+    afterwards.  `styles` is (S, style_size) in the order of the objective's paintings.
     """
-    device = styles.device
-    dtype = training_dtype(device)
-    for place, path in enumerate(photos.paths):
-        image = photos.read_first(place, lambda path: resized(path, SHORT_SIDE))[None].to(device)
-        for index, style in enumerate(styles):
-            painted = trunk(image.to(dtype), style)
-            terms = objective(painted, image, torch.tensor([index], device=device))
-            yield index, path, terms.content.item(), terms.style.item()
 
+    def __init__(
+        self, trunk: Trunk, styles: Tensor, objective: Objective, photos: PhotoFolder
+    ) -> None:
+        self.trunk = trunk
+        self.styles = styles
+        self.objective = objective
+        self.photos = photos
+        self.content: list[list[float]] = [[] for _ in styles]
+        self.style: list[list[float]] = [[] for _ in styles]
 
-def summarise(content: list[float], style: list[float]) -> dict[str, Any]:
-    """Mean losses over photographs, as a pack's metrics hold them."""
-    return {
-        "content": round(statistics.fmean(content), 4),
-        "style": round(statistics.fmean(style), 4),
-        "photographs": len(content),
-        "short_side": SHORT_SIDE,
-    }
+    def __len__(self) -> int:
+        return len(self.photos.paths)
+
+    def __iter__(self) -> Iterator[Path]:
+        for place, path in enumerate(self.photos.paths):
+            photo = self.photos.read_first(place, lambda path: resized(path, SHORT_SIDE))
+            self._measure(photo[None].to(self.styles.device))
+            yield path
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Mean losses of each style over the photographs, as a pack's metadata holds them."""
+        return [
+            {
+                "content": round(statistics.fmean(content), 4),
+                "style": round(statistics.fmean(style), 4),
+                "photographs": len(content),
+                "short_side": SHORT_SIDE,
+            }
+            for content, style in zip(self.content, self.style, strict=True)
+        ]
+
+    @torch.no_grad()
+    def _measure(self, image: Tensor) -> None:
+        dtype = training_dtype(self.styles.device)
+        for index, style in enumerate(self.styles):
+            painted = self.trunk(image.to(dtype), style)
+            terms = self.objective(painted, image, torch.tensor([index], device=style.device))
+            self.content[index].append(terms.content.item())
+            self.style[index].append(terms.style.item())

@@ -3,8 +3,7 @@
 import base64
 import datetime
 import io
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,8 @@ from stylepack.packs.shelf import BUNDLED_PHOTOS, SUFFIX
 from stylepack.packs.trunkfile import load_trunk, save_trunk
 from stylepack.pictures.photo import Photo
 from stylepack.pictures.sheet import contact_sheet
-from stylepack.training.evaluate import held_out_losses, summarise
+from stylepack.training.evaluate import Evaluation
 from stylepack.training.loss_network import WeightSource
-from stylepack.training.objective import Objective
 from stylepack.training.paintings import IDENTITY, Painting
 from stylepack.training.photos import PhotoFolder, resized
 from stylepack.training.recipe import Recipe
@@ -34,48 +32,38 @@ SHEET_PHOTOS = 4
 SHEET_CELL = 224
 
 
-def export(
+def write_trunk(folder: Path, trunk: Trunk, author: str) -> tuple[Trunk, str]:
+    """Write trunk.safetensors, rounded to float16, and read it back: (trunk, SHA-256).
+
+    Everything measured or painted afterwards uses exactly the weights that the hash names.
+    """
+    path = folder / "trunk.safetensors"
+    save_trunk(path, trunk, {"modelspec.date": today(), "modelspec.author": author})
+    return load_trunk(path)
+
+
+def write_packs(
     folder: Path,
-    trunk: Trunk,
-    styles: Tensor,
+    evaluation: Evaluation,
     paintings: Sequence[Painting | None],
-    objective: Objective,
-    held_out: PhotoFolder,
-    provenance: dict[str, Any],
+    trunk_sha256: str,
+    facts: dict[str, Any],
     *,
     author: str,
     license: str,
-) -> Iterator[tuple[str, float, float]]:
-    """Write trunk.safetensors and packs/NAME.safetensors; yield (name, content, style loss).
-
-    The trunk is rounded to float16 and read back before anything is measured, so a pack's
-    metrics are those of exactly the trunk that its hash names.
-    """
+) -> list[Manifest]:
+    """Write packs/NAME.safetensors for every measured style; None is the identity style."""
     (folder / "packs").mkdir(exist_ok=True)
-    path = folder / "trunk.safetensors"
-    save_trunk(path, trunk, {"modelspec.date": today(), "modelspec.author": author})
-    rounded, digest = load_trunk(path)
-    rounded.to(styles.device)
-    metrics = measure(rounded, styles, objective, held_out)
-    for painting, style, measured in zip(paintings, styles, metrics, strict=True):
-        manifest = describe_pack(
-            painting, digest, provenance, measured, thumbnail(rounded, style), author, license
-        )
+    manifests = []
+    for painting, style, metrics in zip(
+        paintings, evaluation.styles, evaluation.metrics(), strict=True
+    ):
+        picture = thumbnail(evaluation.trunk, style)
+        manifest = describe_pack(painting, trunk_sha256, facts, metrics, picture, author, license)
         place = folder / "packs" / f"{manifest.name}{SUFFIX}"
-        Pack(manifest, style.cpu()).save(place, trunk.config)
-        yield manifest.name, measured["content"], measured["style"]
-
-
-def measure(
-    trunk: Trunk, styles: Tensor, objective: Objective, held_out: PhotoFolder
-) -> list[dict[str, Any]]:
-    """Held-out losses of every style, in order."""
-    content: dict[int, list[float]] = defaultdict(list)
-    style: dict[int, list[float]] = defaultdict(list)
-    for index, _, content_loss, style_loss in held_out_losses(trunk, styles, objective, held_out):
-        content[index].append(content_loss)
-        style[index].append(style_loss)
-    return [summarise(content[index], style[index]) for index in range(len(styles))]
+        Pack(manifest, style.cpu()).save(place, evaluation.trunk.config)
+        manifests.append(manifest)
+    return manifests
 
 
 def describe_pack(

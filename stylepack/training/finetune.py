@@ -16,7 +16,8 @@ from stylepack.network.trunk import Trunk
 from stylepack.packs.pack import Pack, load_pack
 from stylepack.packs.shelf import shelf
 from stylepack.packs.trunkfile import load_trunk
-from stylepack.training.export import describe_pack, measure, provenance, thumbnail
+from stylepack.training.evaluate import Evaluation
+from stylepack.training.export import describe_pack, provenance, thumbnail
 from stylepack.training.loss_network import WeightSource
 from stylepack.training.objective import Objective
 from stylepack.training.paintings import IDENTITY, Painting
@@ -41,6 +42,7 @@ def finetune_recipe(recipe: Recipe, steps: int | None = None) -> Recipe:
         crop=min(CROP, recipe.crop),
         first_crop=0,
         learning_rate=LEARNING_RATE,
+        style_rate=1.0,
         warmup=WARMUP,
         ema=EMA,
         identity=False,
@@ -48,7 +50,7 @@ def finetune_recipe(recipe: Recipe, steps: int | None = None) -> Recipe:
 
 
 class Finetune:
-    """Training one style.  Iterate `train()`, then `finish()` gives the pack."""
+    """Training one style: iterate `train()`, then `evaluation()`, then take the `pack()`."""
 
     def __init__(
         self,
@@ -73,10 +75,13 @@ class Finetune:
         """Yield each update."""
         return self.trainer.steps(Batches(self.photos, self.recipe, styles=1))
 
-    def finish(self, author: str, license: str) -> Pack:
-        """The trained pack with its held-out losses; nothing is written."""
+    def evaluation(self) -> Evaluation:
+        """Iterated, it measures the style on the held-out photographs."""
         styles = self.trainer.average["style"]
-        (metrics,) = measure(self.trunk, styles, self.trainer.objective, self.held_out)
+        return Evaluation(self.trunk, styles, self.trainer.objective, self.held_out)
+
+    def pack(self, evaluation: Evaluation, author: str, license: str) -> Pack:
+        """The trained pack with its held-out losses; nothing is written."""
         facts = provenance(
             self.recipe,
             self.source,
@@ -84,16 +89,18 @@ class Finetune:
             styles=1,
             photographs=len(self.photos.paths),
         )
+        (metrics,) = evaluation.metrics()
+        (style,) = evaluation.styles
         manifest = describe_pack(
             self.painting,
             self.digest,
             {**facts, "started_from": self.started_from},
             metrics,
-            thumbnail(self.trunk, styles[0]),
+            thumbnail(self.trunk, style),
             author,
             license,
         )
-        return Pack(manifest, styles[0].cpu())
+        return Pack(manifest, style.cpu())
 
 
 def mean_style(trunk: Trunk, digest: str) -> tuple[Tensor, Sequence[str]]:

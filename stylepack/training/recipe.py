@@ -46,6 +46,7 @@ class Recipe:
     updates: int = 40_000
     batch: int = 4
     learning_rate: float = 1e-3
+    style_rate: float = 4.0  # gamma and beta learn at this multiple of the learning rate
     warmup: int = 100  # updates over which the learning rate rises from 0
     decay: Literal["none", "cosine"] = "cosine"
     ema: float = 0.999  # moving average of the weights; 0 keeps the last weights
@@ -114,6 +115,7 @@ _JOHNSON = Recipe(
     updates=40_000,
     batch=4,
     learning_rate=1e-3,
+    style_rate=1.0,
     warmup=0,
     decay="none",
     ema=0.0,

@@ -9,7 +9,7 @@ trunk.safetensors, packs/ the result
 """
 
 import csv
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import TextIO
 
@@ -17,8 +17,10 @@ import torch
 
 from stylepack.errors import UsageError
 from stylepack.network.trunk import Trunk
+from stylepack.packs.manifest import Manifest
 from stylepack.training.checkpoint import NAME, load_checkpoint, save_checkpoint
-from stylepack.training.export import export, paint_sheet, provenance
+from stylepack.training.evaluate import Evaluation
+from stylepack.training.export import paint_sheet, provenance, write_packs, write_trunk
 from stylepack.training.loss_network import WeightSource
 from stylepack.training.objective import Objective
 from stylepack.training.paintings import IDENTITY, Painting, read_paintings
@@ -31,7 +33,9 @@ COLUMNS = ("update", "style", "content_loss", "style_loss", "total_variation", "
 
 
 class Run:
-    """A training in its folder.  Iterate `train()` to the end or close it, then `finish()`."""
+    """A training in its folder: iterate `train()` to its end,  then `evaluation()`,
+    iterate that, and `write_packs()`.
+    """
 
     def __init__(self, folder: Path, settings: RunSettings, device: torch.device) -> None:
         self.folder = folder
@@ -122,23 +126,28 @@ class Run:
         paint_sheet(path, trunk, styles, self.names, self.held_out)
         return path
 
-    def finish(self) -> Iterator[tuple[str, float, float]]:
-        """Write the trunk and every pack; yield (name, content, style loss) as measured."""
+    def evaluation(self) -> Evaluation:
+        """Write the trunk; what comes back measures its styles on the held-out photographs."""
         trunk, styles = self.trainer.averaged()
-        yield from export(
+        rounded, self.digest = write_trunk(self.folder, trunk, self.settings.author)
+        rounded.to(styles.device)
+        return Evaluation(rounded, styles, self.trainer.objective, self.held_out)
+
+    def write_packs(self, evaluation: Evaluation) -> list[Manifest]:
+        """Write a pack for every style of a finished evaluation."""
+        facts = provenance(
+            self.recipe,
+            self.source,
+            updates=self.trainer.update,
+            styles=len(self.names),
+            photographs=len(self.photos.paths),
+        )
+        return write_packs(
             self.folder,
-            trunk,
-            styles,
+            evaluation,
             self.styles,
-            self.trainer.objective,
-            self.held_out,
-            provenance(
-                self.recipe,
-                self.source,
-                updates=self.trainer.update,
-                styles=len(self.names),
-                photographs=len(self.photos.paths),
-            ),
+            self.digest,
+            facts,
             author=self.settings.author,
             license=self.settings.license,
         )

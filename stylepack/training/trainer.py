@@ -50,7 +50,11 @@ class Trainer:
         if not frozen:
             self.parameters |= {f"trunk.{k}": p for k, p in trunk.named_parameters()}
         self.average = {name: p.detach().clone() for name, p in self.parameters.items()}
-        self.adam = torch.optim.Adam(self.parameters.values(), lr=recipe.learning_rate)
+        shared = [p for name, p in self.parameters.items() if name != "style"]
+        groups = [{"params": [self.parameters["style"]], "times": recipe.style_rate}]
+        if shared:
+            groups.append({"params": shared, "times": 1.0})
+        self.adam = torch.optim.Adam(groups)
         keep_large_blocks()
 
     def steps(self, batches: Iterable[Batch]) -> Generator[Step]:
@@ -66,7 +70,7 @@ class Trainer:
         """One update."""
         rate = self.learning_rate(batch.update)
         for group in self.adam.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["times"]
         photos = batch.photos.to(self.device, non_blocking=True).float().div_(255)
         indices = batch.styles.to(self.device, non_blocking=True)
         painted = self.trunk(photos.to(self.dtype), self.parameters["style"][indices])

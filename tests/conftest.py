@@ -1,0 +1,94 @@
+"""Shared pieces: a home of its own for every test, small images, a tiny loss network."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from stylepack.network.trunk import Trunk, TrunkConfig
+from stylepack.packs.manifest import Manifest
+from stylepack.packs.pack import Pack
+from stylepack.packs.trunkfile import load_trunk, save_trunk
+from stylepack.training.features import parameter_shapes, plan
+
+TINY = TrunkConfig(widths=(4, 6, 8), residual_blocks=1, edge_kernel=9)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's data folder, away from the real one."""
+    folder = tmp_path / "home"
+    monkeypatch.setenv("STYLEPACK_HOME", str(folder))
+    return folder
+
+
+@pytest.fixture
+def tiny_trunk(tmp_path: Path) -> tuple[Path, str]:
+    """(file, SHA-256) of a trunk small enough to build in a blink."""
+    torch.manual_seed(0)
+    path = tmp_path / "tiny-trunk.safetensors"
+    save_trunk(path, Trunk(TINY), {})
+    return path, load_trunk(path)[1]
+
+
+@pytest.fixture
+def make_pack(tmp_path: Path, tiny_trunk: tuple[Path, str]):
+    """Write a pack for the tiny trunk: `make_pack("name", seed=1)` -> its path."""
+
+    def make(name: str = "dots", seed: int = 0, trunk_sha256: str | None = None) -> Path:
+        generator = torch.Generator().manual_seed(seed)
+        style = torch.randn(TINY.style_size, generator=generator)
+        digest = tiny_trunk[1] if trunk_sha256 is None else trunk_sha256
+        path = tmp_path / f"{name}.safetensors"
+        Pack(Manifest(name=name, trunk_sha256=digest, title=name.title()), style).save(path, TINY)
+        return path
+
+    return make
+
+
+def picture(width: int, height: int, seed: int = 0) -> Image.Image:
+    """A smooth random RGB picture."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.randint(0, 256, (4, 4, 3), generator=generator, dtype=torch.uint8)
+    return Image.fromarray(coarse.numpy(), "RGB").resize((width, height), Image.Resampling.BICUBIC)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder of six small photographs."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for index in range(6):
+        picture(64 + 8 * index, 56, index).save(folder / f"{index}.jpg")
+    return folder
+
+
+@pytest.fixture
+def paintings(tmp_path: Path) -> Path:
+    """A folder of two small paintings, one of them described."""
+    folder = tmp_path / "paintings"
+    folder.mkdir()
+    picture(80, 64, 100).save(folder / "dawn.png")
+    picture(64, 80, 101).save(folder / "Dusk Over Sea.png")
+    (folder / "paintings.csv").write_text(
+        "name,title,artist,year,licence\ndawn,At Dawn,A. Painter,1901,public domain\n"
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def vgg_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A VGG-19 of random weights up to relu3_4, under torchvision's names."""
+    torch.manual_seed(1)
+    weights = {}
+    steps = plan("vgg19", ["relu3_4"])
+    for name, shape in parameter_shapes("vgg19", ["relu3_4"]).items():
+        step, kind = name.rsplit("_", 1)
+        fan_in = shape[1] * 9 if kind == "weight" else 1
+        scale = (2 / fan_in) ** 0.5 if kind == "weight" else 0.01
+        weights[f"features.{steps.index(step)}.{kind}"] = torch.randn(shape) * scale
+    path = tmp_path_factory.mktemp("vgg") / "vgg.safetensors"
+    save_file(weights, path)
+    return path
