@@ -24,6 +24,14 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def small_measurements(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure and show small pictures: what is tested does not depend on their size."""
+    monkeypatch.setattr("stylepack.training.evaluate.SHORT_SIDE", 48)
+    monkeypatch.setattr("stylepack.training.export.SHEET_CELL", 48)
+    monkeypatch.setattr("stylepack.training.export.THUMBNAIL", 48)
+
+
 @pytest.fixture
 def tiny_trunk(tmp_path: Path) -> tuple[Path, str]:
     """(file, SHA-256) of a trunk small enough to build in a blink."""

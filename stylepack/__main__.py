@@ -1,0 +1,5 @@
+"""`python -m stylepack`."""
+
+from stylepack.cli.main import main
+
+main()

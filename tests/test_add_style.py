@@ -1,0 +1,95 @@
+"""`stylepack add-style`: one painting more, and nothing else changed."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+from conftest import picture
+
+from stylepack.cli.main import run as stylepack
+from stylepack.packs.manifest import read_manifest
+from stylepack.packs.shelf import ASSETS, shelf
+
+
+def hashes(*folders: Path) -> dict[Path, str]:
+    return {
+        path: hashlib.sha256(path.read_bytes()).hexdigest()
+        for folder in folders
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.fixture
+def painting(tmp_path: Path) -> Path:
+    path = tmp_path / "Dream No 1.png"
+    picture(80, 64, 7).save(path)
+    return path
+
+
+@pytest.fixture
+def options(photos: Path, vgg_file: Path, tmp_path: Path) -> list[str]:
+    recipe = tmp_path / "small.toml"
+    recipe.write_text("batch = 2\ncrop = 32\nphoto_side = 40\nstyle_side = 48\n")
+    return [
+        *("--photos", str(photos), "--vgg-weights", str(vgg_file), "--device", "cpu"),
+        *("--recipe", str(recipe), "--steps", "3"),
+    ]
+
+
+def test_it_installs_a_pack_and_leaves_trunk_and_packs_byte_identical(
+    painting: Path, options: list[str], home: Path
+) -> None:
+    assert stylepack(["add-style", str(painting), "--name", "first", *options]) == 0
+    before = hashes(ASSETS, home / "packs")
+    assert stylepack(["add-style", str(painting), "--name", "second", *options]) == 0
+    after = hashes(ASSETS, home / "packs")
+    added = home / "packs" / "second.safetensors"
+    assert after.keys() - before.keys() == {added}
+    assert {path: after[path] for path in before} == before
+    assert len(before) > 6
+
+
+def test_the_pack_says_how_it_was_made_and_paints(
+    painting: Path, options: list[str], photos: Path, tmp_path: Path
+) -> None:
+    assert stylepack(["add-style", str(painting), *options, "--artist", "A. Painter"]) == 0
+    manifest = shelf()["dream-no-1"].manifest()
+    assert manifest.style_image["artist"] == "A. Painter"
+    assert manifest.train["updates"] == 3
+    assert "starry" in manifest.train["started_from"]
+    assert "photo" not in manifest.train["started_from"]
+    assert manifest.metrics["style"] > 0
+    out = tmp_path / "painted.png"
+    mix = "dream-no-1=0.5,starry=0.5"
+    assert stylepack(["apply", str(photos / "0.jpg"), "--mix", mix, "-o", str(out)]) == 0
+    assert out.exists()
+
+
+def test_a_taken_name_is_refused_before_any_work_and_replace_replaces(
+    painting: Path, options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["add-style", str(painting), "--name", "starry", *options]
+    assert stylepack(command) == 1
+    assert "a pack 'starry' is bundled already" in capsys.readouterr().err
+    assert stylepack([*command, "--replace"]) == 0
+    assert not shelf()["starry"].bundled
+    assert read_manifest(shelf()["starry"].path).train["updates"] == 3
+
+
+@pytest.mark.parametrize("name", ["../evil", "a/b", "CON", "con", "", ".hidden", "x" * 65])
+def test_a_name_that_is_no_pack_name_is_refused(
+    painting: Path, options: list[str], home: Path, name: str
+) -> None:
+    if not name:
+        painting = painting.rename(painting.with_name("!!!.png"))
+    assert stylepack(["add-style", str(painting), "--name", name, *options]) in (1, 2)
+    assert not home.exists()
+
+
+def test_it_learns_on_the_bundled_photographs_when_none_are_given(
+    painting: Path, options: list[str]
+) -> None:
+    place = options.index("--photos")
+    assert stylepack(["add-style", str(painting), *options[:place], *options[place + 2 :]]) == 0
+    assert shelf()["dream-no-1"].manifest().train["photographs"] == 4

@@ -1,0 +1,232 @@
+"""Training as a whole, small: a run folder from start to packs, stopped and resumed."""
+
+import csv
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from stylepack.cli.main import run as stylepack
+from stylepack.errors import TrainingError
+from stylepack.network.trunk import TrunkConfig
+from stylepack.packs.manifest import read_manifest
+from stylepack.packs.pack import load_pack
+from stylepack.packs.trunkfile import load_trunk
+from stylepack.training.checkpoint import NAME, PREVIOUS, load_checkpoint, save_checkpoint
+
+SMALL = """
+batch = 2
+crop = 32
+photo_side = 48
+style_side = 48
+updates = 4
+warmup = 2
+"""
+
+
+@pytest.fixture
+def small_recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "small.toml"
+    path.write_text(SMALL)
+    return path
+
+
+@pytest.fixture
+def arguments(paintings: Path, photos: Path, vgg_file: Path, small_recipe: Path) -> list[str]:
+    """A small training, up to the output folder."""
+    return [
+        "train",
+        *("--styles", str(paintings), "--photos", str(photos), "--recipe", str(small_recipe)),
+        *("--vgg-weights", str(vgg_file), "--device", "cpu", "--sheet-every", "2", "-o"),
+    ]
+
+
+def rows(run: Path) -> list[dict[str, str]]:
+    with (run / "losses.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_run_ends_in_a_trunk_and_a_pack_for_every_painting(
+    arguments: list[str], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    assert stylepack([*arguments, str(run)]) == 0
+    trunk, digest = load_trunk(run / "trunk.safetensors")
+    assert {tensor.dtype for tensor in load_file(run / "trunk.safetensors").values()} == {
+        torch.float16
+    }
+    packs = {path.stem: load_pack(path, trunk.config) for path in (run / "packs").iterdir()}
+    assert packs.keys() == {"dawn", "dusk-over-sea", "photo"}
+    for pack in packs.values():
+        manifest = pack.manifest
+        assert manifest.trunk_sha256 == digest
+        assert manifest.metrics["content"] > 0
+        assert manifest.metrics["photographs"] == 1
+        assert manifest.train["updates"] == 4
+        assert manifest.thumbnail.startswith("data:image/jpeg;base64,")
+    assert packs["dawn"].manifest.style_image["artist"] == "A. Painter"
+    assert packs["photo"].manifest.metrics["style"] == 0
+    assert not torch.equal(packs["dawn"].style, packs["dusk-over-sea"].style)
+    assert sorted(path.name for path in (run / "sheets").iterdir()) == ["000002.png", "000004.png"]
+    assert [int(row["update"]) for row in rows(run)] == [1, 1, 2, 2, 3, 3, 4, 4]
+    assert json.loads((run / "run.json").read_text())["recipe"]["crop"] == 32
+    assert "crop = 32" in (run / "recipe.toml").read_text()
+
+
+def test_a_stopped_run_goes_on_to_bit_identical_weights(
+    arguments: list[str], tmp_path: Path
+) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert stylepack([*arguments, str(whole)]) == 0
+    assert stylepack([*arguments, str(parts), "--updates", "4", "--checkpoint-every", "2"]) == 0
+    # As if it had been stopped at update 2: the later files are gone.
+    (parts / PREVIOUS).replace(parts / NAME)
+    assert int(load_checkpoint(parts)["update"]) == 2
+    assert stylepack(["train", "--resume", str(parts)]) == 0
+    first, second = load_checkpoint(whole), load_checkpoint(parts)
+    assert first.keys() == second.keys()
+    for name, tensor in first.items():
+        assert torch.equal(tensor, second[name]), name
+    assert rows(whole) == rows(parts)
+
+
+def test_ctrl_c_leaves_a_checkpoint_from_which_the_run_goes_on(
+    arguments: list[str], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "stylepack", *arguments, str(run), "--updates", "100000"],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    while not (run / "sheets" / "000002.png").exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 128 + signal.SIGINT
+    assert f"stylepack train --resume {run}" in said
+    assert "Traceback" not in said
+    done = int(load_checkpoint(run)["update"])
+    assert done >= 2
+    assert stylepack(["train", "--resume", str(run), "--updates", str(done + 1)]) == 0
+    assert read_manifest(run / "packs" / "dawn.safetensors").train["updates"] == done + 1
+
+
+def test_learning_lowers_the_loss(arguments: list[str], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    more = ["--updates", "40", "--learning-rate", "0.003", "--sheet-every", "40"]
+    assert stylepack([*arguments, str(run), *more]) == 0
+    losses = [
+        float(row["content_loss"]) + 5 * float(row["style_loss"])
+        for row in rows(run)
+        if row["style"] != "photo"
+    ]
+    tenth = len(losses) // 10
+    assert sum(losses[-tenth:]) < 0.8 * sum(losses[:tenth])
+
+
+def test_photographs_that_do_not_decode_are_named_and_skipped(
+    arguments: list[str], photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photos / "broken.jpg").write_bytes((photos / "0.jpg").read_bytes()[:200])
+    assert stylepack([*arguments, str(tmp_path / "run"), "--updates", "8"]) == 0
+    said = capsys.readouterr().err
+    assert said.count("broken.jpg") == 1
+
+
+def test_a_painting_among_the_photographs_is_named_and_left_out(
+    arguments: list[str],
+    photos: Path,
+    paintings: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (photos / "copy.png").write_bytes((paintings / "dawn.png").read_bytes())
+    assert stylepack([*arguments, str(tmp_path / "run"), "--updates", "1"]) == 0
+    assert "copy.png is one of the paintings" in capsys.readouterr().err
+
+
+def test_a_folder_with_a_run_is_not_trained_over(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    assert stylepack([*arguments, str(run), "--updates", "1"]) == 0
+    assert stylepack([*arguments, str(run), "--updates", "1"]) == 2
+    assert "--resume" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("empty", ["--styles", "--photos"])
+def test_an_empty_folder_is_refused_and_nothing_is_written(
+    arguments: list[str], tmp_path: Path, empty: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "nothing"
+    folder.mkdir()
+    arguments[arguments.index(empty) + 1] = str(folder)
+    assert stylepack([*arguments, str(tmp_path / "run")]) == 2
+    assert capsys.readouterr().err.strip() == (
+        f"error: no images in {folder}; expected files like .jpg or .png"
+    )
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_diverging_run_says_so_and_keeps_its_checkpoint(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    assert stylepack([*arguments, str(run)]) == 0
+    state = load_checkpoint(run)
+    state["weight/style"][:] = 1e30
+    save_checkpoint(run, state)
+    before = (run / NAME).read_bytes()
+    assert stylepack(["train", "--resume", str(run), "--updates", "9"]) == 1
+    assert "lower --learning-rate" in capsys.readouterr().err
+    assert (run / NAME).read_bytes() == before
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, {"update": torch.tensor(1)})
+    save_checkpoint(tmp_path, {"update": torch.tensor(2)})
+    assert int(load_checkpoint(tmp_path)["update"]) == 2
+    content = (tmp_path / NAME).read_bytes()
+    (tmp_path / NAME).write_bytes(content[:-3])
+    assert int(load_checkpoint(tmp_path)["update"]) == 1
+    (tmp_path / PREVIOUS).unlink()
+    with pytest.raises(TrainingError, match=re.escape(str(tmp_path / NAME))):
+        load_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("preset", ["default", "dumoulin", "johnson", "seed"])
+def test_every_preset_trains(preset: str, tmp_path: Path, paintings: Path, photos: Path) -> None:
+    from stylepack.training.features import INPUT_SCALES, VGG
+    from stylepack.training.objective import Objective
+    from stylepack.training.photos import Batches, PhotoFolder, resized
+    from stylepack.training.recipe import load_recipe
+    from stylepack.training.trainer import Trainer
+
+    small = {"batch": 2, "crop": 32, "photo_side": 40, "style_side": 40, "updates": 2}
+    recipe = load_recipe(preset, small)
+    torch.manual_seed(0)
+    layers = (*recipe.content_layers, *recipe.style_layers)
+    vgg = VGG(recipe.loss_network, layers, next(iter(INPUT_SCALES)))
+    for name, buffer in vgg.named_buffers():
+        if name.endswith("weight"):
+            buffer.normal_(0, (2 / (9 * buffer.shape[1])) ** 0.5)
+    pictures = [resized(path, recipe.style_side) for path in sorted(paintings.glob("*.png"))]
+    targets = [*pictures, None] if recipe.identity else pictures
+    styles = TrunkConfig().neutral_style().repeat(len(targets), 1)
+    from stylepack.network.trunk import Trunk
+
+    trainer = Trainer(Trunk(), styles, Objective(vgg, recipe, targets), recipe, frozen=False)
+    steps = list(trainer.steps(Batches(PhotoFolder.open(photos), recipe, len(targets))))
+    assert [step.update for step in steps] == [1, 2]
+    assert not torch.equal(trainer.parameters["style"], styles)
