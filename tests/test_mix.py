@@ -41,7 +41,7 @@ def test_parsing(text: str, parts: list[tuple[str, float]]) -> None:
         ("starry=1e999", "starry"),
         ("starry=half", "half"),
         ("starry=", "starry"),
-        ("starry=0.5;scream=0.5", "0.5;scream"),
+        ("starry=0.5;scream", "0.5;scream"),
         ("scream,starry=0,5=2x", "2x"),
         ("", "part without a pack"),
         ("   ", "part without a pack"),
