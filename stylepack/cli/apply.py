@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,6 +40,9 @@ def apply(
         Path | None, typer.Option(help="A trunk file.  [default: the bundled trunk]")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="auto, float32, bfloat16 or float16.  auto: what is fastest here.")
+    ] = "auto",
     force: Annotated[
         bool, typer.Option("--force", help="Use packs that do not name their trunk.")
     ] = False,
@@ -53,13 +56,14 @@ def apply(
 
     from stylepack.painting.stylizer import Stylizer
 
-    stylizer = Stylizer.load(wanted, trunk=trunk, device=device, force=force)
-    screen.say(f"painting {stylizer.mix} on {stylizer.device}")
+    stylizer = Stylizer.load(wanted, trunk=trunk, device=device, precision=precision, force=force)
+    kind = str(stylizer.dtype).removeprefix("torch.")
+    screen.say(f"painting {stylizer.mix} on {stylizer.device} in {kind}")
     failed = 0
     with screen.meter("painting", len(jobs)) as meter:
         for source, target in jobs:
             try:
-                paint_file(stylizer, source, target)
+                paint_file(stylizer, source, target, meter.share)
                 print(target)
             except PhotoError as error:
                 if len(jobs) == 1:
@@ -128,9 +132,11 @@ def plan_outputs(photos: Sequence[Path], output: Path | None) -> list[tuple[Path
     return [(source, target) for target, source in jobs.items()]
 
 
-def paint_file(stylizer: Stylizer, source: Path, target: Path) -> None:
+def paint_file(
+    stylizer: Stylizer, source: Path, target: Path, advance: Callable[[float], None]
+) -> None:
     """Read, paint, write."""
-    painted = stylizer.paint(source)
+    painted = stylizer.paint(source, advance)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -68,6 +68,10 @@ class Meter:
         self._task = progress.add_task(title, total=total, completed=done, words="")
         self._start = self._spoke = time.monotonic()
 
+    def share(self, share: float) -> None:
+        """Show how much of the unit at hand is done, 0..1."""
+        self._progress.update(self._task, completed=self._done + share)
+
     def advance(self, words: str = "") -> None:
         """Count one unit as done."""
         self._done += 1

@@ -102,6 +102,10 @@ class Trunk(nn.Module):
         Returns:
             (N, 3, H, W) RGB in 0..1, the dtype of `images`.
         """
+        return torch.sigmoid(self.logits(images, style))
+
+    def logits(self, images: Tensor, style: Tensor) -> Tensor:
+        """What `forward` puts through its sigmoid: (N, 3, H, W), the dtype of `images`."""
         if style.dim() == 1:
             style = style[None]
         height, width = images.shape[-2:]
@@ -114,7 +118,7 @@ class Trunk(nn.Module):
             x = x + self._layer(f"res{block}b", y, style)
         x = F.relu_(self._layer("up1", double(x), style))
         x = F.relu_(self._layer("up2", double(x), style))
-        x = torch.sigmoid(self._layer("out", x, style))
+        x = self._layer("out", x, style)
         return x[..., :height, :width]
 
     def _layer(self, name: str, x: Tensor, style: Tensor, stride: int = 1) -> Tensor:
@@ -134,8 +138,15 @@ def double(x: Tensor) -> Tensor:
 def pad_to_stride(images: Tensor) -> Tensor:
     """Repeat the last row and column until both sides are multiples of 4, at least 8."""
     height, width = images.shape[-2:]
-    bottom = max(SMALLEST, -(-height // STRIDE) * STRIDE) - height
-    right = max(SMALLEST, -(-width // STRIDE) * STRIDE) - width
-    if bottom == right == 0:
+    new_height, new_width = padded_size(height, width)
+    if (new_height, new_width) == (height, width):
         return images
-    return F.pad(images, (0, right, 0, bottom), mode="replicate")
+    return F.pad(images, (0, new_width - width, 0, new_height - height), mode="replicate")
+
+
+def padded_size(height: int, width: int) -> tuple[int, int]:
+    """Both sides as the network computes them: multiples of 4, at least 8."""
+    return (
+        max(SMALLEST, -(-height // STRIDE) * STRIDE),
+        max(SMALLEST, -(-width // STRIDE) * STRIDE),
+    )

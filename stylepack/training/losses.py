@@ -58,6 +58,15 @@ def pixel_loss(painted: Tensor, photo: Tensor) -> Tensor:
     return error / variance.clamp_min(1e-2)
 
 
+def saturation_loss(logits: Tensor) -> Tensor:
+    """Mean squared excess of logits beyond +-3.5 (8 and 247 of 255): (N, C, H, W) -> (N,).
+
+    Deep in saturation the sigmoid passes no gradient, so a bright area that turned white
+    early in training would stay a white blob in every style.  Ours; no paper has it.
+    """
+    return (logits.float().abs() - 3.5).clamp_min(0).square().mean(dim=(1, 2, 3))
+
+
 def half(images: Tensor) -> Tensor:
     """The next level of an image pyramid: every side halved by averaging 2x2 pixels."""
     return torch.nn.functional.avg_pool2d(images, 2)

@@ -54,12 +54,15 @@ class Objective:
         pictures = [None if p is None else resized(p.path, recipe.style_side) for p in paintings]
         return cls(vgg, recipe, pictures)
 
-    def __call__(self, painted: Tensor, photos: Tensor, styles: Tensor) -> Terms:
+    def __call__(
+        self, painted: Tensor, photos: Tensor, styles: Tensor, logits: Tensor | None = None
+    ) -> Terms:
         """Losses of painted photographs.
 
         Args:
             painted, photos: (N, 3, H, W) RGB in 0..1.
             styles: (N,) index of each image's painting.
+            logits: what the sigmoid made `painted` of, for the recipe's saturation term.
         """
         recipe = self.recipe
         with torch.no_grad():
@@ -79,6 +82,8 @@ class Objective:
         weighted = weighted + torch.where(
             identity, recipe.identity_weight * pixels, recipe.style_weight * style
         )
+        if logits is not None and recipe.saturation_weight:
+            weighted = weighted + recipe.saturation_weight * losses.saturation_loss(logits)
         return Terms(
             content.detach(),
             torch.where(identity, torch.zeros_like(style), style).detach(),

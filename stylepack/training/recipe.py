@@ -40,6 +40,7 @@ class Recipe:
     content_weight: float = 1.0
     style_weight: float = 5.0
     tv_weight: float = 0.0  # on the mean squared difference of neighbours, RGB in 0..1
+    saturation_weight: float = 1.0  # on logits so large that the sigmoid passes no gradient
     identity_weight: float = 5.0  # on the pixels of the identity style `photo`
 
     # The optimisation.
@@ -112,6 +113,7 @@ _JOHNSON = Recipe(
     content_weight=1.0,
     style_weight=5.0,
     tv_weight=2.6e4,
+    saturation_weight=0.0,
     updates=40_000,
     batch=4,
     learning_rate=1e-3,

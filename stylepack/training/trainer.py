@@ -73,8 +73,9 @@ class Trainer:
             group["lr"] = rate * group["times"]
         photos = batch.photos.to(self.device, non_blocking=True).float().div_(255)
         indices = batch.styles.to(self.device, non_blocking=True)
-        painted = self.trunk(photos.to(self.dtype), self.parameters["style"][indices])
-        terms = self.objective(painted, photos, indices)
+        logits = self.trunk.logits(photos.to(self.dtype), self.parameters["style"][indices])
+        painted = torch.sigmoid(logits.float())
+        terms = self.objective(painted, photos, indices, logits)
         total = terms.total.item()
         if not math.isfinite(total):
             raise TrainingError(

@@ -1,0 +1,102 @@
+"""Painting in strips equals painting whole, at any size and with any memory."""
+
+import pytest
+import torch
+from conftest import picture
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stylepack import Stylizer
+from stylepack.errors import DeviceError
+from stylepack.network.trunk import Trunk, TrunkConfig
+from stylepack.painting import stylizer as module
+from stylepack.painting.streaming import Memory, Moments, paint_streaming
+from stylepack.pictures.photo import Photo
+
+SMALL = TrunkConfig(widths=(8, 12, 16), residual_blocks=2, edge_kernel=9)
+torch.manual_seed(0)
+TRUNK = Trunk(SMALL).requires_grad_(False).eval()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    height=st.integers(1, 90),
+    width=st.integers(1, 90),
+    rows=st.sampled_from([4, 8, 12, 64]),
+    keep=st.sampled_from([0, 20_000, 60_000, 1 << 30]),
+    seed=st.integers(0, 1000),
+)
+def test_streaming_equals_whole(height: int, width: int, rows: int, keep: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    image = torch.randint(0, 256, (3, height, width), generator=generator, dtype=torch.uint8)
+    style = torch.randn(SMALL.style_size, generator=generator)
+    with torch.inference_mode():
+        whole = TRUNK(image[None].float() / 255, style)[0] * 255
+        painted = paint_streaming(TRUNK, style, image, Memory(1, rows, keep))
+    assert painted.shape == image.shape
+    assert (painted.float() - whole).abs().max() <= 2
+
+
+def test_moments_over_strips_are_those_of_the_whole_even_far_from_zero() -> None:
+    x = torch.randn(1, 5, 40, 7) * torch.tensor([1, 3, 10, 30, 30]).view(1, 5, 1, 1) + 300
+    moments = Moments()
+    for strip in x.split([3, 20, 1, 16], dim=2):
+        moments.add(strip.contiguous(memory_format=torch.channels_last))
+    torch.testing.assert_close(moments.mean, x.mean((0, 2, 3)))
+    exact = x.double().var((0, 2, 3), correction=0).float()
+    torch.testing.assert_close(moments.variance, exact, rtol=2e-2, atol=0)
+
+
+def test_a_constant_image_is_painted() -> None:
+    image = torch.full((3, 40, 40), 128, dtype=torch.uint8)
+    painted = paint_streaming(TRUNK, SMALL.neutral_style(), image, Memory(1, 8, 0))
+    assert painted.shape == image.shape
+
+
+def test_progress_rises_to_one() -> None:
+    image = torch.zeros((3, 40, 40), dtype=torch.uint8)
+    shares: list[float] = []
+    paint_streaming(TRUNK, SMALL.neutral_style(), image, Memory(), shares.append)
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+
+
+@pytest.mark.parametrize("mix", ["starry", "scream", "wave", "composition", "photo"])
+def test_the_fast_precision_is_within_40_decibels_of_float32(mix: str) -> None:
+    photo = Photo.from_image(picture(160, 120, 3))
+    exact = Stylizer.load(mix, device="cpu", precision="float32").paint(photo).to_float()
+    fast = Stylizer.load(mix, device="cpu", precision="bfloat16").paint(photo).to_float()
+    assert -10 * (exact - fast).square().mean().log10() >= 40
+
+
+def test_running_out_of_memory_falls_back_to_smaller_strips(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tried: list[Memory] = []
+
+    def greedy(trunk, style, image, memory, advance):
+        tried.append(memory)
+        if memory.keep:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return paint_streaming(trunk, style, image, memory, advance)
+
+    monkeypatch.setattr(module, "paint_streaming", greedy)
+    photo = Photo.from_image(picture(60, 40))
+    painter = Stylizer.load("starry", device="cpu", precision="float32")
+    fallen = painter.paint(photo).to_float()
+    assert len(tried) == 2
+    assert tried[1].strip < tried[0].strip
+    monkeypatch.undo()
+    torch.testing.assert_close(fallen, painter.paint(photo).to_float(), atol=2 / 255, rtol=0)
+
+
+def test_a_photograph_that_never_fits_is_refused_in_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def never(*arguments: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried ...")
+
+    monkeypatch.setattr(module, "paint_streaming", never)
+    painter = Stylizer.load("starry", device="cpu")
+    with pytest.raises(DeviceError, match="60x40 pixels do not fit in the memory of cpu"):
+        painter.paint(Photo.from_image(picture(60, 40)))
