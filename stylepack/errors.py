@@ -6,9 +6,20 @@ The library raises; only `stylepack.cli.main` catches, prints and exits.
 
 
 class StylepackError(Exception):
-    """Base of every error that stylepack raises on purpose."""
+    """Base of every error that stylepack raises on purpose.
+
+    Messages quote strangers' files: what would break the line or steer a terminal is escaped.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
+
+
+def printable(text: str) -> str:
+    """`text` with every character that is not printable shown as an escape."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class UsageError(StylepackError):

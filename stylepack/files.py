@@ -1,8 +1,9 @@
 """Writing files so that a reader never meets half of one."""
 
 import os
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from stylepack.errors import StylepackError
@@ -17,7 +18,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         StylepackError: the folder does not exist, is not writable, or the disk is full.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f".{os.getpid()}-{threading.get_ident()}.part")
     try:
         yield temporary
         temporary.replace(path)
@@ -27,7 +28,8 @@ def replacing(path: Path) -> Iterator[Path]:
             f"cannot write {path}: {reason}; choose a place that exists and that you may write to"
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -6,6 +6,7 @@ import os
 import struct
 import zlib
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 import torch
@@ -223,8 +224,8 @@ def test_a_full_disk_keeps_the_old_file(
     target = tmp_path / "out.png"
     target.write_bytes(b"precious")
 
-    def full(image: Image.Image, path: Path, **options: object) -> None:
-        Path(path).write_bytes(b"half")
+    def full(image: Image.Image, target: BinaryIO, **options: object) -> None:
+        target.write(b"half")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(Image.Image, "save", full)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from stylepack.errors import PackError, StylepackError, UsageError
+from stylepack.packs import shelf as shelf_room
 from stylepack.packs.shelf import (
     BUNDLED_PACKS,
     cache_folder,
@@ -179,7 +180,10 @@ def test_remove_deletes_a_users_pack(make_pack) -> None:
         remove_pack("dots")
 
 
-def test_remove_refuses_bundled_packs_and_paths(make_pack) -> None:
+def test_remove_refuses_bundled_packs_and_paths(make_pack, tmp_path, monkeypatch) -> None:
+    # A copy, so that a `remove` that fails this test does not take the package's own.
+    monkeypatch.setattr(shelf_room, "BUNDLED_PACKS", tmp_path / "bundled")
+    shutil.copytree(BUNDLED_PACKS, tmp_path / "bundled")
     placed = install_pack(make_pack("dots")).path
     for name in ("starry", str(placed), str(make_pack("other"))):
         with pytest.raises(UsageError, match="not a pack that you installed"):

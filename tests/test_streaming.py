@@ -10,7 +10,7 @@ from stylepack import Stylizer
 from stylepack.errors import DeviceError
 from stylepack.network.trunk import Trunk, TrunkConfig
 from stylepack.painting import stylizer as module
-from stylepack.painting.streaming import Memory, Moments, paint_streaming
+from stylepack.painting.streaming import Memory, Moments, Style, paint_streaming
 from stylepack.pictures.photo import Photo
 
 SMALL = TrunkConfig(widths=(8, 12, 16), residual_blocks=2, edge_kernel=9)
@@ -32,13 +32,13 @@ def test_streaming_equals_whole(height: int, width: int, rows: int, keep: int, s
     style = torch.randn(SMALL.style_size, generator=generator)
     with torch.inference_mode():
         whole = TRUNK(image[None].float() / 255, style)[0] * 255
-        painted = paint_streaming(TRUNK, style, image, Memory(1, rows, keep))
+        painted = paint_streaming(TRUNK, Style(style[None]), image, Memory(1, rows, keep))
     assert painted.shape == image.shape
     assert (painted.float() - whole).abs().max() <= 2
 
 
 def test_moments_over_strips_are_those_of_the_whole_even_far_from_zero() -> None:
-    x = torch.randn(1, 5, 40, 7) * torch.tensor([1, 3, 10, 30, 30]).view(1, 5, 1, 1) + 300
+    x = torch.randn(1, 5, 40, 7) * torch.tensor([3, 10, 30, 30, 99]).view(1, 5, 1, 1) + 300
     moments = Moments()
     for strip in x.split([3, 20, 1, 16], dim=2):
         moments.add(strip.contiguous(memory_format=torch.channels_last))
@@ -49,14 +49,14 @@ def test_moments_over_strips_are_those_of_the_whole_even_far_from_zero() -> None
 
 def test_a_constant_image_is_painted() -> None:
     image = torch.full((3, 40, 40), 128, dtype=torch.uint8)
-    painted = paint_streaming(TRUNK, SMALL.neutral_style(), image, Memory(1, 8, 0))
+    painted = paint_streaming(TRUNK, Style(SMALL.neutral_style()[None]), image, Memory(1, 8, 0))
     assert painted.shape == image.shape
 
 
 def test_progress_rises_to_one() -> None:
     image = torch.zeros((3, 40, 40), dtype=torch.uint8)
     shares: list[float] = []
-    paint_streaming(TRUNK, SMALL.neutral_style(), image, Memory(), shares.append)
+    paint_streaming(TRUNK, Style(SMALL.neutral_style()[None]), image, Memory(), shares.append)
     assert shares == sorted(shares)
     assert shares[-1] == 1
 

@@ -2,40 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
 from stylepack.cli import screen
-from stylepack.errors import PhotoError, StylepackError, UsageError
+from stylepack.errors import PhotoError, UsageError
 from stylepack.packs.mix import Mix, parse_mix
 from stylepack.packs.shelf import find_pack
-
-if TYPE_CHECKING:
-    from stylepack.painting.stylizer import Stylizer
-
-MARK = ".stylized"
 
 
 def apply(
     photos: Annotated[
-        list[Path], typer.Argument(metavar="PHOTO...", help="Photographs, or folders of them.")
+        list[str],
+        typer.Argument(metavar="PHOTO...", help="Photographs, folders, patterns, or - for stdin."),
     ],
     mix: Annotated[
         str, typer.Option(metavar="A=W,B=W", help="Packs (names or files) with weights.")
     ] = "",
     style: Annotated[str, typer.Option(metavar="A", help="One pack, by name or file.")] = "",
     output: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "-o",
             "--output",
-            help="The painted file, or a folder for several.  "
+            help="The painted file, a folder for several, or - for stdout.  "
             "[default: beside the photograph, as NAME.stylized.EXT]",
         ),
     ] = None,
+    strength: Annotated[
+        float, typer.Option(help="0 is the photograph, 1 the style, up to 1.5.")
+    ] = 1.0,
+    keep_colors: Annotated[
+        bool, typer.Option("--keep-colors", help="Keep the photograph's colours.")
+    ] = False,
+    size: Annotated[
+        int | None,
+        typer.Option(min=16, help="Paint at this long side: smaller means larger strokes."),
+    ] = None,
+    no_upscale: Annotated[
+        bool, typer.Option("--no-upscale", help="With --size: leave the result at that size.")
+    ] = False,
+    mask: Annotated[
+        Path | None, typer.Option(help="Paint where this picture is white; grey is between.")
+    ] = None,
+    region: Annotated[
+        list[str] | None,
+        typer.Option(metavar="MASK=MIX", help="Another mix where a mask is white; repeatable."),
+    ] = None,
+    background: Annotated[
+        str, typer.Option(metavar="COLOUR", help="Lay transparent photographs on this colour.")
+    ] = "",
+    suffix: Annotated[
+        str, typer.Option(help="What is put behind the names of painted files.")
+    ] = ".stylized",
+    format: Annotated[
+        str, typer.Option(metavar="EXT", help="Write this format: jpg, png, webp, tif.")
+    ] = "",
+    quality: Annotated[int, typer.Option(min=1, max=100, help="Of JPEG, WebP and AVIF.")] = 95,
+    subsampling: Annotated[str, typer.Option(help="Of JPEG: 4:4:4, 4:2:2 or 4:2:0.")] = "4:4:4",
+    no_metadata: Annotated[
+        bool, typer.Option("--no-metadata", help="Write no EXIF and no word of how it was made.")
+    ] = False,
+    skip_existing: Annotated[
+        bool, typer.Option("--skip-existing", help="Leave photographs that are painted already.")
+    ] = False,
+    shard: Annotated[
+        str, typer.Option(metavar="I/N|env", help="Paint only the I-th of N parts.")
+    ] = "",
+    jobs: Annotated[
+        int, typer.Option(min=1, help="Threads that decode and encode.", show_default=True)
+    ] = 2,
     trunk: Annotated[
         Path | None, typer.Option(help="A trunk file.  [default: the bundled trunk]")
     ] = None,
@@ -52,29 +91,73 @@ def apply(
     The paths of the painted files are printed to stdout, one a line.
     """
     wanted = choose_mix(mix, style)
-    jobs = plan_outputs(photos, output)
+    regions = [parse_region(text) for text in region or ()]
 
+    from stylepack.painting.jobs import STANDARD, plan_jobs, share_of
+    from stylepack.pictures.photo import SUBSAMPLINGS, SaveOptions, output_format
+
+    if subsampling not in SUBSAMPLINGS:
+        raise UsageError(f"--subsampling is '{subsampling}'; use {', '.join(SUBSAMPLINGS)}")
+    extension = f".{format.lstrip('.').lower()}" if format else ""
+    stdout_format = output_format(Path(f"stdout{extension or '.png'}"))
+    todo = plan_jobs(photos, output, suffix, extension)
+    if shard:
+        todo = share_of(todo, shard, os.environ)
+    if skip_existing:
+        todo = [job for job in todo if job.target == STANDARD or not job.target.exists()]
+    if not todo:
+        screen.say("nothing to do: every photograph is painted")
+        return
+
+    from stylepack.painting.many import Painter
     from stylepack.painting.stylizer import Stylizer
 
-    stylizer = Stylizer.load(wanted, trunk=trunk, device=device, precision=precision, force=force)
+    stylizer = Stylizer.load(
+        wanted,
+        regions=[mix for _, mix in regions],
+        strength=strength,
+        trunk=trunk,
+        device=device,
+        precision=precision,
+        force=force,
+    )
+    painter = Painter(
+        stylizer,
+        SaveOptions(quality, subsampling, not no_metadata),
+        background=background,
+        stdout_format=stdout_format,
+        size=size,
+        upscale=not no_upscale,
+        keep_colors=keep_colors,
+        mask=mask,
+        region_masks=[path for path, _ in regions],
+    )
     kind = str(stylizer.dtype).removeprefix("torch.")
-    screen.say(f"painting {stylizer.mix} on {stylizer.device} in {kind}")
-    failed = 0
-    with screen.meter("painting", len(jobs)) as meter:
-        for source, target in jobs:
-            try:
-                paint_file(stylizer, source, target, meter.share)
-                print(target)
-            except PhotoError as error:
-                if len(jobs) == 1:
-                    raise
-                screen.fail(str(error))
-                failed += 1
-            meter.advance(source.name)
+    mixes = " and ".join(map(str, stylizer.mixes))
+    screen.say(f"painting {mixes} on {stylizer.device} in {kind}")
+    follow(painter, todo, jobs)
+
+
+def follow(painter: Any, todo: list[Any], workers: int) -> None:
+    """Show the painting of every job; name the ones that fail at once.
+
+    Raises:
+        PhotoError: some could not be painted.
+    """
+    failed = []
+    with screen.meter("painting", len(todo)) as meter:
+        for outcome in painter.paint_all(todo, workers, meter.share):
+            meter.advance(outcome.job.source.name)
+            if outcome.error is None:
+                if str(outcome.job.target) != "-":
+                    print(outcome.job.target)
+            elif len(todo) == 1:
+                raise outcome.error
+            else:
+                screen.fail(str(outcome.error))
+                failed.append(outcome.job)
     if failed:
-        raise PhotoError(
-            f"{failed} of {len(jobs)} photographs could not be read; the rest are done"
-        )
+        raise PhotoError(f"{len(failed)} of {len(todo)} photographs failed; the rest are painted")
 
 
 def choose_mix(mix: str, style: str) -> Mix:
@@ -91,67 +174,15 @@ def choose_mix(mix: str, style: str) -> Mix:
     return wanted
 
 
-def plan_outputs(photos: Sequence[Path], output: Path | None) -> list[tuple[Path, Path]]:
-    """Pairs of (photograph, file to write); folders are opened and keep their structure.
+def parse_region(text: str) -> tuple[Path, Mix]:
+    """`m.png=wave` or `m.png=wave=0.5,starry=0.5`: the mask's file and the mix there.
 
     Raises:
-        UsageError: a path that does not exist, several photographs for one output file, two
-            photographs for one place, or an output that would overwrite its photograph.
+        UsageError: no such file, or no mix behind it.
     """
-    from stylepack.pictures.photo import find_images, output_format
-
-    sources = []
-    for path in photos:
-        if path.is_dir():
-            found = [image for image in find_images(path) if not is_painted(image)]
-            sources += [(image, image.relative_to(path)) for image in found]
-        elif path.exists():
-            sources.append((path, Path(path.name)))
-        else:
-            raise UsageError(f"no such file or folder: {path}")
-    several = len(sources) > 1 or any(path.is_dir() for path in photos)
-    into_folder = output is not None and (several or output.is_dir() or not output.suffix)
-    if output is not None and several and output.suffix and not output.is_dir():
-        raise UsageError(f"-o {output} is one file for {len(sources)} photographs; give a folder")
-    jobs: dict[Path, Path] = {}
-    for source, relative in sources:
-        if output is None:
-            target = source.with_name(painted_name(source))
-        elif into_folder:
-            target = output / relative.with_name(painted_name(source))
-        else:
-            target = output
-        output_format(target)
-        if target in jobs:
-            raise UsageError(f"{jobs[target]} and {source} would both be painted to {target}")
-        if target.resolve() == source.resolve():
-            raise UsageError(f"-o {target} is the photograph itself; choose another file")
-        jobs[target] = source
-    if not jobs:
-        raise UsageError("nothing to paint: the folder holds only painted photographs")
-    return [(source, target) for target, source in jobs.items()]
-
-
-def paint_file(
-    stylizer: Stylizer, source: Path, target: Path, advance: Callable[[float], None]
-) -> None:
-    """Read, paint, write."""
-    painted = stylizer.paint(source, advance)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StylepackError(f"cannot make {target.parent}: {error.strerror}") from error
-    painted.save(target)
-
-
-def painted_name(source: Path) -> str:
-    """`photo.jpg` -> `photo.stylized.jpg`; formats that cannot be written become PNG."""
-    from stylepack.pictures.photo import can_write
-
-    suffix = source.suffix if can_write(source.suffix) else ".png"
-    return f"{source.stem}{MARK}{suffix}"
-
-
-def is_painted(path: Path) -> bool:
-    """Whether a file carries the name that painting gives."""
-    return path.stem.endswith(MARK)
+    file, equals, mix = text.partition("=")
+    if not equals or not mix:
+        raise UsageError(f"--region is '{text}'; write it like mask.png=wave")
+    if not Path(file).is_file():
+        raise UsageError(f"no such file: {file}, the mask of --region {text}")
+    return Path(file), choose_mix(mix, "")

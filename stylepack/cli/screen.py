@@ -18,6 +18,8 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from stylepack.errors import printable
+
 PLAIN_SECONDS = 10.0  # between progress lines where there is no terminal
 
 errors = Console(stderr=True, highlight=False)
@@ -25,17 +27,17 @@ errors = Console(stderr=True, highlight=False)
 
 def fail(message: str) -> None:
     """One line for an error."""
-    errors.print(f"[bold red]error:[/] {escape(one_line(message))}", soft_wrap=True)
+    errors.print(f"[bold red]error:[/] {escape(printable(message))}", soft_wrap=True)
 
 
 def warn(message: str) -> None:
     """One line for something that went on without."""
-    errors.print(f"[yellow]warning:[/] {escape(one_line(message))}", soft_wrap=True)
+    errors.print(f"[yellow]warning:[/] {escape(printable(message))}", soft_wrap=True)
 
 
 def say(message: str) -> None:
     """One line of information."""
-    errors.print(escape(one_line(message)), soft_wrap=True)
+    errors.print(escape(printable(message)), soft_wrap=True)
 
 
 def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -43,19 +45,14 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     output = Console(highlight=False)
     if not output.is_terminal:
         for row in rows:
-            print("\t".join(one_line(cell) for cell in row))
+            print("\t".join(printable(cell) for cell in row))
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*(escape(one_line(cell)) for cell in row))
+        table.add_row(*(escape(printable(cell)) for cell in row))
     output.print(table)
-
-
-def one_line(text: str) -> str:
-    """Text from a stranger's file as harmless text: control characters are shown, not obeyed."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class Meter:

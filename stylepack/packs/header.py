@@ -17,6 +17,8 @@ from stylepack.errors import PackError
 
 LENGTH_BYTES = 8
 LARGEST_HEADER = 1 << 20  # ours are about 30 KB, most of it the thumbnail
+LARGEST_RANK = 8
+LARGEST_COUNT = 1 << 40
 DTYPE_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "U8": 1}
 
 
@@ -79,6 +81,7 @@ def parse_header(raw: bytes, size: int, path: Path) -> Header:
     """Check the header's JSON against the format and the size of the file it came from."""
     try:
         fields = json.loads(raw.decode("utf-8"), object_pairs_hook=_unique_keys)
+        json.dumps(fields, ensure_ascii=False).encode("utf-8")  # no half surrogate pairs
     except (ValueError, RecursionError):
         raise PackError(f"{path}: the header is not valid JSON; download it again") from None
     if not isinstance(fields, dict):
@@ -104,7 +107,9 @@ def _entry(name: str, value: Any, path: Path) -> TensorEntry:
     if not isinstance(value, dict) or value.keys() != {"dtype", "shape", "data_offsets"}:
         raise refused
     dtype, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
-    if dtype not in DTYPE_BYTES or not _counts(shape) or not _counts(offsets):
+    if not isinstance(dtype, str) or dtype not in DTYPE_BYTES:
+        raise refused
+    if not _counts(shape) or not _counts(offsets) or len(shape) > LARGEST_RANK:
         raise refused
     if len(offsets) != 2 or offsets[1] - offsets[0] != math.prod(shape) * DTYPE_BYTES[dtype]:
         raise refused
@@ -126,8 +131,10 @@ def _check_tiling(tensors: dict[str, TensorEntry], data_size: int, path: Path) -
 
 
 def _counts(value: Any) -> bool:
-    """Whether this is a list of non-negative whole numbers (True and 1.0 are not)."""
-    return isinstance(value, list) and all(type(item) is int and item >= 0 for item in value)
+    """Whether this is a list of sensible counts: whole numbers from 0 (True and 1.0 are not)."""
+    return isinstance(value, list) and all(
+        type(item) is int and 0 <= item <= LARGEST_COUNT for item in value
+    )
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

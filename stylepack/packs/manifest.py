@@ -77,12 +77,7 @@ class Manifest:
                 f"{path} is not a style pack: architecture {architecture!r}, "
                 f"expected '{PACK_ARCHITECTURE}'"
             )
-        version = data.get("stylepack.format_version")
-        if version != FORMAT_VERSION:
-            raise PackError(
-                f"{path} has pack format {version!r}, this stylepack reads '{FORMAT_VERSION}'; "
-                "upgrade with: pip install -U stylepack"
-            )
+        check_version(header, path)
         return cls(
             name=checked_name(data.get("stylepack.name", ""), path),
             trunk_sha256=data.get("stylepack.trunk_sha256", ""),
@@ -104,6 +99,16 @@ class Manifest:
 def read_manifest(path: Path) -> Manifest:
     """Read a pack's metadata, and only its header, from `path`."""
     return Manifest.from_header(read_header(path, LARGEST_PACK), path)
+
+
+def check_version(header: Header, path: Path) -> None:
+    """Refuse a pack or trunk of a format that this version does not know."""
+    version = header.metadata.get("stylepack.format_version")
+    if version != FORMAT_VERSION:
+        raise PackError(
+            f"{path} has format version {version!r}, this stylepack reads '{FORMAT_VERSION}'; "
+            "upgrade with: pip install -U stylepack"
+        )
 
 
 def checked_name(name: str, source: object) -> str:

@@ -31,7 +31,9 @@ class Mix:
         Raises:
             UsageError: every weight is zero.
         """
-        largest = max(self.weights)
+        largest = max(self.weights, default=0.0)
+        if math.isinf(largest):
+            raise UsageError(f"the weights of '{self}' are too large to be added up")
         if largest == 0:
             raise UsageError(f"the weights of '{self}' are all zero; give one of them a weight")
         # By the largest first: a sum of huge weights may be infinite.

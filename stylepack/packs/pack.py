@@ -89,4 +89,6 @@ def blend(styles: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
     Section 5 of the COMP6248 report and section 3.4 of Dumoulin et al. 2017: gammas and
     betas are averaged, which paints something between the styles.
     """
-    return torch.einsum("s,sk->k", torch.tensor(weights), torch.stack(list(styles)))
+    return torch.einsum(
+        "s,sk->k", torch.tensor(weights, dtype=torch.float32), torch.stack(list(styles))
+    )

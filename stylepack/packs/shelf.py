@@ -4,6 +4,7 @@ import difflib
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,16 +37,13 @@ class Shelved:
 
 def home_folder() -> Path:
     """The user's data folder: `STYLEPACK_HOME`, else the platform's."""
-    moved = os.environ.get(HOME_VARIABLE)
-    return Path(moved).expanduser() if moved else user_data_path("stylepack", appauthor=False)
+    return _moved_home() or user_data_path("stylepack", appauthor=False)
 
 
 def cache_folder() -> Path:
     """Where downloads are kept: `STYLEPACK_HOME/cache`, else the platform's cache folder."""
-    moved = os.environ.get(HOME_VARIABLE)
-    if moved:
-        return Path(moved).expanduser() / "cache"
-    return user_cache_path("stylepack", appauthor=False)
+    moved = _moved_home()
+    return moved / "cache" if moved else user_cache_path("stylepack", appauthor=False)
 
 
 def shelf() -> dict[str, Shelved]:
@@ -62,10 +60,11 @@ def find_pack(reference: str) -> Path:
         UsageError: neither a pack on the shelf nor a file; says what comes close.
     """
     if _is_path(reference):
-        path = Path(reference).expanduser()
-        if not path.is_file():
-            raise UsageError(f"no such pack file: {reference}")
-        return path
+        with suppress(OSError, RuntimeError):  # a name too long, or the home of nobody
+            path = Path(reference).expanduser()
+            if path.is_file():
+                return path
+        raise UsageError(f"no such pack file: {reference}")
     packs = shelf()
     if reference in packs:
         return packs[reference].path
@@ -126,6 +125,14 @@ def remove_pack(name: str) -> Path:
     except OSError as error:
         raise StylepackError(f"cannot remove {path}: {error.strerror}") from error
     return path
+
+
+def _moved_home() -> Path | None:
+    moved = os.environ.get(HOME_VARIABLE)
+    try:
+        return Path(moved).expanduser() if moved else None
+    except RuntimeError as error:
+        raise UsageError(f"{HOME_VARIABLE} is '{moved}': {error}") from error
 
 
 def _is_path(reference: str) -> bool:

@@ -42,8 +42,9 @@ def read_tensors(path: Path, largest_file: int) -> tuple[Header, dict[str, Tenso
         raise PackError(f"{path} is damaged: its data does not match its hash; download it again")
     try:
         tensors = load(content)
-    except SafetensorError as error:
-        raise PackError(f"{path} is not a valid safetensors file: {error}") from error
+    except (SafetensorError, RuntimeError, TypeError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise PackError(f"{path} is not a valid safetensors file: {reason}") from error
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise PackError(f"{path}: tensor '{name}' holds NaN or infinity")

@@ -9,7 +9,13 @@ import torch
 from stylepack.errors import PackError
 from stylepack.network.trunk import Trunk, TrunkConfig
 from stylepack.packs.header import Header
-from stylepack.packs.manifest import ARCHITECTURE, FORMAT_VERSION, IMPLEMENTATION, MODELSPEC_VERSION
+from stylepack.packs.manifest import (
+    ARCHITECTURE,
+    FORMAT_VERSION,
+    IMPLEMENTATION,
+    MODELSPEC_VERSION,
+    check_version,
+)
 from stylepack.packs.tensors import read_tensors, write_tensors
 
 LARGEST_TRUNK = 256 << 20
@@ -43,13 +49,14 @@ def load_trunk(path: Path) -> tuple[Trunk, str]:
     header, tensors, digest = read_tensors(path, LARGEST_TRUNK)
     if header.metadata.get("modelspec.architecture") != ARCHITECTURE:
         raise PackError(f"{path} is not a trunk file; expected architecture '{ARCHITECTURE}'")
+    check_version(header, path)
     config = _read_config(header, path)
     for name, channels_in, channels_out, kernel in config.convolutions():
         entry = header.tensors.get(f"{name}.weight")
         shape = (channels_out, channels_in, kernel, kernel)
-        if entry is None or entry.shape != shape:
-            found = list(entry.shape) if entry else "nothing"
-            raise PackError(f"{path}: '{name}.weight' is {found}, expected {list(shape)}")
+        if entry is None or entry.shape != shape or entry.dtype not in ("F16", "F32"):
+            found = f"{entry.dtype}{list(entry.shape)}" if entry else "nothing"
+            raise PackError(f"{path}: '{name}.weight' is {found}, expected F16{list(shape)}")
     if len(header.tensors) != len(config.convolutions()):
         raise PackError(f"{path} has tensors that its configuration does not name")
     with torch.device("meta"):
@@ -64,7 +71,7 @@ def _read_config(header: Header, path: Path) -> TrunkConfig:
         fields: dict[str, Any] = json.loads(header.metadata[CONFIG_KEY])
         a, b, c = (int(width) for width in fields["widths"])
         blocks, kernel = int(fields["residual_blocks"]), int(fields["edge_kernel"])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError):
         raise PackError(f"{path}: metadata '{CONFIG_KEY}' is missing or damaged") from None
     sizes_ok = all(1 <= width <= 4096 for width in (a, b, c)) and 0 <= blocks <= 64
     if not sizes_ok or kernel not in (3, 5, 7, 9):

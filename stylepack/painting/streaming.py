@@ -20,6 +20,7 @@ from torch import Tensor
 
 from stylepack.network.norm import EPSILON
 from stylepack.network.trunk import Trunk, double, padded_size
+from stylepack.painting.regions import Regions
 
 
 @dataclass(frozen=True)
@@ -89,15 +90,24 @@ class Doubled:
         return doubled[:, :, a % 2 : a % 2 + b - a]
 
 
+@dataclass(frozen=True)
+class Style:
+    """What to paint in: (K, style_size) float32 vectors, and where each applies if K > 1."""
+
+    vectors: Tensor
+    regions: Regions | None = None
+
+
 class Layer:
     """One convolution with its norm, measured over the whole image before it gives rows."""
 
     def __init__(
-        self, trunk: Trunk, name: str, style: Tensor, source: Source, *, stride: int = 1
+        self, trunk: Trunk, name: str, style: Style, source: Source, *, stride: int = 1
     ) -> None:
         slot = trunk.slots[name]
         self.weight = trunk.get_parameter(f"{name}.weight")
-        self.gamma, self.beta = style[slot.gamma], style[slot.beta]
+        self.gamma, self.beta = style.vectors[:, slot.gamma], style.vectors[:, slot.beta]
+        self.regions = style.regions
         self.source, self.stride = source, stride
         self.height, self.width = source.height // stride, source.width // stride
         self.kept: Tensor | None = None
@@ -125,7 +135,13 @@ class Layer:
     def normalise(self, a: int, b: int) -> Tensor:
         """Rows a to b after the norm."""
         raw = self.convolve(a, b) if self.kept is None else self.kept[:, :, a:b]
-        return F.batch_norm(raw, self.mean, self.variance, self.gamma, self.beta, eps=EPSILON)
+        if self.regions is None:
+            gamma, beta = self.gamma[0], self.beta[0]
+            return F.batch_norm(raw, self.mean, self.variance, gamma, beta, eps=EPSILON)
+        whitened = F.batch_norm(raw, self.mean, self.variance, eps=EPSILON)
+        gamma = self.regions.mixed(self.gamma, a, b, self.width).to(raw.dtype)
+        beta = self.regions.mixed(self.beta, a, b, self.width).to(raw.dtype)
+        return torch.addcmul(beta, whitened, gamma)
 
     def convolve(self, a: int, b: int) -> Tensor:
         """Rows a to b of the convolution, reflected where it reaches over the image's border."""
@@ -177,7 +193,7 @@ class Moments:
 
 def paint_streaming(
     trunk: Trunk,
-    style: Tensor,
+    style: Style,
     image: Tensor,
     memory: Memory,
     advance: Callable[[float], None] = lambda share: None,
@@ -186,7 +202,7 @@ def paint_streaming(
 
     Args:
         trunk: on its device, in the dtype to compute in.
-        style: (style_size,) float32 on the same device.
+        style: on the same device.
         image: (3, H, W) uint8 RGB on the CPU.
         memory: the size of strips, and how much may be kept.
         advance: called with the share of the work that is done, 0..1.
@@ -220,7 +236,7 @@ def paint_streaming(
     return painted
 
 
-def _body(trunk: Trunk, style: Tensor, source: Source, step: int) -> Tensor:
+def _body(trunk: Trunk, style: Style, source: Source, step: int) -> Tensor:
     """conv3 and the residual blocks, (1, C, H/4, W/4) whole: two such tensors at any time."""
     conv3 = Layer(trunk, "conv3", style, source, stride=2).measure(step, keep=True)
     assert conv3.kept is not None

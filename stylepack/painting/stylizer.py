@@ -1,47 +1,63 @@
-"""A trunk and a blended style, ready to paint photographs."""
+"""A trunk and its styles, ready to paint photographs."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from stylepack.errors import DeviceError
+from stylepack.errors import DeviceError, UsageError
 from stylepack.network.device import keep_large_blocks, painting_dtype, pick_device
 from stylepack.network.trunk import Trunk
 from stylepack.packs.mix import Mix, parse_mix
 from stylepack.packs.pack import Pack, blend, check_trunk, load_pack
-from stylepack.packs.shelf import BUNDLED_TRUNK, find_pack
+from stylepack.packs.shelf import BUNDLED_TRUNK, SUFFIX, find_pack
 from stylepack.packs.trunkfile import load_trunk
-from stylepack.painting.streaming import Memory, paint_streaming
-from stylepack.pictures.photo import Photo, read_photo
+from stylepack.painting.detail import enlarge
+from stylepack.painting.regions import Regions
+from stylepack.painting.streaming import Memory, Style, paint_streaming
+from stylepack.pictures.color import keep_colors as with_colors_of
+from stylepack.pictures.photo import Photo, read_mask, read_photo
 
 SMALLEST_STRIP = 1 << 14  # pixels; below this an image does not fit at all
+STRENGTHS = (0.0, 1.5)
+IDENTITY = "photo"
+
+Advance = Callable[[float], None]
+
+
+def _in_silence(share: float) -> None:
+    """Progress that nobody watches."""
 
 
 class Stylizer:
-    """Paints photographs in one mix of styles.
+    """Paints photographs in one mix of styles, or in several, each in its region.
 
-    `mix` is the normalised mix and `packs` the packs behind it, in its order.
+    `mixes` are the normalised mixes, the first the one outside all regions; `packs` are the
+    packs behind them by name or path.
     """
 
     def __init__(
         self,
         trunk: Trunk,
-        style: Tensor,
-        mix: Mix,
-        packs: list[Pack],
+        styles: Tensor,
+        mixes: Sequence[Mix],
+        packs: dict[str, Pack],
         device: torch.device,
         dtype: torch.dtype,
+        provenance: str = "",
     ) -> None:
         self.trunk = trunk.to(device, dtype)
-        self.style = style.to(device)
-        self.mix = mix
+        self.styles = styles.to(device)
+        self.mixes = list(mixes)
         self.packs = packs
         self.device = device
         self.dtype = dtype
+        self.provenance = provenance
         self.memory = memory_for(device)
         keep_large_blocks()
 
@@ -50,6 +66,8 @@ class Stylizer:
         cls,
         mix: str | Mix,
         *,
+        regions: Sequence[str | Mix] = (),
+        strength: float = 1.0,
         trunk: str | Path | None = None,
         device: str = "auto",
         precision: str = "auto",
@@ -59,6 +77,9 @@ class Stylizer:
 
         Args:
             mix: like `starry=0.5,scream=0.5`; names or paths of packs, weights from 0 up.
+            regions: more mixes, for the masks that `paint` is given.
+            strength: 0 gives the photograph, 1 the mix, up to 1.5 more than the mix: a way
+                from the trunk's identity pack `photo` through the mix.
             trunk: a trunk file; None is the bundled trunk.
             device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
             precision: `auto`, `float32`, `bfloat16` or `float16`.
@@ -69,31 +90,62 @@ class Stylizer:
             PackError: a damaged pack or trunk, or a pack that belongs to another trunk.
             DeviceError: the device is not there.
         """
-        wanted = (parse_mix(mix) if isinstance(mix, str) else mix).normalised()
-        paths = [find_pack(reference) for reference in wanted.references]
+        wanted = [
+            (parse_mix(one) if isinstance(one, str) else one).normalised()
+            for one in (mix, *regions)
+        ]
+        if not STRENGTHS[0] <= strength <= STRENGTHS[1]:
+            raise UsageError(f"strength is {strength}; it must be from 0 to {STRENGTHS[1]}")
+        paths = {name: find_pack(name) for one in wanted for name in one.references}
         chosen = pick_device(device)
         dtype = painting_dtype(chosen, precision)
-        network, digest = load_trunk(Path(trunk) if trunk else BUNDLED_TRUNK)
-        packs = []
-        for reference, path in zip(wanted.references, paths, strict=True):
+        trunk_file = Path(trunk) if trunk else BUNDLED_TRUNK
+        network, digest = load_trunk(trunk_file)
+        if strength != 1:
+            paths.setdefault(IDENTITY, _identity_pack(trunk_file))
+        packs = {}
+        for name, path in paths.items():
             pack = load_pack(path, network.config)
             if pack.manifest.trunk_sha256 or not force:
-                check_trunk(pack.manifest, digest, f"'{reference}'")
-            packs.append(pack)
-        style = blend([pack.style for pack in packs], wanted.weights)
-        return cls(network, style, wanted, packs, chosen, dtype)
+                check_trunk(pack.manifest, digest, f"'{name}'")
+            packs[name] = pack
+        styles = torch.stack(
+            [blend([packs[name].style for name in one.references], one.weights) for one in wanted]
+        )
+        if strength != 1:
+            styles = torch.lerp(packs[IDENTITY].style.expand_as(styles), styles, strength)
+        made = _provenance(wanted, strength, packs, digest)
+        return cls(network, styles, wanted, packs, chosen, dtype, made)
+
+    @property
+    def mix(self) -> Mix:
+        """The mix that is painted outside all regions."""
+        return self.mixes[0]
 
     def paint(
         self,
         photo: str | Path | Image.Image | Photo,
-        advance: Callable[[float], None] = lambda share: None,
+        *,
+        size: int | None = None,
+        upscale: bool = True,
+        keep_colors: bool = False,
+        mask: str | Path | Tensor | None = None,
+        region_masks: Sequence[str | Path | Tensor] = (),
+        advance: Advance = _in_silence,
     ) -> Photo:
-        """Paint a photograph: a file, a Pillow image or a `Photo`; the size stays.
+        """Paint a photograph: a file, a Pillow image or a `Photo`; its size stays.
 
-        `advance` is called with the share of the work that is done, 0..1.
+        Args:
+            size: paint with the long side at this many pixels: the smaller, the larger the
+                strokes.  The result has the photograph's size and edges again,
+            upscale: unless this is false.
+            keep_colors: take only the lightness from the painting.
+            mask: painted where white, the photograph where black; a file, or (H, W) uint8.
+            region_masks: one for each of the regions' mixes, likewise.
+            advance: called with the share of the work that is done, 0..1.
 
         Raises:
-            UsageError: no such file.
+            UsageError: no such file, or not as many masks as regions.
             PhotoError: not an image, or damaged.
             DeviceError: too large for the device's memory.
         """
@@ -101,21 +153,39 @@ class Stylizer:
             photo = Photo.from_image(photo)
         elif not isinstance(photo, Photo):
             photo = read_photo(photo)
+        if len(region_masks) != len(self.mixes) - 1:
+            raise UsageError(f"{len(region_masks)} masks for {len(self.mixes) - 1} regions")
+        small = photo if size is None else photo.resized(size)
+        masks = [_as_mask(one, small.size) for one in region_masks]
+        pixels = self._network(small.pixels, masks, advance)
+        if not upscale:
+            photo = small
+        elif small.size != photo.size:
+            pixels = _back_to_size(pixels, small, photo)
+        if keep_colors:
+            pixels = with_colors_of(pixels, photo.pixels)
+        if mask is not None:
+            share = _as_mask(mask, photo.size).float().div_(255)
+            mixed = torch.lerp(photo.pixels.float(), pixels.float(), share)
+            pixels = mixed.round_().to(torch.uint8)
+        return replace(photo, pixels=pixels, provenance=self.provenance)
+
+    def _network(self, pixels: Tensor, masks: Sequence[Tensor], advance: Advance) -> Tensor:
+        """The trunk over (3, H, W) uint8, in smaller strips if the memory runs out."""
         memory = self.memory
+        style = Style(self.styles, Regions(masks, self.device) if masks else None)
         while True:
             try:
                 with torch.inference_mode():
-                    return Photo(
-                        paint_streaming(self.trunk, self.style, photo.pixels, memory, advance)
-                    )
+                    return paint_streaming(self.trunk, style, pixels, memory, advance)
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
                 if memory.strip < SMALLEST_STRIP:
-                    width, height = photo.size
+                    _, height, width = pixels.shape
                     raise DeviceError(
                         f"{width}x{height} pixels do not fit in the memory of {self.device}; "
-                        "make the photograph smaller or try --device cpu"
+                        "paint with a smaller --size or try --device cpu"
                     ) from error
             memory = replace(memory, strip=memory.strip // 4, rows=16, keep=0)
             if self.device.type == "cuda":
@@ -134,3 +204,34 @@ def memory_for(device: torch.device) -> Memory:
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Whether torch ran out of memory; on the CPU it has no exception of its own."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def _identity_pack(trunk: Path) -> Path:
+    """The identity pack that lies with a trunk, else the one on the shelf."""
+    beside = trunk.parent / "packs" / f"{IDENTITY}{SUFFIX}"
+    return beside if beside.is_file() else find_pack(IDENTITY)
+
+
+def _as_mask(mask: str | Path | Tensor, size: tuple[int, int]) -> Tensor:
+    return mask if isinstance(mask, Tensor) else read_mask(mask, size)
+
+
+def _back_to_size(pixels: Tensor, small: Photo, photo: Photo) -> Tensor:
+    if max(small.size) < max(photo.size):
+        return enlarge(pixels, small.pixels, photo.pixels)
+    return Photo(pixels).stretched(photo.size).pixels
+
+
+def _provenance(
+    mixes: Sequence[Mix], strength: float, packs: dict[str, Pack], trunk_sha256: str
+) -> str:
+    """How a picture was made, as JSON in ASCII: it goes into the output's metadata."""
+    facts = {
+        "stylepack": version("stylepack"),
+        "mix": str(mixes[0]),
+        "regions": [str(one) for one in mixes[1:]],
+        "strength": strength,
+        "packs": {name: pack.manifest.sha256 for name, pack in packs.items()},
+        "trunk": trunk_sha256,
+    }
+    return json.dumps({key: value for key, value in facts.items() if value != []})

@@ -114,6 +114,9 @@ def plan(network: str, layers: Iterable[str]) -> list[str]:
     Raises:
         UsageError: a layer that this network does not have.
     """
+    layers = list(layers)
+    if not layers:
+        raise UsageError(f"no layers of {network} are named; name some like relu2_2")
     steps = []
     for block, convolutions in enumerate(BLOCKS[network], start=1):
         for convolution in range(1, convolutions + 1):

@@ -2,6 +2,7 @@
 
 import importlib
 from dataclasses import dataclass
+from http.client import HTTPException
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
@@ -64,10 +65,14 @@ def read_weights(file: Path) -> tuple[dict[str, Tensor], str | None]:
                 weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
             return weights, noted if noted in INPUT_SCALES else None
         loaded = torch.load(file, map_location="cpu", weights_only=True)
-    except (OSError, SafetensorError, RuntimeError, ValueError, EOFError, KeyError) as error:
-        raise TrainingError(f"cannot read VGG weights from {file}: {_first_line(error)}") from error
-    except Exception as error:  # the unpickler's own error class is private to torch
-        raise TrainingError(f"{file} is not a file of tensors: {_first_line(error)}") from error
+    except (OSError, SafetensorError, ValueError, EOFError, KeyError) as error:
+        raise TrainingError(
+            f"cannot read VGG weights from {file}: {_first_line(error)}; fetch the file again"
+        ) from error
+    except Exception as error:  # torch wraps whatever the unpickler raises
+        raise TrainingError(
+            f"{file} is not a plain file of tensors, and nothing else is read"
+        ) from error
     if not isinstance(loaded, dict) or not all(isinstance(t, Tensor) for t in loaded.values()):
         raise TrainingError(f"{file} does not hold a dictionary of tensors")
     return loaded, None
@@ -86,7 +91,13 @@ def cached_weights(recipe: Recipe, layers: tuple[str, ...]) -> Path:
         if step.startswith("conv")
         for kind in ("weight", "bias")
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainingError(
+            f"cannot make the cache folder {path.parent}: {error.strerror}; set STYLEPACK_HOME "
+            "to a folder you own"
+        ) from error
     write_tensors(path, kept, {SCALE_KEY: SCALE_OF[recipe.weights]})
     return path
 
@@ -102,7 +113,7 @@ def _torchvision_weights(recipe: Recipe) -> dict[str, Tensor]:
     entry = family[recipe.weights]
     try:
         state: dict[str, Tensor] = entry.get_state_dict(progress=True, check_hash=True)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, HTTPException) as error:
         raise TrainingError(
             f"cannot fetch the {recipe.loss_network} weights ({_first_line(error)}); download "
             f"{entry.url} and give the file with --vgg-weights"

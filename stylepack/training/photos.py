@@ -17,8 +17,8 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from stylepack.errors import PhotoError, TrainingError
-from stylepack.pictures.photo import Photo, find_images, open_image
+from stylepack.errors import PhotoError, TrainingError, UsageError
+from stylepack.pictures.photo import Photo, find_images, open_image, upright
 from stylepack.training.recipe import Recipe
 
 AHEAD = 4  # updates whose photographs are decoded before they are needed
@@ -78,7 +78,7 @@ class PhotoFolder:
             path = self.paths[(start + offset) % len(self.paths)]
             try:
                 return read(path)
-            except PhotoError as error:
+            except (PhotoError, UsageError) as error:  # damaged, or gone since it was listed
                 if str(error) not in self.skipped:
                     self.skipped.append(str(error))
         raise TrainingError(f"not one of the {len(self.paths)} photographs can be read")
@@ -148,7 +148,7 @@ def random_crop(path: Path, crop: int, photo_side: int, where: Sequence[float]) 
     with open_image(path) as image:
         # JPEG decodes at 1/2, 1/4 or 1/8 size for a fraction of the time.
         image.draft("RGB", (photo_side, photo_side))
-        image = ImageOps.exif_transpose(image)
+        image = upright(image)
         side = crop + where[0] * max(0, photo_side - crop)
         window = crop * min(image.size) / side
         left, top = where[1] * (image.width - window), where[2] * (image.height - window)
@@ -164,10 +164,10 @@ def random_crop(path: Path, crop: int, photo_side: int, where: Sequence[float]) 
 def resized(path: Path, short_side: int) -> Tensor:
     """A whole picture with its short side at `short_side`: (3, H, W) float32 RGB in 0..1."""
     with open_image(path) as image:
-        upright = ImageOps.exif_transpose(image)
-        scale = short_side / min(upright.size)
-        size = (max(1, round(upright.width * scale)), max(1, round(upright.height * scale)))
-        rgb = Photo.from_image(upright).to_image()
+        image = upright(image)
+        scale = short_side / min(image.size)
+        size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+        rgb = Photo.from_image(image).to_image()
         return Photo.from_image(rgb.resize(size, Image.Resampling.LANCZOS)).to_float()
 
 

@@ -4,6 +4,7 @@ No torch here: `stylepack train --help` reads its defaults from this file.
 """
 
 import json
+import math
 import tomllib
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -40,7 +41,7 @@ class Recipe:
     content_weight: float = 1.0
     style_weight: float = 5.0
     tv_weight: float = 0.0  # on the mean squared difference of neighbours, RGB in 0..1
-    saturation_weight: float = 1.0  # on logits so large that the sigmoid passes no gradient
+    saturation_weight: float = 10.0  # on logits so large that the sigmoid passes no gradient
     identity_weight: float = 5.0  # on the pixels of the identity style `photo`
 
     # The optimisation.
@@ -64,9 +65,13 @@ class Recipe:
 
     def __post_init__(self) -> None:
         positive = ("scales", "updates", "batch", "learning_rate", "crop", "style_side")
-        for name in positive:
-            if not getattr(self, name) > 0:
-                raise UsageError(f"recipe: {name} is {getattr(self, name)}; it must be above 0")
+        for name, value in asdict(self).items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise UsageError(f"recipe: {name} is {value}; it must be finite")
+            if name in positive and not value > 0:
+                raise UsageError(f"recipe: {name} is {value}; it must be above 0")
+            if name != "seed" and isinstance(value, int | float) and value < 0:
+                raise UsageError(f"recipe: {name} is {value}; it must be 0 or more")
         if min(self.crop, self.first_crop or self.crop, self.style_side) < 32:
             raise UsageError("recipe: crop, first_crop and style_side must be at least 32 pixels")
         if not 0 <= self.ema < 1:
@@ -88,9 +93,13 @@ class Recipe:
 
     def to_toml(self) -> str:
         """The recipe as a TOML file that `load_recipe` reads back."""
-        # Every value is a string, number, boolean or list of strings: JSON writes all of
-        # them as TOML does.
-        return "".join(f"{key} = {json.dumps(value)}\n" for key, value in asdict(self).items())
+        # Every value is a string, number, boolean or list of strings.  JSON writes all of them
+        # as TOML does, but for DEL, which TOML wants escaped.
+        lines = (
+            f"{key} = {json.dumps(value, ensure_ascii=False)}\n"
+            for key, value in asdict(self).items()
+        )
+        return "".join(lines).replace("\x7f", "\\u007f")
 
 
 # Johnson, Alahi & Fei-Fei 2016, "Perceptual Losses for Real-Time Style Transfer"; values
@@ -166,7 +175,7 @@ def load_recipe(source: str, changes: dict[str, Any] | None = None) -> Recipe:
     Raises:
         UsageError: no such preset or file, or a key or value that recipes do not have.
     """
-    recipe = RECIPES.get(source) or _read_toml(Path(source))
+    recipe = RECIPES.get(source) or _read_toml(source)
     return recipe.changed(changes or {})
 
 
@@ -178,7 +187,7 @@ def recipe_from(values: dict[str, Any], source: object) -> Recipe:
     """
     values = dict(values)
     base = values.pop("base", "default")
-    if base not in RECIPES:
+    if not isinstance(base, str) or base not in RECIPES:
         raise UsageError(f"{source}: no recipe '{base}'; there are {', '.join(RECIPES)}")
     return _with(RECIPES[base], values, source)
 
@@ -194,16 +203,17 @@ def _with(recipe: Recipe, values: dict[str, Any], source: object) -> Recipe:
     return replace(recipe, **checked)
 
 
-def _read_toml(path: Path) -> Recipe:
+def _read_toml(source: str) -> Recipe:
+    path = Path(source)
     if path.suffix != ".toml":
         raise UsageError(
-            f"no recipe '{path}'; use {', '.join(RECIPES)} or the path of a .toml file"
+            f"no recipe '{source}'; use {', '.join(RECIPES)} or the path of a .toml file"
         )
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"cannot read recipe {path}: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is not valid TOML: {error}") from error
     return recipe_from({"name": path.stem, **values}, path)
 

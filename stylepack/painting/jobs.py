@@ -1,0 +1,133 @@
+"""Which photographs to paint, and where the results go."""
+
+import glob
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from stylepack.errors import UsageError
+from stylepack.pictures.photo import can_write, find_images, output_format
+
+MARK = ".stylized"
+STANDARD = Path("-")  # standard input or output
+# Rank and number of ranks, as torchrun, Slurm (tasks, then arrays), Grid Engine and Open MPI
+# name them; the number is whether ranks count from 0 or from 1.
+RANK_VARIABLES = (
+    ("RANK", "WORLD_SIZE", 0),
+    ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT", "SLURM_ARRAY_TASK_MIN"),
+    ("SLURM_PROCID", "SLURM_NTASKS", 0),
+    ("SGE_TASK_ID", "SGE_TASK_LAST", 1),
+    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", 0),
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One photograph and the file it is painted to; `-` is standard input or output."""
+
+    source: Path
+    target: Path
+
+
+def plan_jobs(
+    photos: Sequence[str], output: str | None, mark: str = MARK, extension: str = ""
+) -> list[Job]:
+    """Pair photographs with the files to write.  Folders are opened and keep their structure.
+
+    Args:
+        photos: files, folders, patterns like `*.jpg`, or `-`.
+        output: a file for one photograph, a folder for several, `-`, or None for beside it.
+        mark: what the names of painted files end in.
+        extension: like `.png`; empty keeps each photograph's.
+
+    Raises:
+        UsageError: a path that does not exist, several photographs for one file, two
+            photographs for one place, or an output that would overwrite its photograph.
+    """
+    sources = [found for photo in photos for found in _find(photo, mark)]
+    if not sources:
+        raise UsageError("nothing to paint: the folder holds only painted photographs")
+    several = len(sources) > 1 or any(Path(photo).is_dir() for photo in photos)
+    place = Path(output) if output is not None else None
+    into = place is not None and (several or place.is_dir() or not place.suffix)
+    if place is not None and several and (place == STANDARD or place.suffix) and not place.is_dir():
+        raise UsageError(f"-o {output} is one file for {len(sources)} photographs; give a folder")
+    jobs: dict[Path, Job] = {}
+    for source, relative in sources:
+        name = painted_name(source, mark, extension)
+        if place == STANDARD or (place is None and source == STANDARD):
+            target = STANDARD
+        elif place is None:
+            target = source.with_name(name)
+        else:
+            target = place / relative.with_name(name) if into else place
+        _check(source, target, jobs)
+        jobs[target] = Job(source, target)
+    return list(jobs.values())
+
+
+def share_of(jobs: Sequence[Job], shard: str, environment: Mapping[str, str]) -> list[Job]:
+    """The jobs of one worker among several: every n-th.
+
+    Args:
+        shard: `I/N`, I from 1 to N, or `env` for the rank that a launcher or a job array has
+            put into the environment.
+
+    Raises:
+        UsageError: neither of these, or no rank in the environment.
+    """
+    if shard == "env":
+        rank, size = _rank(environment)
+    else:
+        first, slash, second = shard.partition("/")
+        if not (slash and first.isdecimal() and second.isdecimal()):
+            raise UsageError(f"--shard is '{shard}'; write it like 2/8, or env")
+        rank, size = int(first) - 1, int(second)
+    if not 0 <= rank < size:
+        raise UsageError(f"--shard {shard}: there is no part {rank + 1} of {size}")
+    return list(jobs[rank::size])
+
+
+def painted_name(source: Path, mark: str = MARK, extension: str = "") -> str:
+    """`photo.jpg` -> `photo.stylized.jpg`; formats that cannot be written become PNG."""
+    kept = source.suffix if can_write(source.suffix) else ".png"
+    return f"{source.stem}{mark}{extension or kept}"
+
+
+def _find(photo: str, mark: str) -> list[tuple[Path, Path]]:
+    """(file, its path below the folder that was named) for one argument."""
+    path = Path(photo)
+    if path == STANDARD:
+        return [(path, path)]
+    if path.is_dir():
+        images = [image for image in find_images(path) if not image.stem.endswith(mark)]
+        return [(image, image.relative_to(path)) for image in images]
+    if path.exists():
+        return [(path, Path(path.name))]
+    matches = sorted(Path(match) for match in glob.glob(photo, recursive=True))  # noqa: PTH207
+    if not matches:
+        raise UsageError(f"no such file or folder: {photo}")
+    return [(match, Path(match.name)) for match in matches if match.is_file()]
+
+
+def _check(source: Path, target: Path, jobs: Mapping[Path, Job]) -> None:
+    if target == STANDARD:
+        return
+    output_format(target)
+    if target in jobs:
+        raise UsageError(f"{jobs[target].source} and {source} would both be painted to {target}")
+    if os.path.realpath(target) == os.path.realpath(source):
+        raise UsageError(f"-o {target} is the photograph itself; choose another file")
+
+
+def _rank(environment: Mapping[str, str]) -> tuple[int, int]:
+    for rank, size, base in RANK_VARIABLES:
+        if rank in environment and size in environment:
+            first = base if isinstance(base, int) else int(environment.get(base, "0"))
+            try:
+                return int(environment[rank]) - first, int(environment[size])
+            except ValueError:
+                continue
+    names = ", ".join(f"{rank}/{size}" for rank, size, _ in RANK_VARIABLES)
+    raise UsageError(f"--shard env finds no rank in the environment; it looks for {names}")

@@ -1,0 +1,103 @@
+"""Many photographs: files are decoded and encoded while the network paints."""
+
+import io
+import sys
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stylepack.errors import PhotoError, StylepackError
+from stylepack.painting.jobs import STANDARD, Job
+from stylepack.painting.stylizer import Stylizer
+from stylepack.pictures.photo import Photo, SaveOptions, read_photo
+
+AHEAD = 2  # photographs decoded before they are needed, and painted ones not yet written
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One job that is done, or the error that kept it from being done."""
+
+    job: Job
+    error: StylepackError | None = None
+
+
+class Painter:
+    """What is done to every photograph."""
+
+    def __init__(
+        self,
+        stylizer: Stylizer,
+        saving: SaveOptions,
+        *,
+        background: str = "",
+        stdout_format: str = "PNG",
+        **options: Any,
+    ) -> None:
+        self.stylizer = stylizer
+        self.saving = saving
+        self.background = background
+        self.stdout_format = stdout_format
+        self.options = options
+
+    def read(self, job: Job) -> Photo:
+        """Decode a photograph."""
+        if job.source == STANDARD:
+            photo = read_photo(io.BytesIO(sys.stdin.buffer.read()))
+        else:
+            photo = read_photo(job.source)
+        return photo.flattened(self.background) if self.background else photo
+
+    def write(self, job: Job, painted: Photo) -> None:
+        """Encode a painted photograph."""
+        if job.target == STANDARD:
+            buffer = io.BytesIO()
+            painted.write(buffer, self.stdout_format, self.saving)
+            sys.stdout.buffer.write(buffer.getvalue())
+            sys.stdout.buffer.flush()
+            return
+        _make_folder(job.target.parent)
+        painted.save(job.target, self.saving)
+
+    def paint_all(
+        self, jobs: Sequence[Job], workers: int, advance: Any = None
+    ) -> Iterator[Outcome]:
+        """Paint every job in order; one that cannot be read or written stops no other."""
+        options = self.options if advance is None else {**self.options, "advance": advance}
+        with ThreadPoolExecutor(max(1, workers), "photographs") as pool:
+            waiting = deque(jobs)
+            reading: deque[tuple[Job, Future[Photo]]] = deque()
+            writing: deque[tuple[Job, Future[None]]] = deque()
+            while waiting or reading:
+                while waiting and len(reading) < AHEAD:
+                    job = waiting.popleft()
+                    reading.append((job, pool.submit(self.read, job)))
+                job, photo = reading.popleft()
+                try:
+                    painted = self.stylizer.paint(photo.result(), **options)
+                except StylepackError as error:
+                    yield Outcome(job, error)
+                    continue
+                writing.append((job, pool.submit(self.write, job, painted)))
+                while len(writing) > AHEAD:
+                    yield _finished(*writing.popleft())
+            while writing:
+                yield _finished(*writing.popleft())
+
+
+def _finished(job: Job, written: Future[None]) -> Outcome:
+    try:
+        written.result()
+    except StylepackError as error:
+        return Outcome(job, error)
+    return Outcome(job)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PhotoError(f"cannot make {folder}: {error.strerror}; choose another -o") from error

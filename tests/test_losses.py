@@ -1,0 +1,147 @@
+"""The losses by known answers: small enough to check by hand."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from stylepack.training.losses import (
+    content_loss,
+    gram_matrix,
+    half,
+    pixel_loss,
+    saturation_loss,
+    style_loss,
+    total_variation,
+)
+
+
+def activations(seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(2, 5, 6, 7, generator=generator).to(dtype)
+
+
+@pytest.mark.parametrize(("divisor", "count"), [("size", 4), ("pixels", 2)])
+def test_the_gram_matrix_by_hand(divisor: str, count: int) -> None:
+    # Two channels of two pixels: F = [1 2; 3 4], F F^T = [5 11; 11 25].
+    features = torch.tensor([[[[1.0, 2.0]], [[3.0, 4.0]]]])
+    expected = torch.tensor([[[5.0, 11.0], [11.0, 25.0]]]) / count
+    torch.testing.assert_close(gram_matrix(features, divisor), expected)
+
+
+def test_gram_matrices_are_of_each_image_apart() -> None:
+    together = gram_matrix(activations())
+    apart = [gram_matrix(image[None])[0] for image in activations()]
+    torch.testing.assert_close(together, torch.stack(apart))
+    torch.testing.assert_close(together, together.transpose(1, 2))
+
+
+def test_a_gram_matrix_forgets_where_pixels_were() -> None:
+    moved = activations().roll((2, 3), (2, 3)).flip(3)
+    torch.testing.assert_close(gram_matrix(moved), gram_matrix(activations()))
+
+
+def test_bfloat16_goes_in_and_float32_comes_out() -> None:
+    photo, painted = activations(dtype=torch.bfloat16), activations(1, torch.bfloat16)
+    gram = gram_matrix(painted)
+    results = [
+        gram,
+        content_loss(painted, photo, relative=True),
+        content_loss(painted, photo, relative=False),
+        style_loss(gram, gram_matrix(photo), relative=True),
+        total_variation(painted),
+        pixel_loss(painted, photo),
+    ]
+    assert {result.dtype for result in results} == {torch.float32}
+    torch.testing.assert_close(gram, gram_matrix(painted.float()), rtol=0.02, atol=0.02)
+
+
+@pytest.mark.parametrize("relative", [True, False])
+def test_losses_are_zero_at_their_target(relative: bool) -> None:
+    photo, gram = activations(), gram_matrix(activations())
+    zero = torch.zeros(2)
+    assert torch.equal(content_loss(photo, photo, relative), zero)
+    assert torch.equal(style_loss(gram, gram, relative), zero)
+    assert torch.equal(pixel_loss(photo, photo), zero)
+
+
+def test_losses_are_mean_squares_by_hand() -> None:
+    photo = torch.tensor([1.0, 2.0, 3.0, 4.0]).view(1, 1, 2, 2)
+    painted = torch.tensor([1.0, 2.0, 5.0, 0.0]).view(1, 1, 2, 2)
+    # Squared errors 0, 0, 4, 16; squares of the photograph 1, 4, 9, 16; variance 5/3.
+    assert content_loss(painted, photo, relative=False).tolist() == [5]
+    assert content_loss(painted, photo, relative=True).item() == pytest.approx(5 / 7.5)
+    assert style_loss(painted[0], photo[0], relative=False).tolist() == [5]
+    assert style_loss(painted[0], photo[0], relative=True).item() == pytest.approx(20 / 30)
+    assert pixel_loss(painted, photo).item() == pytest.approx(5 / (5 / 3))
+
+
+def test_no_activations_at_all_are_a_relative_loss_of_one() -> None:
+    photo, gram = activations(), gram_matrix(activations())
+    torch.testing.assert_close(content_loss(0 * photo, photo, relative=True), torch.ones(2))
+    torch.testing.assert_close(style_loss(0 * gram, gram, relative=True), torch.ones(2))
+
+
+@pytest.mark.parametrize("scale", [1e-2, 30.0])
+def test_relative_losses_do_not_change_when_both_sides_are_scaled(scale: float) -> None:
+    painted, photo = activations(1), activations()
+    torch.testing.assert_close(
+        content_loss(scale * painted, scale * photo, relative=True),
+        content_loss(painted, photo, relative=True),
+    )
+    gram, target = gram_matrix(painted), gram_matrix(photo)
+    torch.testing.assert_close(
+        style_loss(scale * gram, scale * target, relative=True),
+        style_loss(gram, target, relative=True),
+    )
+
+
+def test_relative_losses_of_a_blank_target_are_finite() -> None:
+    blank = torch.zeros(1, 2, 3, 3)
+    assert content_loss(blank + 1, blank, relative=True).isfinite().all()
+    assert style_loss(blank[0] + 1, blank[0], relative=True).isfinite().all()
+    assert pixel_loss(blank + 1, blank).isfinite().all()
+
+
+def test_the_total_variation_of_a_checkerboard() -> None:
+    board = torch.tensor([[0.0, 1.0] * 4, [1.0, 0.0] * 4] * 4).expand(2, 3, 8, 8)
+    # Every neighbour differs by 1: a mean of 1 down and a mean of 1 across.
+    assert total_variation(board).tolist() == [2, 2]
+    assert total_variation(board / 2).tolist() == [0.5, 0.5]
+    assert total_variation(torch.full((2, 3, 8, 8), 0.7)).tolist() == [0, 0]
+
+
+def test_the_total_variation_of_stripes_counts_one_direction() -> None:
+    stripes = torch.tensor([[0.0], [1.0]] * 4).expand(1, 3, 8, 5)
+    assert total_variation(stripes).tolist() == [1]
+    assert total_variation(stripes.transpose(2, 3)).tolist() == [1]
+
+
+def test_saturation_counts_only_what_the_sigmoid_flattens() -> None:
+    inside = torch.linspace(-3.5, 3.5, 16).view(1, 1, 4, 4)
+    assert saturation_loss(inside).tolist() == [0]
+    # Excesses 2 and 4 of four pixels: (4 + 16) / 4.
+    assert saturation_loss(torch.tensor([5.5, -7.5, 0.0, 3.0]).view(1, 1, 2, 2)).tolist() == [5]
+
+
+def test_half_averages_four_pixels() -> None:
+    image = torch.tensor([[1.0, 3.0, 0.0, 0.0], [5.0, 7.0, 0.0, 4.0]]).view(1, 1, 2, 4)
+    assert half(image).tolist() == [[[[4, 1]]]]
+    assert half(torch.zeros(1, 3, 9, 7)).shape == (1, 3, 4, 3)
+
+
+def test_each_loss_sends_a_gradient_to_its_own_image_only() -> None:
+    photo, target = activations(), gram_matrix(activations())
+    losses = {
+        "content": lambda x: content_loss(x, photo, relative=True),
+        "style": lambda x: style_loss(gram_matrix(x), target, relative=True),
+        "variation": total_variation,
+        "pixels": lambda x: pixel_loss(x, photo),
+    }
+    for name, loss in losses.items():
+        painted = activations(1).requires_grad_()
+        value = loss(painted)
+        assert value.shape == (2,), name
+        value[0].backward()
+        assert painted.grad is not None
+        assert painted.grad[0].abs().max() > 0, name
+        assert painted.grad[1].abs().max() == 0, name

@@ -1,0 +1,137 @@
+"""Many photographs: planning, sharing out, streams, and what happens to the bad ones."""
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import picture
+from PIL import Image
+
+from stylepack.cli.main import run as stylepack
+from stylepack.errors import UsageError
+from stylepack.painting.jobs import Job, plan_jobs, share_of
+
+STARRY = ["--style", "starry"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    place = tmp_path / "in"
+    place.mkdir()
+    for index, size in enumerate([(40, 32), (33, 47), (64, 20), (25, 25), (48, 48)]):
+        picture(*size, seed=index).save(place / f"{index}.png")
+    return place
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_folder_of_mixed_sizes_is_painted_in_order(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert stylepack(["apply", str(folder), *STARRY, "-o", str(out), "--jobs", "3"]) == 0
+    assert names(out) == [f"{index}.stylized.png" for index in range(5)]
+    assert capsys.readouterr().out.splitlines() == [str(out / name) for name in names(out)]
+    for index in range(5):
+        with (
+            Image.open(folder / f"{index}.png") as before,
+            Image.open(out / f"{index}.stylized.png") as after,
+        ):
+            assert before.size == after.size
+
+
+def test_each_of_many_is_painted_as_it_is_alone(folder: Path, tmp_path: Path) -> None:
+    assert stylepack(["apply", str(folder), *STARRY, "-o", str(tmp_path / "many")]) == 0
+    alone = tmp_path / "alone.png"
+    assert stylepack(["apply", str(folder / "1.png"), *STARRY, "-o", str(alone)]) == 0
+    assert (tmp_path / "many" / "1.stylized.png").read_bytes() == alone.read_bytes()
+
+
+def test_skip_existing_paints_only_what_is_missing(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "2.stylized.png").write_bytes(b"mine")
+    words = ["apply", str(folder), *STARRY, "-o", str(out), "--skip-existing"]
+    assert stylepack(words) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 4
+    assert (out / "2.stylized.png").read_bytes() == b"mine"
+    assert stylepack(words) == 0
+    assert "nothing to do" in capsys.readouterr().err
+
+
+def test_suffix_and_format_name_the_results(folder: Path) -> None:
+    words = ["--suffix", ".painted", "--format", "jpg"]
+    assert stylepack(["apply", str(folder / "0.png"), *STARRY, *words]) == 0
+    with Image.open(folder / "0.painted.jpg") as painted:
+        assert painted.format == "JPEG"
+
+
+def test_bad_files_are_named_and_the_rest_painted(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "1.png").write_bytes(b"nothing")
+    (folder / "3.png").write_bytes((folder / "3.png").read_bytes()[:80])
+    out = tmp_path / "out"
+    assert stylepack(["apply", str(folder), *STARRY, "-o", str(out)]) == 1
+    said = capsys.readouterr()
+    assert "1.png" in said.err
+    assert "3.png" in said.err
+    assert "2 of 5 photographs failed" in said.err
+    assert names(out) == ["0.stylized.png", "2.stylized.png", "4.stylized.png"]
+    assert len(said.out.splitlines()) == 3
+
+
+def test_a_pattern_is_expanded(folder: Path) -> None:
+    jobs = plan_jobs([str(folder / "[0-2].png")], None)
+    assert [job.source.name for job in jobs] == ["0.png", "1.png", "2.png"]
+
+
+def test_standard_input_to_standard_output(folder: Path) -> None:
+    command = [sys.executable, "-m", "stylepack", "apply", "-", *STARRY, "--format", "jpg"]
+    photo = (folder / "0.png").read_bytes()
+    done = subprocess.run(command, input=photo, capture_output=True, check=True)
+    with Image.open(io.BytesIO(done.stdout)) as painted:
+        assert painted.format == "JPEG"
+        assert painted.size == (40, 32)
+
+
+def test_shards_share_every_photograph_out_once() -> None:
+    jobs = [Job(Path(f"{n}.jpg"), Path(f"{n}.out.jpg")) for n in range(7)]
+    parts = [share_of(jobs, f"{n}/3", {}) for n in (1, 2, 3)]
+    assert sorted((job for part in parts for job in part), key=lambda job: job.source) == jobs
+    assert [len(part) for part in parts] == [3, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({"RANK": "1", "WORLD_SIZE": "3"}, "1.jpg"),
+        ({"SLURM_PROCID": "2", "SLURM_NTASKS": "3"}, "2.jpg"),
+        (
+            {
+                "SLURM_ARRAY_TASK_ID": "5",
+                "SLURM_ARRAY_TASK_COUNT": "3",
+                "SLURM_ARRAY_TASK_MIN": "4",
+                "SLURM_PROCID": "0",
+                "SLURM_NTASKS": "1",
+            },
+            "1.jpg",
+        ),
+        ({"SGE_TASK_ID": "1", "SGE_TASK_LAST": "3"}, "0.jpg"),
+        ({"OMPI_COMM_WORLD_RANK": "0", "OMPI_COMM_WORLD_SIZE": "3"}, "0.jpg"),
+    ],
+)
+def test_the_rank_comes_from_the_environment(environment: dict[str, str], expected: str) -> None:
+    jobs = [Job(Path(f"{n}.jpg"), Path(f"{n}.out.jpg")) for n in range(3)]
+    assert [job.source.name for job in share_of(jobs, "env", environment)] == [expected]
+
+
+def test_no_rank_in_the_environment_is_told() -> None:
+    with pytest.raises(UsageError, match="WORLD_SIZE"):
+        share_of([], "env", {})

@@ -1,0 +1,163 @@
+"""Reading image files: upright, in RGB whatever their mode, refused when damaged."""
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import picture
+from PIL import Image, features
+
+from stylepack.errors import PhotoError, UsageError
+from stylepack.pictures.photo import read_photo
+
+UPRIGHT = torch.arange(2 * 3 * 3, dtype=torch.uint8).view(2, 3, 3).numpy() * 10  # (H, W, RGB)
+STORED = {  # how a camera held each way stores the upright picture
+    1: UPRIGHT,
+    2: UPRIGHT[:, ::-1],
+    3: UPRIGHT[::-1, ::-1],
+    4: UPRIGHT[::-1],
+    5: UPRIGHT.swapaxes(0, 1),
+    6: np.rot90(UPRIGHT, 1),
+    7: UPRIGHT[::-1, ::-1].swapaxes(0, 1),
+    8: np.rot90(UPRIGHT, -1),
+}
+
+
+def first_pixel(path: Path) -> list[int]:
+    return read_photo(path).flattened("white").pixels[:, 0, 0].tolist()
+
+
+@pytest.mark.parametrize("orientation", STORED)
+def test_a_photo_is_turned_upright(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = np.ascontiguousarray(STORED[orientation])
+    Image.fromarray(stored).save(tmp_path / "turned.png", exif=exif)
+    photo = read_photo(tmp_path / "turned.png")
+    assert photo.size == (3, 2)
+    assert np.array_equal(photo.pixels.permute(1, 2, 0).numpy(), UPRIGHT)
+
+
+def entry(tag: int, kind: int, count: int, value: bytes) -> bytes:
+    return struct.pack(">HHI4s", tag, kind, count, value)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [entry(0x011A, 2, 4, b"abc\0"), entry(0x0100, 2, 4, b"abc\0"), entry(0x010F, 2, 400, b"abcd")],
+    ids=["resolution is text", "width is text", "maker beyond the end"],
+)
+def test_damaged_exif_does_not_stop_a_photo_from_being_read(tmp_path: Path, wrong: bytes) -> None:
+    turned = entry(0x0112, 3, 1, b"\0\6\0\0")
+    exif = b"Exif\0\0MM\0*\0\0\0\x08" + struct.pack(">H", 2) + turned + wrong + b"\0" * 4
+    picture(8, 4).save(tmp_path / "odd.jpg", exif=exif)
+    assert read_photo(tmp_path / "odd.jpg").size == (4, 8)
+
+
+def palette(transparency: int | None = None) -> tuple[Image.Image, dict[str, object]]:
+    image = Image.new("P", (2, 2), 1)
+    image.putpalette([0, 0, 0, 10, 20, 30])
+    return image, {} if transparency is None else {"transparency": transparency}
+
+
+MODES = {
+    "grey": (Image.new("L", (2, 2), 77), {}, [77] * 3),
+    "grey, one value transparent": (Image.new("L", (2, 2), 7), {"transparency": 7}, [255] * 3),
+    "black and white": (Image.new("1", (2, 2), 1), {}, [255] * 3),
+    "palette": (*palette(), [10, 20, 30]),
+    "palette, opaque pixel": (*palette(0), [10, 20, 30]),
+    "palette, transparent pixel": (*palette(1), [255] * 3),
+    "RGB": (Image.new("RGB", (2, 2), (1, 2, 3)), {}, [1, 2, 3]),
+    "RGBA, opaque": (Image.new("RGBA", (2, 2), (1, 2, 3, 255)), {}, [1, 2, 3]),
+    "RGBA, clear": (Image.new("RGBA", (2, 2), (1, 2, 3, 0)), {}, [255] * 3),
+    "RGBA, half black": (Image.new("RGBA", (2, 2), (0, 0, 0, 128)), {}, [127] * 3),
+    "LA, opaque": (Image.new("LA", (2, 2), (9, 255)), {}, [9] * 3),
+    "LA, clear": (Image.new("LA", (2, 2), (9, 0)), {}, [255] * 3),
+    "one pixel": (Image.new("RGB", (1, 1), (1, 2, 3)), {}, [1, 2, 3]),
+}
+
+
+@pytest.mark.parametrize(("image", "options", "expected"), MODES.values(), ids=MODES)
+def test_every_mode_becomes_rgb_with_transparency_on_white(
+    tmp_path: Path, image: Image.Image, options: dict[str, object], expected: list[int]
+) -> None:
+    image.save(tmp_path / "mode.png", **options)
+    assert read_photo(tmp_path / "mode.png").size == image.size
+    assert first_pixel(tmp_path / "mode.png") == expected
+
+
+def test_a_cmyk_jpeg_has_its_colours(tmp_path: Path) -> None:
+    path = tmp_path / "print.jpg"
+    for ink, expected in (((0, 0, 0, 0), 255), ((0, 0, 0, 255), 0), ((255, 255, 255, 0), 0)):
+        Image.new("CMYK", (8, 8), ink).save(path)
+        assert first_pixel(path) == pytest.approx([expected] * 3, abs=3)
+    Image.new("CMYK", (8, 8), (255, 0, 0, 0)).save(path)
+    assert first_pixel(path) == pytest.approx([0, 255, 255], abs=3)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_sixteen_bit_grey_keeps_its_range(tmp_path: Path, suffix: str) -> None:
+    ramp = np.arange(256, dtype=np.uint16)[None] * 257
+    Image.fromarray(ramp).save(tmp_path / f"deep{suffix}")
+    pixels = read_photo(tmp_path / f"deep{suffix}").pixels
+    assert pixels[:, 0].tolist() == [list(range(256))] * 3
+
+
+def half_a_jpeg() -> bytes:
+    buffer = io.BytesIO()
+    picture(64, 64).save(buffer, "JPEG")
+    return buffer.getvalue()[:-200]
+
+
+def png_of_size(width: int, height: int) -> bytes:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        length, check = len(data), zlib.crc32(kind + data)
+        return struct.pack(">I", length) + kind + data + struct.pack(">I", check)
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    data = chunk(b"IDAT", zlib.compress(b"\0" * 64))
+    return b"\x89PNG\r\n\x1a\n" + header + data + chunk(b"IEND", b"")
+
+
+DAMAGED = {
+    "empty": b"",
+    "text": b"a photograph, honestly\n" * 9,
+    "half a JPEG": half_a_jpeg(),
+    "JPEG start alone": b"\xff\xd8\xff\xe0",
+    "PNG of too little data": png_of_size(64, 64),
+    "PNG of no width": png_of_size(0, 64),
+    "PNG of 3.6 gigapixels": png_of_size(60_000, 60_000),
+    "PNG of the largest size": png_of_size(2**31 - 1, 2**31 - 1),
+}
+
+
+@pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)
+def test_a_damaged_photo_is_refused_by_name_in_one_line(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(content)
+    with pytest.raises(PhotoError) as refused:
+        read_photo(path)
+    assert str(path) in str(refused.value)
+    assert str(refused.value).isprintable()
+    assert not str(refused.value).rstrip().endswith(":")
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
+def test_a_damaged_avif_is_refused(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    picture(32, 32).save(buffer, "AVIF")
+    (tmp_path / "photo.avif").write_bytes(buffer.getvalue().replace(b"pitm", b"free"))
+    with pytest.raises(PhotoError):
+        read_photo(tmp_path / "photo.avif")
+
+
+def test_a_missing_photo_is_a_usage_error_and_a_folder_no_photo(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no such file"):
+        read_photo(tmp_path / "missing.jpg")
+    with pytest.raises(PhotoError) as refused:
+        read_photo(tmp_path)
+    assert str(tmp_path) in str(refused.value)

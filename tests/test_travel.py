@@ -1,0 +1,137 @@
+"""What travels with a photograph: alpha, profiles, EXIF, and how it was painted."""
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import picture
+from PIL import Image, ImageCms
+
+from stylepack.cli.main import run as stylepack
+from stylepack.pictures.photo import (
+    ORIENTATION,
+    PROCESSING_SOFTWARE,
+    SaveOptions,
+    read_photo,
+)
+
+ARTIST, MODEL, GPS, EXIF_IFD, LENS = 0x013B, 0x0110, 0x8825, 0x8769, 0xA434
+STARRY = ["--style", "starry"]
+
+
+def with_exif(path: Path) -> Path:
+    exif = Image.Exif()
+    exif[ARTIST] = "A. Photographer"
+    exif[MODEL] = "Box Camera"
+    exif[ORIENTATION] = 6
+    exif.get_ifd(EXIF_IFD)[LENS] = "50 mm"
+    exif.get_ifd(GPS)[1] = "N"
+    picture(60, 44).save(path, exif=exif)
+    return path
+
+
+def painted(source: Path, *words: str) -> Path:
+    target = source.with_name(f"out{source.suffix}")
+    assert stylepack(["apply", str(source), *STARRY, "-o", str(target), *words]) == 0
+    return target
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
+def test_exif_and_provenance_are_written(tmp_path: Path, suffix: str) -> None:
+    with Image.open(painted(with_exif(tmp_path / f"photo{suffix}"))) as image:
+        exif = image.getexif()
+        assert exif[ARTIST] == "A. Photographer"
+        assert ORIENTATION not in exif or exif[ORIENTATION] == 1
+        assert exif.get_ifd(EXIF_IFD)[LENS] == "50 mm"
+        assert exif.get_ifd(GPS)[1] == "N"
+        facts = json.loads(exif[PROCESSING_SOFTWARE])
+        assert facts["mix"] == "starry=1"
+        assert len(facts["packs"]["starry"]) == 64
+        assert len(facts["trunk"]) == 64
+
+
+def test_no_metadata_writes_none(tmp_path: Path) -> None:
+    with Image.open(painted(with_exif(tmp_path / "photo.jpg"), "--no-metadata")) as image:
+        assert dict(image.getexif()) == {}
+
+
+def test_alpha_is_kept_where_the_format_has_it_and_flattened_where_not(tmp_path: Path) -> None:
+    source = tmp_path / "photo.png"
+    image = picture(40, 32).convert("RGBA")
+    image.paste((255, 0, 0, 0), (0, 0, 20, 32))
+    image.save(source)
+    with Image.open(painted(source)) as result:
+        assert result.mode == "RGBA"
+        assert result.getchannel("A").tobytes() == image.getchannel("A").tobytes()
+    flat = tmp_path / "flat.jpg"
+    assert stylepack(["apply", str(source), *STARRY, "-o", str(flat)]) == 0
+    with Image.open(flat) as result:
+        assert min(result.getpixel((5, 5))) > 240
+    blue = painted(source, "--background", "blue")
+    with Image.open(blue) as result:
+        assert result.mode == "RGB"
+
+
+def test_a_size_without_upscaling_resizes_alpha_too(tmp_path: Path) -> None:
+    source = tmp_path / "photo.png"
+    image = picture(80, 64)
+    image.putalpha(Image.new("L", (80, 64), 99))
+    image.save(source)
+    with Image.open(painted(source, "--size", "40", "--no-upscale")) as result:
+        assert result.size == (40, 32)
+        assert result.getchannel("A").getextrema() == (99, 99)
+
+
+def wide_profile() -> bytes:
+    """A profile that is not sRGB: its own primaries are swapped through XYZ."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+    return profile.tobytes()
+
+
+def test_an_icc_profile_is_converted_and_written_again(tmp_path: Path) -> None:
+    source = tmp_path / "photo.jpg"
+    picture(60, 44).save(source, icc_profile=wide_profile(), quality=100)
+    photo = read_photo(source)
+    assert photo.icc == wide_profile()
+    photo.save(tmp_path / "again.png")
+    with Image.open(tmp_path / "again.png") as image:
+        assert image.info["icc_profile"] == wide_profile()
+        with Image.open(source) as before:
+            apart = torch.tensor(list(image.tobytes())) - torch.tensor(list(before.tobytes()))
+    assert apart.abs().max() <= 2
+
+
+def test_a_lab_profile_changes_grey_to_srgb(tmp_path: Path) -> None:
+    """Grey with a damaged profile is read as it is."""
+    source = tmp_path / "photo.png"
+    picture(40, 32).convert("L").save(source, icc_profile=b"no profile at all")
+    photo = read_photo(source)
+    assert photo.icc is None
+    with Image.open(source) as image:
+        assert photo.pixels[0].flatten().tolist() == list(image.tobytes())
+
+
+def test_quality_and_subsampling_are_the_jpegs(tmp_path: Path) -> None:
+    photo = read_photo(with_exif(tmp_path / "photo.jpg"))
+    sizes = []
+    for options in (SaveOptions(95), SaveOptions(40), SaveOptions(40, "4:2:0")):
+        buffer = io.BytesIO()
+        photo.write(buffer, "JPEG", options)
+        sizes.append(buffer.tell())
+    assert sizes == sorted(sizes, reverse=True)
+    assert len(set(sizes)) == 3
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "CMYK", "1", "I;16", "LA"])
+def test_photographs_of_every_mode_are_painted(tmp_path: Path, mode: str) -> None:
+    source = tmp_path / ("photo.tif" if mode == "CMYK" else "photo.png")
+    image = picture(40, 32)
+    grey = image.convert("L")
+    wide = Image.frombytes("I;16", (40, 32), b"".join(bytes((0, v)) for v in grey.tobytes()))
+    (wide if mode == "I;16" else grey.convert(mode) if mode == "LA" else image.convert(mode)).save(
+        source
+    )
+    with Image.open(painted(source)) as result:
+        assert result.size == (40, 32)
