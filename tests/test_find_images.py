@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from stylepack.errors import UsageError
-from stylepack.pictures.photo import find_images
+from stylepack.pictures.imagefile import find_images
 
 
 def touch(folder: Path, *names: str) -> None:

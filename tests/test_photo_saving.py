@@ -9,7 +9,8 @@ from conftest import picture
 from PIL import Image, features
 
 from stylepack.errors import StylepackError, UsageError
-from stylepack.pictures.photo import Photo, output_format, read_photo
+from stylepack.pictures.imagefile import output_format
+from stylepack.pictures.photo import Photo, read_photo
 
 
 def random_photo(width: int = 7, height: int = 5) -> Photo:

@@ -9,13 +9,8 @@ from conftest import picture
 from PIL import Image, ImageCms
 
 from stylepack.cli.main import run as stylepack
-from stylepack.pictures.photo import (
-    ORIENTATION,
-    PROCESSING_SOFTWARE,
-    Photo,
-    SaveOptions,
-    read_photo,
-)
+from stylepack.pictures.imagefile import ORIENTATION
+from stylepack.pictures.photo import PROCESSING_SOFTWARE, Photo, SaveOptions, read_photo
 
 ARTIST, MODEL, GPS, EXIF_IFD, LENS = 0x013B, 0x0110, 0x8825, 0x8769, 0xA434
 STARRY = ["--style", "starry"]

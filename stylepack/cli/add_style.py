@@ -9,6 +9,18 @@ from typing import Annotated
 import typer
 
 from stylepack.cli import screen
+from stylepack.cli.options import (
+    Author,
+    Device,
+    License,
+    RecipeName,
+    Replace,
+    Seed,
+    StyleWeight,
+    TrunkFile,
+    VggInput,
+    VggWeights,
+)
 from stylepack.cli.stopping import stop_on_signals
 from stylepack.cli.train import check_vgg_input, losses_in_words, measure, metrics_in_words
 from stylepack.errors import UsageError
@@ -18,40 +30,24 @@ from stylepack.training.recipe import load_recipe
 
 def add_style(
     painting: Annotated[Path, typer.Argument(help="The painting, an image file.")],
-    name: Annotated[str, typer.Option(help="The pack's name.  [default: the file's name]")] = "",
+    name: Annotated[str, typer.Option(help="The pack's name.  (default: the file's)")] = "",
     photos: Annotated[
         Path | None,
-        typer.Option(help="Folder of photographs to learn on.  [default: a few bundled ones]"),
+        typer.Option(help="Folder of photographs to learn on.  (default: a few bundled ones)"),
     ] = None,
-    recipe: Annotated[
-        str, typer.Option(metavar="NAME|FILE", help="The losses: a preset or a .toml file.")
-    ] = "default",
-    steps: Annotated[int | None, typer.Option(min=1, help="Updates.  [default: 200]")] = None,
-    style_weight: Annotated[
-        float | None, typer.Option(help="Weight of the style loss.  [recipe]")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of every random draw.  [recipe]")] = None,
-    vgg_weights: Annotated[
-        Path | None,
-        typer.Option(
-            help="The loss network's weights (.safetensors or .pth) instead of a download."
-        ),
-    ] = None,
-    vgg_input: Annotated[
-        str | None,
-        typer.Option(help="What those weights expect: caffe (0..255 less the mean) or imagenet."),
-    ] = None,
-    trunk: Annotated[
-        Path | None, typer.Option(help="A trunk file.  [default: the bundled trunk]")
-    ] = None,
-    replace: Annotated[
-        bool, typer.Option("--replace", help="Replace an installed pack of the same name.")
-    ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    recipe: RecipeName = "default",
+    steps: Annotated[int | None, typer.Option(min=1, help="Updates.  (default: 200)")] = None,
+    style_weight: StyleWeight = None,
+    seed: Seed = None,
+    vgg_weights: VggWeights = None,
+    vgg_input: VggInput = None,
+    trunk: TrunkFile = None,
+    replace: Replace = False,
+    device: Device = "auto",
     title: Annotated[str, typer.Option(help="The painting's title, for the pack.")] = "",
     artist: Annotated[str, typer.Option(help="The painting's artist, for the pack.")] = "",
-    author: Annotated[str, typer.Option(help="Author to name in the pack.")] = "",
-    license: Annotated[str, typer.Option(help="Licence to name in the pack.")] = "",
+    author: Author = "",
+    license: License = "",
 ) -> None:
     """Learn a new style from one painting: gamma and beta alone, on the installed trunk.
 

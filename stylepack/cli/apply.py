@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from stylepack.cli import screen
+from stylepack.cli.options import Device, Force, TrunkFile
 from stylepack.errors import PhotoError, UsageError
 from stylepack.packs.mix import Mix, parse_mix
 from stylepack.packs.shelf import find_pack
@@ -17,7 +18,7 @@ from stylepack.packs.shelf import find_pack
 def apply(
     photos: Annotated[
         list[str],
-        typer.Argument(metavar="PHOTO...", help="Photographs, folders, patterns, or - for stdin."),
+        typer.Argument(metavar="PHOTO", help="Photographs, folders, patterns, or - for stdin."),
     ],
     mix: Annotated[
         str, typer.Option(metavar="A=W,B=W", help="Packs (names or files) with weights.")
@@ -29,7 +30,7 @@ def apply(
             "-o",
             "--output",
             help="The painted file, a folder for several, or - for stdout.  "
-            "[default: beside the photograph, as NAME.stylized.EXT]",
+            "(default: beside the photograph, as NAME.stylized.EXT)",
         ),
     ] = None,
     strength: Annotated[
@@ -75,16 +76,12 @@ def apply(
     jobs: Annotated[
         int, typer.Option(min=1, help="Threads that decode and encode.", show_default=True)
     ] = 2,
-    trunk: Annotated[
-        Path | None, typer.Option(help="A trunk file.  [default: the bundled trunk]")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    trunk: TrunkFile = None,
+    device: Device = "auto",
     precision: Annotated[
         str, typer.Option(help="auto, float32, bfloat16 or float16.  auto: what is fastest here.")
     ] = "auto",
-    force: Annotated[
-        bool, typer.Option("--force", help="Use packs that do not name their trunk.")
-    ] = False,
+    force: Force = False,
 ) -> None:
     """Paint photographs in a style or a mix of styles.
 
@@ -94,7 +91,8 @@ def apply(
     regions = [parse_region(text) for text in region or ()]
 
     from stylepack.painting.jobs import STANDARD, plan_jobs, share_of
-    from stylepack.pictures.photo import SUBSAMPLINGS, SaveOptions, output_format
+    from stylepack.pictures.imagefile import output_format
+    from stylepack.pictures.photo import SUBSAMPLINGS, SaveOptions
 
     if subsampling not in SUBSAMPLINGS:
         raise UsageError(f"--subsampling is '{subsampling}'; use {', '.join(SUBSAMPLINGS)}")

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from stylepack.cli import screen
+from stylepack.cli.options import Force, Replace, TrunkFile
 from stylepack.errors import PackError, StylepackError
 from stylepack.packs.manifest import Manifest, read_manifest
 from stylepack.packs.shelf import find_pack, install_pack, remove_pack, shelf
@@ -68,17 +69,11 @@ def info(
 
 @packs.command()
 def install(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Pack files.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Pack files.")],
     name: Annotated[str, typer.Option("--as", help="Install one pack under another name.")] = "",
-    replace: Annotated[
-        bool, typer.Option("--replace", help="Replace an installed pack of the same name.")
-    ] = False,
-    trunk: Annotated[
-        Path | None, typer.Option(help="The packs' trunk.  [default: the bundled trunk]")
-    ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Install a pack that does not name its trunk.")
-    ] = False,
+    replace: Replace = False,
+    trunk: TrunkFile = None,
+    force: Force = False,
 ) -> None:
     """Check pack files and copy them to your shelf."""
     if name and len(files) > 1:
@@ -99,7 +94,7 @@ def install(
 
 
 @packs.command()
-def remove(names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Packs.")]) -> None:
+def remove(names: Annotated[list[str], typer.Argument(metavar="NAME", help="Packs.")]) -> None:
     """Remove packs that you installed."""
     for name in names:
         screen.say(f"removed {remove_pack(name)}")

@@ -10,9 +10,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from stylepack.cli import screen
+from stylepack.cli.options import (
+    Author,
+    Device,
+    License,
+    RecipeName,
+    Seed,
+    StyleWeight,
+    VggInput,
+    VggWeights,
+    of_recipe,
+)
 from stylepack.cli.stopping import stop_on_signals
 from stylepack.errors import UsageError
-from stylepack.training.recipe import RECIPES, Recipe, load_recipe
+from stylepack.training.recipe import load_recipe
 from stylepack.training.settings import RunSettings
 
 if TYPE_CHECKING:
@@ -20,9 +31,6 @@ if TYPE_CHECKING:
     from stylepack.training.evaluate import Evaluation
     from stylepack.training.run import Run
     from stylepack.training.trainer import Step
-
-DEFAULTS = Recipe()
-PRESETS = ", ".join(RECIPES)
 
 
 def train(
@@ -42,52 +50,41 @@ def train(
             metavar="RUN", help="Go on with a stopped run; other options may be left out."
         ),
     ] = None,
-    recipe: Annotated[
-        str, typer.Option(metavar="NAME|FILE", help=f"A preset ({PRESETS}) or a .toml file.")
-    ] = "default",
+    recipe: RecipeName = "default",
     updates: Annotated[
-        int | None, typer.Option(help=f"Updates in all.  [recipe; default: {DEFAULTS.updates}]")
+        int | None, typer.Option(help=of_recipe("Updates in all.", "updates"))
     ] = None,
     batch: Annotated[
-        int | None,
-        typer.Option(help=f"Photographs an update.  [recipe; default: {DEFAULTS.batch}]"),
+        int | None, typer.Option(help=of_recipe("Photographs an update.", "batch"))
     ] = None,
     crop: Annotated[
-        int | None, typer.Option(help=f"Crop size in pixels.  [recipe; default: {DEFAULTS.crop}]")
+        int | None, typer.Option(help=of_recipe("Crop size in pixels.", "crop"))
     ] = None,
     first_crop: Annotated[
-        int | None, typer.Option(help="Crop size for the first half of the updates.  [recipe]")
+        int | None,
+        typer.Option(help="Crop size for the first half of the updates; smaller is faster."),
     ] = None,
-    style_weight: Annotated[
-        float | None,
-        typer.Option(help=f"Weight of the style loss.  [recipe; default: {DEFAULTS.style_weight}]"),
-    ] = None,
+    style_weight: StyleWeight = None,
     content_weight: Annotated[
-        float | None, typer.Option(help="Weight of the content loss.  [recipe]")
+        float | None, typer.Option(help=of_recipe("Weight of the content loss.", "content_weight"))
     ] = None,
     tv_weight: Annotated[
-        float | None, typer.Option(help="Weight of the total variation.  [recipe]")
+        float | None, typer.Option(help=of_recipe("Weight of the total variation.", "tv_weight"))
     ] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Adam's rate.  [recipe]")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of every random draw.  [recipe]")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help=of_recipe("Adam's learning rate.", "learning_rate"))
+    ] = None,
+    seed: Seed = None,
     loss_network: Annotated[
-        str | None, typer.Option(help="vgg16 or vgg19.  [recipe]", show_default=False)
+        str | None, typer.Option(help=of_recipe("vgg16 or vgg19.", "loss_network"))
     ] = None,
-    vgg_weights: Annotated[
-        Path | None,
-        typer.Option(
-            help="The loss network's weights (.safetensors or .pth) instead of a download."
-        ),
-    ] = None,
-    vgg_input: Annotated[
-        str | None,
-        typer.Option(help="What those weights expect: caffe (0..255 less the mean) or imagenet."),
-    ] = None,
+    vgg_weights: VggWeights = None,
+    vgg_input: VggInput = None,
     sheet_every: Annotated[int, typer.Option(help="Updates between contact sheets.")] = 500,
     checkpoint_every: Annotated[int, typer.Option(help="Updates between checkpoints.")] = 500,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    author: Annotated[str, typer.Option(help="Author to name in the packs.")] = "",
-    license: Annotated[str, typer.Option(help="Licence to name in the packs.")] = "",
+    device: Device = "auto",
+    author: Author = "",
+    license: License = "",
 ) -> None:
     """Train a trunk on every painting of a folder and write one style pack for each.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stylepack.errors import UsageError
-from stylepack.pictures.photo import can_write, find_images, output_format
+from stylepack.pictures.imagefile import can_write, find_images, output_format
 
 MARK = ".stylized"
 STANDARD = Path("-")  # standard input or output

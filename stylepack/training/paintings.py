@@ -7,7 +7,7 @@ from pathlib import Path
 
 from stylepack.errors import TrainingError
 from stylepack.packs.manifest import checked_name
-from stylepack.pictures.photo import find_images
+from stylepack.pictures.imagefile import find_images
 from stylepack.training.photos import file_sha256
 
 FACTS = ("title", "artist", "year", "licence")

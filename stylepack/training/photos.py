@@ -18,7 +18,8 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from stylepack.errors import PhotoError, TrainingError, UsageError
-from stylepack.pictures.photo import Photo, find_images, open_image, upright
+from stylepack.pictures.imagefile import find_images, open_image, upright
+from stylepack.pictures.photo import Photo
 from stylepack.training.recipe import Recipe
 
 AHEAD = 4  # updates whose photographs are decoded before they are needed

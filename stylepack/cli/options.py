@@ -1,0 +1,41 @@
+"""Options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stylepack.training.recipe import RECIPES, Recipe
+
+DEFAULTS = Recipe()
+
+
+def of_recipe(text: str, field: str) -> str:
+    """Help for an option that overrides a field of the recipe."""
+    return f"{text}  (the default recipe's: {getattr(DEFAULTS, field)})"
+
+
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+TrunkFile = Annotated[Path | None, typer.Option(help="A trunk file.  (default: the bundled trunk)")]
+Force = Annotated[bool, typer.Option("--force", help="Use packs that do not name their trunk.")]
+Replace = Annotated[
+    bool, typer.Option("--replace", help="Replace an installed pack of the same name.")
+]
+RecipeName = Annotated[
+    str,
+    typer.Option(metavar="NAME|FILE", help=f"A preset ({', '.join(RECIPES)}) or a .toml file."),
+]
+StyleWeight = Annotated[
+    float | None, typer.Option(help=of_recipe("Weight of the style loss.", "style_weight"))
+]
+Seed = Annotated[int | None, typer.Option(help=of_recipe("Seed of every random draw.", "seed"))]
+VggWeights = Annotated[
+    Path | None,
+    typer.Option(help="The loss network's weights (.safetensors or .pth) instead of a download."),
+]
+VggInput = Annotated[
+    str | None,
+    typer.Option(help="What those weights expect: caffe (0..255 less the mean) or imagenet."),
+]
+Author = Annotated[str, typer.Option(help="Author to name in the packs.")]
+License = Annotated[str, typer.Option(help="Licence to name in the packs.")]
