@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import picture
 from safetensors.torch import load_file
 
 from stylepack.cli.main import run as stylepack
@@ -163,6 +164,16 @@ def test_a_folder_with_a_run_is_not_trained_over(
     assert stylepack([*arguments, str(run), "--updates", "1"]) == 0
     assert stylepack([*arguments, str(run), "--updates", "1"]) == 2
     assert "--resume" in capsys.readouterr().err
+
+
+def test_other_paintings_do_not_go_on_in_a_run(
+    arguments: list[str], paintings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    assert stylepack([*arguments, str(run), "--updates", "1"]) == 0
+    picture(64, 64, 9).save(paintings / "dawn.png")
+    assert stylepack(["train", "--resume", str(run), "--updates", "2"]) == 1
+    assert "are not those that" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("empty", ["--styles", "--photos"])

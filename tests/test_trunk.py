@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from conftest import TINY
 
-from stylepack.network.norm import EPSILON, conditional_instance_norm
+from stylepack.network.norm import EPSILON, conditional_instance_norm, whiten, whiten_by_parts
 from stylepack.network.trunk import Trunk, TrunkConfig, pad_to_stride
 
 
@@ -93,6 +93,13 @@ def test_the_norm_and_its_gradient_are_instance_norms(styles: int) -> None:
         strict=True,
     ):
         torch.testing.assert_close(mine, reference)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_every_device_whitens_alike(dtype: torch.dtype) -> None:
+    x = (torch.randn(2, 4, 9, 7) * 3 + 5).to(dtype).to(memory_format=torch.channels_last)
+    for ours, plain in zip(whiten(x), whiten_by_parts(x), strict=True):
+        torch.testing.assert_close(ours.float(), plain.float(), atol=2e-2, rtol=1e-2)
 
 
 def test_the_norm_keeps_channels_last() -> None:

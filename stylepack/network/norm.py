@@ -38,8 +38,7 @@ def conditional_instance_norm(x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
 class _ConditionalInstanceNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
-        n, c, h, w = x.shape
-        whitened, _, inverse_std = torch.native_group_norm(x, None, None, n, c, h * w, c, EPSILON)
+        whitened, _, inverse_std = whiten(x)
         ctx.save_for_backward(whitened, inverse_std, gamma)
         return torch.addcmul(beta[:, :, None, None], whitened, gamma[:, :, None, None])
 
@@ -49,18 +48,40 @@ class _ConditionalInstanceNorm(torch.autograd.Function):
         # With xhat the whitened x:  d_beta = sum g,  d_gamma = sum g xhat,
         # dx = gamma / std * (g - mean(g) - xhat mean(g xhat)).
         whitened, inverse_std, gamma = ctx.saved_tensors
-        n, c, h, w = whitened.shape
+        area = whitened.shape[-2] * whitened.shape[-1]
         d_beta = _pixel_sum(grad)
         d_gamma = _pixel_sum(grad * whitened)
         d_x = None
         if ctx.needs_input_grad[0]:
-            scale = gamma * inverse_std.view(n, c)
-            offset, slope = -scale * d_beta / (h * w), -scale * d_gamma / (h * w)
+            scale = gamma * inverse_std
+            offset, slope = -scale * d_beta / area, -scale * d_gamma / area
             d_x = torch.addcmul(_per_channel(offset, grad), whitened, _per_channel(slope, grad))
             d_x.addcmul_(grad, _per_channel(scale, grad))
         if gamma.shape[0] == 1:
             d_gamma, d_beta = d_gamma.sum(0, keepdim=True), d_beta.sum(0, keepdim=True)
         return d_x, d_gamma.to(gamma.dtype), d_beta.to(gamma.dtype)
+
+
+def whiten(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(x - mean) / std over the pixels of each channel, the mean, and 1 / std.
+
+    (N, C, H, W) in, the same and twice (N, C) out; `EPSILON` is added to the variance.
+    """
+    if x.device.type != "cpu":
+        return whiten_by_parts(x)
+    # One kernel that knows channels_last; on other devices it wants NCHW.
+    n, c, h, w = x.shape
+    whitened, mean, inverse_std = torch.native_group_norm(x, None, None, n, c, h * w, c, EPSILON)
+    return whitened, mean.view(n, c), inverse_std.view(n, c)
+
+
+def whiten_by_parts(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """`whiten` in plain operations, for every device."""
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    variance, mean = torch.var_mean(wide, dim=(2, 3), correction=0, keepdim=True)
+    inverse_std = (variance + EPSILON).rsqrt()
+    whitened = ((wide - mean) * inverse_std).to(x.dtype)
+    return whitened, mean[..., 0, 0], inverse_std[..., 0, 0]
 
 
 def _pixel_sum(x: Tensor) -> Tensor:

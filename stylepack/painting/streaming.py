@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stylepack.network.norm import EPSILON
+from stylepack.network.norm import EPSILON, whiten
 from stylepack.network.trunk import Trunk, double, padded_size
 from stylepack.painting.regions import Regions
 
@@ -167,17 +167,14 @@ class Moments:
 
     def add(self, x: Tensor) -> None:
         """Take in a strip of activations, (1, C, h, W)."""
-        _, c, h, w = x.shape
-        # The fastest single pass over channels_last memory that torch has.
-        _, mean, inverse_std = torch.native_group_norm(x, None, None, 1, c, h * w, c, EPSILON)
-        mean = mean.flatten().double().cpu()
-        variance = inverse_std.flatten().double().cpu().pow(-2) - EPSILON
-        count = self.count + h * w
+        _, mean, inverse_std = whiten(x)
+        mean = mean[0].double().cpu()
+        variance = inverse_std[0].double().cpu().pow(-2) - EPSILON
+        area = x.shape[-2] * x.shape[-1]
+        count = self.count + area
         apart = mean - self._mean
-        self._square = (
-            self._square + variance * h * w + apart.square() * (self.count * h * w / count)
-        )
-        self._mean = self._mean + apart * (h * w / count)
+        self._square = self._square + variance * area + apart.square() * (self.count * area / count)
+        self._mean = self._mean + apart * (area / count)
         self.count, self.device = count, x.device
 
     @property

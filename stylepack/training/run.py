@@ -10,12 +10,13 @@ trunk.safetensors, packs/ the result
 
 import csv
 from collections.abc import Generator
+from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
 import torch
 
-from stylepack.errors import UsageError
+from stylepack.errors import TrainingError, UsageError
 from stylepack.network.trunk import Trunk
 from stylepack.packs.manifest import Manifest
 from stylepack.training.checkpoint import NAME, load_checkpoint, save_checkpoint
@@ -33,8 +34,9 @@ COLUMNS = ("update", "style", "content_loss", "style_loss", "total_variation", "
 
 
 class Run:
-    """A training in its folder: iterate `train()` to its end,  then `evaluation()`,
-    iterate that, and `write_packs()`.
+    """A training in its folder.
+
+    Iterate `train()` to its end, then what `evaluation()` gives, then `write_packs()`.
     """
 
     def __init__(self, folder: Path, settings: RunSettings, device: torch.device) -> None:
@@ -67,17 +69,27 @@ class Run:
             (folder / "sheets").mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(f"cannot make {folder}: {error.strerror}") from error
-        settings.write(folder)
+        run.settings = replace(settings, paintings=run.fingerprints)
+        run.settings.write(folder)
         return run
 
     @classmethod
     def resume(cls, folder: Path, settings: RunSettings, device: torch.device) -> "Run":
         """Go on from the last checkpoint of `folder`."""
         run = cls(folder, settings, device)
+        if settings.paintings and settings.paintings != run.fingerprints:
+            raise TrainingError(
+                f"the paintings in {settings.styles} are not those that {folder} was started with"
+            )
         if (folder / NAME).exists():
             run.trainer.restore(load_checkpoint(folder))
-        settings.write(folder)
+        run.settings.write(folder)
         return run
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """Every painting's name and the SHA-256 of its file."""
+        return {p.name: p.facts["sha256"] for p in self.styles if p is not None}
 
     @property
     def names(self) -> list[str]:

@@ -3,7 +3,7 @@
 import json
 import platform
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
@@ -25,6 +25,7 @@ class RunSettings:
     vgg_input: str | None = None
     checkpoint_every: int = 500
     sheet_every: int = 500
+    paintings: dict[str, str] = field(default_factory=dict)  # name -> SHA-256 of the file
     author: str = ""
     license: str = ""
 
@@ -58,6 +59,7 @@ class RunSettings:
                 vgg_input=fields["vgg_input"],
                 checkpoint_every=int(fields["checkpoint_every"]),
                 sheet_every=int(fields["sheet_every"]),
+                paintings=dict(fields.get("paintings", {})),
                 author=fields["author"],
                 license=fields["license"],
             )
