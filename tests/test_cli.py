@@ -179,7 +179,7 @@ def bad_input(tmp_path: Path) -> dict[str, tuple[list[str], int, str]]:
             "cannot make",
         ),
         "no such device": (["apply", good, *STARRY, "--device", "abacus"], 2, "abacus"),
-        "no such trunk": (["apply", good, *STARRY, "--trunk", "no.safetensors"], 1, "no.safe"),
+        "no such trunk": (["apply", good, *STARRY, "--trunk", "no.safetensors"], 2, "no.safe"),
         "pack not a pack": (["packs", "install", str(text)], 1, "text.jpg"),
         "remove bundled": (["packs", "remove", "starry"], 2, "not a pack that you installed"),
         "info unknown": (["packs", "info", "wav"], 2, "did you mean 'wave'?"),

@@ -10,7 +10,7 @@ from conftest import TINY
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stylepack.errors import PackError
+from stylepack.errors import PackError, StylepackError, UsageError
 from stylepack.packs.header import LARGEST_HEADER, data_sha256, parse_header, read_header
 from stylepack.packs.manifest import LARGEST_PACK, Manifest, read_manifest
 from stylepack.packs.pack import Pack, load_pack
@@ -95,9 +95,11 @@ def test_hostile_header_is_one_line_that_names_the_file(tmp_path: Path, content:
     assert str(refused.value).isprintable()
 
 
-@pytest.mark.parametrize("name", [".", "missing.safetensors"])
-def test_what_cannot_be_opened_is_refused_by_name(tmp_path: Path, name: str) -> None:
-    with pytest.raises(PackError) as refused:
+@pytest.mark.parametrize(("name", "kind"), [(".", PackError), ("missing.safetensors", UsageError)])
+def test_what_cannot_be_opened_is_refused_by_name(
+    tmp_path: Path, name: str, kind: type[StylepackError]
+) -> None:
+    with pytest.raises(kind) as refused:
         read_header(tmp_path / name, LARGEST_PACK)
     assert str(tmp_path / name) in str(refused.value)
 

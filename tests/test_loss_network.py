@@ -155,7 +155,9 @@ def fake_torchvision(monkeypatch, fetch) -> None:
         IMAGENET1K_V1 = URL
         url = property(lambda self: self.value)
 
-        def get_state_dict(self, progress: bool, check_hash: bool) -> dict[str, Tensor]:
+        def get_state_dict(
+            self, progress: bool, check_hash: bool, model_dir: str
+        ) -> dict[str, Tensor]:
             assert check_hash
             return fetch()
 

@@ -87,6 +87,30 @@ def test_bad_files_are_named_and_the_rest_painted(
     assert len(said.out.splitlines()) == 3
 
 
+def test_an_empty_suffix_keeps_the_names(folder: Path, tmp_path: Path) -> None:
+    words = ["-o", str(tmp_path / "out.v1"), "--suffix", ""]
+    assert stylepack(["apply", str(folder), *STARRY, *words]) == 0
+    assert names(tmp_path / "out.v1") == names(folder)
+
+
+@pytest.mark.parametrize("mark", ["/x", "\\x", "a/../b"])
+def test_a_suffix_is_no_path(folder: Path, mark: str) -> None:
+    with pytest.raises(UsageError, match="--suffix"):
+        plan_jobs([str(folder)], None, mark)
+
+
+def test_no_photograph_is_painted_over(folder: Path) -> None:
+    (folder / "0.stylized.png").write_bytes((folder / "0.png").read_bytes())
+    with pytest.raises(UsageError, match="would overwrite"):
+        plan_jobs([str(folder / "0.png"), str(folder / "0.stylized.png")], None)
+    assert len(plan_jobs([str(folder / "0*.png")], None)) == 1
+
+
+def test_standard_input_stands_alone(folder: Path) -> None:
+    with pytest.raises(UsageError, match="one photograph"):
+        plan_jobs(["-", str(folder / "0.png")], None)
+
+
 def test_a_pattern_is_expanded(folder: Path) -> None:
     jobs = plan_jobs([str(folder / "[0-2].png")], None)
     assert [job.source.name for job in jobs] == ["0.png", "1.png", "2.png"]

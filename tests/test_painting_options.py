@@ -12,6 +12,7 @@ from stylepack.cli.main import run as stylepack
 from stylepack.errors import UsageError
 from stylepack.painting.detail import enlarge
 from stylepack.pictures.color import keep_colors, oklab_to_rgb, rgb_to_oklab
+from stylepack.pictures.imagefile import ORIENTATION
 from stylepack.pictures.photo import Photo, read_photo
 
 
@@ -126,6 +127,32 @@ def test_regions_stream_as_they_paint_whole(photo: Photo) -> None:
     whole = both.paint(photo, region_masks=[mask])
     both.memory = Memory(1, 8, 0)
     assert (both.paint(photo, region_masks=[mask]).pixels.float() - whole.pixels).abs().max() <= 2
+
+
+def test_a_tensor_mask_of_another_size_is_stretched_and_another_shape_refused(
+    photo: Photo, starry: Stylizer
+) -> None:
+    small = torch.full((8, 8), 255, dtype=torch.uint8)
+    assert distance(starry.paint(photo, mask=small), starry.paint(photo)) == 0
+    with pytest.raises(UsageError, match="must be"):
+        starry.paint(photo, mask=torch.ones(3, 8, 8))
+
+
+def test_a_pillow_image_is_turned_upright(tmp_path: Path, starry: Stylizer) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    picture(40, 24).save(tmp_path / "turned.jpg", exif=exif)
+    with Image.open(tmp_path / "turned.jpg") as image:
+        painted = starry.paint(image)
+    assert painted.size == (24, 40)
+    painted.pixels.add_(1)  # an ordinary tensor
+
+
+def test_strength_on_a_trunk_without_identity_is_refused(
+    make_pack, tiny_trunk: tuple[Path, str]
+) -> None:
+    with pytest.raises(UsageError, match="needs the identity style"):
+        Stylizer.load(str(make_pack("dots")), strength=0.5, trunk=tiny_trunk[0])
 
 
 def test_masks_and_regions_from_the_command_line(tmp_path: Path) -> None:

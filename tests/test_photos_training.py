@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import picture
 from PIL import Image
 from torch import Tensor
 
@@ -149,8 +150,11 @@ def test_a_stopped_iteration_leaves_no_threads_working(photos: Path) -> None:
 
 
 @pytest.mark.parametrize(("count", "held_out"), [(5, 1), (9, 1), (20, 2), (1000, 24)])
-def test_the_split_is_stable_and_disjoint(count: int, held_out: int) -> None:
-    paths = [Path(f"{index:04}.jpg") for index in range(count)]
+def test_the_split_is_stable_and_disjoint(tmp_path: Path, count: int, held_out: int) -> None:
+    paths = [tmp_path / f"{index:04}.jpg" for index in range(count)]
+    picture(8, 8).save(paths[0])
+    for path in paths[1:]:
+        path.hardlink_to(paths[0])
     kept, out = PhotoFolder(paths).split()
     assert len(out.paths) == held_out
     assert sorted(kept.paths + out.paths) == paths

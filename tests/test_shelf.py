@@ -104,9 +104,9 @@ def test_install_under_another_name(make_pack) -> None:
 
 @pytest.mark.parametrize("name", ["../dots", "Dots", "con", "dots.safetensors"])
 def test_install_refuses_a_name_that_is_none(make_pack, home: Path, name: str) -> None:
-    with pytest.raises(PackError, match="cannot be a pack's name"):
+    with pytest.raises(UsageError, match="cannot be a pack's name"):
         install_pack(make_pack(), name=name)
-    with pytest.raises(PackError, match="cannot be a pack's name"):
+    with pytest.raises(UsageError, match="cannot be a pack's name"):
         install_place(name)
     assert not home.exists()
 
@@ -159,7 +159,7 @@ def test_an_interrupted_install_leaves_nothing(make_pack, home, monkeypatch, bro
 
 def test_install_refuses_what_is_no_pack(tiny_trunk, tmp_path: Path, home: Path) -> None:
     for source in (tiny_trunk[0], tmp_path / "missing.safetensors", tmp_path):
-        with pytest.raises(PackError):
+        with pytest.raises(StylepackError):
             install_pack(source)
     assert not home.exists()
 

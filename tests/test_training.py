@@ -166,6 +166,33 @@ def test_a_folder_with_a_run_is_not_trained_over(
     assert "--resume" in capsys.readouterr().err
 
 
+def test_resume_takes_new_options_and_a_kill_between_renames_loses_nothing(
+    arguments: list[str], photos: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    assert stylepack([*arguments, str(run), "--updates", "2"]) == 0
+    (run / NAME).replace(run / PREVIOUS)  # killed after the first of the two renames
+    moved = photos.rename(tmp_path / "moved")
+    assert stylepack(["train", "--resume", str(run), "--updates", "3"]) == 2
+    assert len(rows(run)) == 4
+    words = ["--photos", str(moved), "--author", "me", "--updates", "3"]
+    assert stylepack(["train", "--resume", str(run), *words]) == 0
+    assert [int(row["update"]) for row in rows(run)] == [1, 1, 2, 2, 3, 3]
+    assert read_manifest(run / "packs" / "dawn.safetensors").author == "me"
+    assert stylepack(["train", "--resume", str(run), "-o", str(tmp_path / "other")]) == 2
+
+
+def test_damaged_photographs_are_never_held_out(
+    arguments: list[str], photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for index in range(5):
+        (photos / f"broken{index}.jpg").write_bytes(b"nothing")
+    run = tmp_path / "run"
+    assert stylepack([*arguments, str(run), "--updates", "2"]) == 0
+    assert "broken" in capsys.readouterr().err
+    assert read_manifest(run / "packs" / "dawn.safetensors").metrics["photographs"] == 1
+
+
 def test_other_paintings_do_not_go_on_in_a_run(
     arguments: list[str], paintings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from conftest import picture
 from PIL import Image, ImageCms
 
 from stylepack.cli.main import run as stylepack
+from stylepack.packs.shelf import BUNDLED_PACKS
 from stylepack.pictures.imagefile import ORIENTATION
 from stylepack.pictures.photo import PROCESSING_SOFTWARE, Photo, SaveOptions, read_photo
 
@@ -96,6 +98,40 @@ def test_an_icc_profile_is_converted_to_srgb_and_back(tmp_path: Path) -> None:
         assert image.info["icc_profile"] == swapped_profile()
         after = Photo.from_image(image).pixels
     assert (after.int() - before.int()).abs().max() <= 3
+
+
+def test_a_profile_that_leads_only_one_way_is_not_gone_back_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "photo.png"
+    picture(20, 20).save(source, icc_profile=swapped_profile())
+
+    def no_way_back(image: Image.Image, icc: bytes) -> None:
+        raise ImageCms.PyCMSError("cannot build transform")
+
+    monkeypatch.setattr("stylepack.pictures.photo._from_srgb", no_way_back)
+    photo = read_photo(source)
+    assert photo.icc is None
+    photo.save(tmp_path / "again.png")
+
+
+def test_saving_a_painting_leaves_the_photographs_exif_alone(tmp_path: Path) -> None:
+    photo = read_photo(with_exif(tmp_path / "photo.jpg"))
+    replace(photo, provenance="{}").save(tmp_path / "painted.jpg")
+    photo.save(tmp_path / "plain.jpg")
+    with Image.open(tmp_path / "plain.jpg") as plain:
+        assert PROCESSING_SOFTWARE not in plain.getexif()
+
+
+def test_the_output_tells_packs_by_name_not_by_path(tmp_path: Path) -> None:
+    source = with_exif(tmp_path / "photo.jpg")
+    target = tmp_path / "out.jpg"
+    pack = BUNDLED_PACKS / "wave.safetensors"
+    assert stylepack(["apply", str(source), "--style", str(pack), "-o", str(target)]) == 0
+    with Image.open(target) as image:
+        made = image.getexif()[PROCESSING_SOFTWARE]
+    assert json.loads(made)["mix"] == "wave=1"
+    assert str(BUNDLED_PACKS) not in made
 
 
 def test_a_damaged_profile_is_left_aside(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def add_style(
         Path | None,
         typer.Option(help="Folder of photographs to learn on.  (default: a few bundled ones)"),
     ] = None,
-    recipe: RecipeName = "default",
+    recipe: RecipeName = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Updates.  (default: 200)")] = None,
     style_weight: StyleWeight = None,
     seed: Seed = None,
@@ -46,8 +46,8 @@ def add_style(
     device: Device = "auto",
     title: Annotated[str, typer.Option(help="The painting's title, for the pack.")] = "",
     artist: Annotated[str, typer.Option(help="The painting's artist, for the pack.")] = "",
-    author: Author = "",
-    license: License = "",
+    author: Author = None,
+    license: License = None,
 ) -> None:
     """Learn a new style from one painting: gamma and beta alone, on the installed trunk.
 
@@ -56,7 +56,7 @@ def add_style(
     check_vgg_input(vgg_input)
     if not painting.is_file():
         raise UsageError(f"no such file: {painting}")
-    base = load_recipe(recipe, {"style_weight": style_weight, "seed": seed})
+    base = load_recipe(recipe or "default", {"style_weight": style_weight, "seed": seed})
 
     from stylepack.network.device import pick_device
     from stylepack.training.finetune import Finetune, finetune_recipe
@@ -90,7 +90,7 @@ def add_style(
                 raise typer.Exit(stop.exit_code)
     evaluation = work.evaluation()
     measure(evaluation)
-    pack = work.pack(evaluation, author, license)
+    pack = work.pack(evaluation, author or "", license or "")
     pack.save(place, work.trunk.config)
     screen.say(metrics_in_words(pack.manifest))
     screen.say(f"installed {place}; try: stylepack apply PHOTO --style {described.name}")

@@ -1,5 +1,6 @@
 """The `stylepack` command: the one place where errors are caught and turned into exit codes."""
 
+import io
 import sys
 
 import typer
@@ -49,6 +50,10 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a file's name may hold what it cannot encode
+            utf8 = stream.encoding.lower().replace("-", "") == "utf8"
+            stream.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")
     try:
         return app(arguments, prog_name="stylepack", standalone_mode=False) or 0
     except StylepackError as error:
@@ -68,4 +73,7 @@ def run(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         # The reader of our stdout went away; nothing is left to tell it.
         sys.stdout = None
+        return 1
+    except OSError as error:
+        screen.fail(f"{error.filename or 'a file'}: {error.strerror or error}")
         return 1

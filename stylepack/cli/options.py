@@ -22,7 +22,7 @@ Replace = Annotated[
     bool, typer.Option("--replace", help="Replace an installed pack of the same name.")
 ]
 RecipeName = Annotated[
-    str,
+    str | None,
     typer.Option(metavar="NAME|FILE", help=f"A preset ({', '.join(RECIPES)}) or a .toml file."),
 ]
 StyleWeight = Annotated[
@@ -37,5 +37,5 @@ VggInput = Annotated[
     str | None,
     typer.Option(help="What those weights expect: caffe (0..255 less the mean) or imagenet."),
 ]
-Author = Annotated[str, typer.Option(help="Author to name in the packs.")]
-License = Annotated[str, typer.Option(help="Licence to name in the packs.")]
+Author = Annotated[str | None, typer.Option(help="Author to name in the packs.")]
+License = Annotated[str | None, typer.Option(help="Licence to name in the packs.")]

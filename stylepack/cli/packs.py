@@ -11,7 +11,7 @@ import typer
 
 from stylepack.cli import screen
 from stylepack.cli.options import Force, Replace, TrunkFile
-from stylepack.errors import PackError, StylepackError
+from stylepack.errors import StylepackError, UsageError
 from stylepack.packs.manifest import Manifest, read_manifest
 from stylepack.packs.shelf import find_pack, install_pack, remove_pack, shelf
 
@@ -30,7 +30,7 @@ def list_packs(as_json: Json = False) -> None:
         except StylepackError as error:
             broken.append(str(error))
     if as_json:
-        found = [summary(m, s.path) | {"bundled": s.bundled} for s, m in entries]
+        found = [summary(s.name, m, s.path) | {"bundled": s.bundled} for s, m in entries]
         print(json.dumps(found, indent=1, ensure_ascii=False))
     else:
         screen.show_table(
@@ -58,10 +58,12 @@ def info(
     """Show what a pack says about itself."""
     path = find_pack(pack)
     manifest = read_manifest(path)
+    name = path.stem  # the name it goes by here
     if as_json:
-        print(json.dumps({**asdict(manifest), "path": str(path)}, indent=1, ensure_ascii=False))
+        facts = {**asdict(manifest), "name": name, "path": str(path)}
+        print(json.dumps(facts, indent=1, ensure_ascii=False))
         return
-    rows = [(key, value) for key, value in summary(manifest, path).items() if value]
+    rows = [(key, value) for key, value in summary(name, manifest, path).items() if value]
     for key, values in (("train", manifest.train), ("metrics", manifest.metrics)):
         rows += [(f"{key}.{name}", value) for name, value in values.items()]
     screen.show_table(("", ""), [(key, as_text(value)) for key, value in rows])
@@ -77,7 +79,7 @@ def install(
 ) -> None:
     """Check pack files and copy them to your shelf."""
     if name and len(files) > 1:
-        raise PackError(f"--as {name} is one name for {len(files)} packs; install them one by one")
+        raise UsageError(f"--as {name} is one name for {len(files)} packs; install them one by one")
 
     from stylepack.packs.pack import check_trunk, load_pack
     from stylepack.packs.shelf import BUNDLED_TRUNK
@@ -100,10 +102,10 @@ def remove(names: Annotated[list[str], typer.Argument(metavar="NAME", help="Pack
         screen.say(f"removed {remove_pack(name)}")
 
 
-def summary(manifest: Manifest, path: Path) -> dict[str, Any]:
+def summary(name: str, manifest: Manifest, path: Path) -> dict[str, Any]:
     """The short facts of a pack, as `list` and `info` show them."""
     return {
-        "name": manifest.name,
+        "name": name,
         "title": manifest.title,
         "artist": manifest.style_image.get("artist", ""),
         "year": manifest.style_image.get("year", ""),

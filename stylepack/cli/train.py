@@ -47,10 +47,10 @@ def train(
     resume: Annotated[
         Path | None,
         typer.Option(
-            metavar="RUN", help="Go on with a stopped run; other options may be left out."
+            metavar="RUN", help="Go on with a stopped run; options given with it replace its own."
         ),
     ] = None,
-    recipe: RecipeName = "default",
+    recipe: RecipeName = None,
     updates: Annotated[
         int | None, typer.Option(help=of_recipe("Updates in all.", "updates"))
     ] = None,
@@ -80,16 +80,23 @@ def train(
     ] = None,
     vgg_weights: VggWeights = None,
     vgg_input: VggInput = None,
-    sheet_every: Annotated[int, typer.Option(help="Updates between contact sheets.")] = 500,
-    checkpoint_every: Annotated[int, typer.Option(help="Updates between checkpoints.")] = 500,
+    sheet_every: Annotated[
+        int | None, typer.Option(help="Updates between contact sheets.  (500)")
+    ] = None,
+    checkpoint_every: Annotated[
+        int | None, typer.Option(help="Updates between checkpoints.  (500)")
+    ] = None,
     device: Device = "auto",
-    author: Author = "",
-    license: License = "",
+    author: Author = None,
+    license: License = None,
 ) -> None:
     """Train a trunk on every painting of a folder and write one style pack for each.
 
     Ctrl-C finishes the update, saves a checkpoint and stops; `--resume RUN` goes on.
     """
+    check_vgg_input(vgg_input)
+    if min(sheet_every or 1, checkpoint_every or 1) < 1:
+        raise UsageError("--sheet-every and --checkpoint-every must be at least 1")
     changes: dict[str, Any] = {
         "updates": updates,
         "batch": batch,
@@ -102,30 +109,27 @@ def train(
         "seed": seed,
         "loss_network": loss_network,
     }
-    check_vgg_input(vgg_input)
-    if min(sheet_every, checkpoint_every) < 1:
-        raise UsageError("--sheet-every and --checkpoint-every must be at least 1")
-    chosen = load_recipe(recipe, changes)
+    wanted: dict[str, Any] = {
+        "styles": styles and styles.absolute(),
+        "photos": photos and photos.absolute(),
+        "vgg_weights": vgg_weights and vgg_weights.absolute(),
+        "vgg_input": vgg_input,
+        "sheet_every": sheet_every,
+        "checkpoint_every": checkpoint_every,
+        "author": author,
+        "license": license,
+    }
+    given = {key: value for key, value in wanted.items() if value is not None}
     if resume is not None:
+        if output is not None or recipe is not None:
+            raise UsageError("--resume goes on in its own folder and recipe: no -o, no --recipe")
         folder, settings = resume, RunSettings.read(resume)
-        settings = replace(settings, recipe=settings.recipe.changed(changes))
+        settings = replace(settings, recipe=settings.recipe.changed(changes), **given)
     elif styles is None or photos is None or output is None:
         raise UsageError("train needs --styles DIR --photos DIR -o RUN, or --resume RUN")
     else:
-        folder, settings = (
-            output,
-            RunSettings(
-                styles=styles.absolute(),
-                photos=photos.absolute(),
-                recipe=chosen,
-                vgg_weights=vgg_weights.absolute() if vgg_weights else None,
-                vgg_input=vgg_input,
-                checkpoint_every=checkpoint_every,
-                sheet_every=sheet_every,
-                author=author,
-                license=license,
-            ),
-        )
+        folder = output
+        settings = RunSettings(recipe=load_recipe(recipe or "default", changes), **given)
 
     from stylepack.network.device import pick_device
     from stylepack.training.run import Run

@@ -70,8 +70,11 @@ def whiten(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     if x.device.type != "cpu":
         return whiten_by_parts(x)
     # One kernel that knows channels_last; on other devices it wants NCHW.
+    # With float32 weights it gives float32 statistics for narrow activations too.
     n, c, h, w = x.shape
-    whitened, mean, inverse_std = torch.native_group_norm(x, None, None, n, c, h * w, c, EPSILON)
+    wide = torch.promote_types(x.dtype, torch.float32)
+    ones, zeros = torch.ones(c, dtype=wide), torch.zeros(c, dtype=wide)
+    whitened, mean, inverse_std = torch.native_group_norm(x, ones, zeros, n, c, h * w, c, EPSILON)
     return whitened, mean.view(n, c), inverse_std.view(n, c)
 
 

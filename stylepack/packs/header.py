@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stylepack.errors import PackError
+from stylepack.errors import PackError, UsageError
 
 LENGTH_BYTES = 8
 LARGEST_HEADER = 1 << 20  # ours are about 30 KB, most of it the thumbnail
@@ -45,7 +45,8 @@ def read_header(path: Path, largest_file: int) -> Header:
     """Read and check the header of `path`, and nothing after it.
 
     Raises:
-        PackError: no such file, larger than `largest_file` bytes, or a header that is not
+        UsageError: no such file.
+        PackError: larger than `largest_file` bytes, or a header that is not
             what safetensors allows.
     """
     try:
@@ -59,6 +60,8 @@ def read_header(path: Path, largest_file: int) -> Header:
             start = file.read(LENGTH_BYTES)
             length = header_length(start, size, path)
             return parse_header(file.read(length), size, path)
+    except FileNotFoundError:
+        raise UsageError(f"no such file: {path}; give a .safetensors file") from None
     except OSError as error:
         raise PackError(f"cannot read {path}: {error.strerror or error}") from error
 

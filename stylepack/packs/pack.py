@@ -86,7 +86,7 @@ def check_trunk(manifest: Manifest, trunk_sha256: str, source: object) -> None:
 def blend(styles: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
     """The weighted sum of style vectors, (style_size,) float32.
 
-    Section 5 of the COMP6248 report and section 3.4 of Dumoulin et al. 2017: gammas and
+    Section 5 of the COMP6248 report and section 3.5 of Dumoulin et al. 2017: gammas and
     betas are averaged, which paints something between the styles.
     """
     return torch.einsum(

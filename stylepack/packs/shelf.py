@@ -81,7 +81,7 @@ def install_pack(source: Path, name: str | None = None, replace: bool = False) -
     Raises:
         PackError: a pack of that name is installed already and `replace` is not set.
     """
-    name = checked_name(name or read_manifest(source).name, source)
+    name = name or read_manifest(source).name
     target = install_place(name, replace)
     with replacing(target) as temporary:
         shutil.copyfile(source, temporary)
@@ -92,9 +92,13 @@ def install_place(name: str, replace: bool = False) -> Path:
     """The path that a new pack is to be written to; its folder exists afterwards.
 
     Raises:
-        PackError: the name is not a pack's, or is taken and `replace` is not set.
+        UsageError: the name is not a pack's.
+        PackError: it is taken and `replace` is not set.
     """
-    checked_name(name, "--name")
+    try:
+        checked_name(name, "the new pack")
+    except PackError as error:
+        raise UsageError(str(error)) from error
     taken = shelf().get(name)
     if taken and not replace:
         kind = "bundled" if taken.bundled else "installed"

@@ -8,7 +8,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from stylepack.errors import PackError
+from stylepack.errors import PackError, UsageError
 from stylepack.files import replacing
 from stylepack.packs.header import (
     LENGTH_BYTES,
@@ -29,11 +29,15 @@ def read_tensors(path: Path, largest_file: int) -> tuple[Header, dict[str, Tenso
     """
     try:
         with path.open("rb") as file:
-            content = file.read(largest_file + 1)
+            size = file.seek(0, 2)
+            if size > largest_file:
+                raise PackError(f"{path} is too large: at most {largest_file:,} bytes expected")
+            file.seek(0)
+            content = file.read(size)
+    except FileNotFoundError:
+        raise UsageError(f"no such file: {path}; give a .safetensors file") from None
     except OSError as error:
         raise PackError(f"cannot read {path}: {error.strerror or error}") from error
-    if len(content) > largest_file:
-        raise PackError(f"{path} is too large: at most {largest_file:,} bytes expected")
     length = header_length(content[:LENGTH_BYTES], len(content), path)
     header = parse_header(content[LENGTH_BYTES : LENGTH_BYTES + length], len(content), path)
     digest = data_sha256(content, header)

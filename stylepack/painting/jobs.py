@@ -45,13 +45,17 @@ def plan_jobs(
         UsageError: a path that does not exist, several photographs for one file, two
             photographs for one place, or an output that would overwrite its photograph.
     """
+    if any(separator in mark for separator in "/\\\0"):
+        raise UsageError(f"--suffix is '{mark}'; it is part of a file's name, not of a path")
     sources = [found for photo in photos for found in _find(photo, mark)]
     if not sources:
         raise UsageError("nothing to paint: the folder holds only painted photographs")
     several = len(sources) > 1 or any(Path(photo).is_dir() for photo in photos)
     place = Path(output) if output is not None else None
     into = place is not None and (several or place.is_dir() or not place.suffix)
-    if place is not None and several and (place == STANDARD or place.suffix) and not place.is_dir():
+    if several and (STANDARD in (place, *(source for source, _ in sources))):
+        raise UsageError("standard input and output are for one photograph; give files or a folder")
+    if several and place is not None and can_write(place.suffix) and not place.is_dir():
         raise UsageError(f"-o {output} is one file for {len(sources)} photographs; give a folder")
     jobs: dict[Path, Job] = {}
     for source, relative in sources:
@@ -64,6 +68,13 @@ def plan_jobs(
             target = place / relative.with_name(name) if into else place
         _check(source, target, jobs)
         jobs[target] = Job(source, target)
+    inputs = {os.path.realpath(source) for source, _ in sources}
+    for target, job in jobs.items():
+        if target != STANDARD and os.path.realpath(target) in inputs:
+            raise UsageError(
+                f"painting {job.source} would overwrite {target}, which is to be painted too; "
+                "leave it out or choose another -o or --suffix"
+            )
     return list(jobs.values())
 
 
@@ -95,20 +106,26 @@ def painted_name(source: Path, mark: str = MARK, extension: str = "") -> str:
     return f"{source.stem}{mark}{extension or kept}"
 
 
+def is_painted(path: Path, mark: str = MARK) -> bool:
+    """Whether a file carries the name that painting gives."""
+    return mark != "" and path.stem.endswith(mark)
+
+
 def _find(photo: str, mark: str) -> list[tuple[Path, Path]]:
     """(file, its path below the folder that was named) for one argument."""
     path = Path(photo)
     if path == STANDARD:
         return [(path, path)]
     if path.is_dir():
-        images = [image for image in find_images(path) if not image.stem.endswith(mark)]
+        images = [image for image in find_images(path) if not is_painted(image, mark)]
         return [(image, image.relative_to(path)) for image in images]
     if path.exists():
         return [(path, Path(path.name))]
     matches = sorted(Path(match) for match in glob.glob(photo, recursive=True))  # noqa: PTH207
     if not matches:
         raise UsageError(f"no such file or folder: {photo}")
-    return [(match, Path(match.name)) for match in matches if match.is_file()]
+    files = [match for match in matches if match.is_file() and not is_painted(match, mark)]
+    return [(match, Path(match.name)) for match in files]
 
 
 def _check(source: Path, target: Path, jobs: Mapping[Path, Job]) -> None:

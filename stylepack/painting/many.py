@@ -14,7 +14,8 @@ from stylepack.painting.jobs import STANDARD, Job
 from stylepack.painting.stylizer import Stylizer
 from stylepack.pictures.photo import Photo, SaveOptions, read_photo
 
-AHEAD = 2  # photographs decoded before they are needed, and painted ones not yet written
+AHEAD = 2  # photographs decoded before they are needed
+BEHIND = 1  # painted ones that wait to be written
 
 
 @dataclass(frozen=True)
@@ -76,13 +77,14 @@ class Painter:
                     job = waiting.popleft()
                     reading.append((job, pool.submit(self.read, job)))
                 job, photo = reading.popleft()
+                written: Future[None] = Future()
                 try:
                     painted = self.stylizer.paint(photo.result(), **options)
+                    written = pool.submit(self.write, job, painted)
                 except StylepackError as error:
-                    yield Outcome(job, error)
-                    continue
-                writing.append((job, pool.submit(self.write, job, painted)))
-                while len(writing) > AHEAD:
+                    written.set_exception(error)
+                writing.append((job, written))
+                while len(writing) > BEHIND:
                     yield _finished(*writing.popleft())
             while writing:
                 yield _finished(*writing.popleft())

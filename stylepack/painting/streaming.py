@@ -168,8 +168,8 @@ class Moments:
     def add(self, x: Tensor) -> None:
         """Take in a strip of activations, (1, C, h, W)."""
         _, mean, inverse_std = whiten(x)
-        mean = mean[0].double().cpu()
-        variance = inverse_std[0].double().cpu().pow(-2) - EPSILON
+        mean = mean[0].cpu().double()
+        variance = inverse_std[0].cpu().double().pow(-2) - EPSILON
         area = x.shape[-2] * x.shape[-1]
         count = self.count + area
         apart = mean - self._mean
@@ -217,6 +217,7 @@ def paint_streaming(
     conv2.measure(step // 2, keep="conv2" in keep)
     advance(0.15)
     x = _body(trunk, style, conv2, step // 4)
+    del conv1, conv2  # and what they kept
     advance(0.6)
     up1 = Layer(trunk, "up1", style, Doubled(Whole(x))).measure(step // 2, keep="up1" in keep)
     advance(0.7)

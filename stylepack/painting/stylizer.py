@@ -13,6 +13,7 @@ from torch import Tensor
 from stylepack.errors import DeviceError, UsageError
 from stylepack.network.device import keep_large_blocks, painting_dtype, pick_device
 from stylepack.network.trunk import Trunk
+from stylepack.packs.manifest import read_manifest
 from stylepack.packs.mix import Mix, parse_mix
 from stylepack.packs.pack import Pack, blend, check_trunk, load_pack
 from stylepack.packs.shelf import BUNDLED_TRUNK, SUFFIX, find_pack
@@ -21,6 +22,7 @@ from stylepack.painting.detail import enlarge
 from stylepack.painting.regions import Regions
 from stylepack.painting.streaming import Memory, Style, paint_streaming
 from stylepack.pictures.color import keep_colors as with_colors_of
+from stylepack.pictures.imagefile import upright
 from stylepack.pictures.photo import Photo, read_mask, read_photo
 
 SMALLEST_STRIP = 1 << 14  # pixels; below this an image does not fit at all
@@ -102,7 +104,7 @@ class Stylizer:
         trunk_file = Path(trunk) if trunk else BUNDLED_TRUNK
         network, digest = load_trunk(trunk_file)
         if strength != 1:
-            paths.setdefault(IDENTITY, _identity_pack(trunk_file))
+            paths[IDENTITY] = _identity_pack(trunk_file, digest)
         packs = {}
         for name, path in paths.items():
             pack = load_pack(path, network.config)
@@ -150,7 +152,7 @@ class Stylizer:
             DeviceError: too large for the device's memory.
         """
         if isinstance(photo, Image.Image):
-            photo = Photo.from_image(photo)
+            photo = Photo.from_image(upright(photo))
         elif not isinstance(photo, Photo):
             photo = read_photo(photo)
         if len(region_masks) != len(self.mixes) - 1:
@@ -176,7 +178,7 @@ class Stylizer:
         style = Style(self.styles, Regions(masks, self.device) if masks else None)
         while True:
             try:
-                with torch.inference_mode():
+                with torch.no_grad():
                     return paint_streaming(self.trunk, style, pixels, memory, advance)
             except RuntimeError as error:
                 if not is_out_of_memory(error):
@@ -202,18 +204,37 @@ def memory_for(device: torch.device) -> Memory:
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether torch ran out of memory; on the CPU it has no exception of its own."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    """Whether torch ran out of memory; only on CUDA has it an exception of its own."""
+    words = str(error).lower()
+    return "out of memory" in words or "can't allocate memory" in words
 
 
-def _identity_pack(trunk: Path) -> Path:
-    """The identity pack that lies with a trunk, else the one on the shelf."""
+def _identity_pack(trunk: Path, digest: str) -> Path:
+    """The identity pack that lies with a trunk, else the one on the shelf.
+
+    Raises:
+        UsageError: neither belongs to this trunk.
+    """
     beside = trunk.parent / "packs" / f"{IDENTITY}{SUFFIX}"
-    return beside if beside.is_file() else find_pack(IDENTITY)
+    path = beside if beside.is_file() else find_pack(IDENTITY)
+    if read_manifest(path).trunk_sha256 != digest:
+        raise UsageError(
+            f"--strength needs the identity style of trunk {digest[:12]}, and there is no {beside}"
+        )
+    return path
 
 
 def _as_mask(mask: str | Path | Tensor, size: tuple[int, int]) -> Tensor:
-    return mask if isinstance(mask, Tensor) else read_mask(mask, size)
+    """A mask file or (H, W) uint8 tensor, stretched to (width, height)."""
+    if not isinstance(mask, Tensor):
+        return read_mask(mask, size)
+    if mask.dim() != 2 or mask.dtype != torch.uint8:
+        raise UsageError(f"a mask is {tuple(mask.shape)} {mask.dtype}; it must be (H, W) uint8")
+    height, width = size[1], size[0]
+    if mask.shape == (height, width):
+        return mask
+    image = Image.fromarray(mask.numpy(), "L").resize(size, Image.Resampling.BILINEAR)
+    return torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).view(height, width)
 
 
 def _back_to_size(pixels: Tensor, small: Photo, photo: Photo) -> Tensor:
@@ -226,12 +247,18 @@ def _provenance(
     mixes: Sequence[Mix], strength: float, packs: dict[str, Pack], trunk_sha256: str
 ) -> str:
     """How a picture was made, as JSON in ASCII: it goes into the output's metadata."""
+    # Packs by their own names: the paths they were read from are nobody's business.
+    names = {reference: pack.manifest.name for reference, pack in packs.items()}
+    named = [
+        str(Mix(tuple((names[reference], weight) for reference, weight in one.parts)))
+        for one in mixes
+    ]
     facts = {
         "stylepack": version("stylepack"),
-        "mix": str(mixes[0]),
-        "regions": [str(one) for one in mixes[1:]],
+        "mix": named[0],
+        "regions": named[1:],
         "strength": strength,
-        "packs": {name: pack.manifest.sha256 for name, pack in packs.items()},
+        "packs": {names[reference]: pack.manifest.sha256 for reference, pack in packs.items()},
         "trunk": trunk_sha256,
     }
     return json.dumps({key: value for key, value in facts.items() if value != []})

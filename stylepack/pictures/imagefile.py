@@ -1,6 +1,7 @@
 """Image files: which there are, which can be written, and opening them without surprises."""
 
 import struct
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -25,6 +26,8 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+
+_QUIET = threading.RLock()
 
 # What Pillow's decoders raise at damaged files.
 DECODING_ERRORS = (
@@ -51,10 +54,10 @@ def open_image(source: Path | BinaryIO) -> Iterator[Image.Image]:
     if isinstance(path, Path) and path.suffix.lower() in HEIF_SUFFIXES:
         _register_heif()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of what it then reads all the same
-            with Image.open(source) as image:
-                yield image
+        with quietly():
+            image = Image.open(source)
+        with image:
+            yield image
     except FileNotFoundError:
         raise UsageError(f"no such file: {path}") from None
     except UnidentifiedImageError:
@@ -64,6 +67,17 @@ def open_image(source: Path | BinaryIO) -> Iterator[Image.Image]:
     except DECODING_ERRORS as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise PhotoError(f"cannot read {path}: {reason}") from error
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Without Pillow's warnings of things that it then reads all the same.
+
+    One thread at a time: the list of filters belongs to the whole process.
+    """
+    with _QUIET, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _register_heif() -> None:
@@ -110,7 +124,8 @@ def upright(image: Image.Image) -> Image.Image:
     `ImageOps.exif_transpose` also writes the EXIF anew and fails at slightly damaged ones.
     """
     try:
-        orientation = image.getexif().get(ORIENTATION)
+        with quietly():
+            orientation = image.getexif().get(ORIENTATION)
     except DECODING_ERRORS:
         return image
     turn = TURNS.get(orientation) if isinstance(orientation, int) else None

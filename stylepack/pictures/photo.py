@@ -13,7 +13,7 @@ from torch import Tensor
 
 from stylepack.errors import PhotoError, UsageError
 from stylepack.files import replacing
-from stylepack.pictures.imagefile import as_rgb, open_image, output_format, upright
+from stylepack.pictures.imagefile import as_rgb, open_image, output_format, quietly, upright
 
 WITH_ALPHA = frozenset(["PNG", "WEBP", "TIFF", "JPEG2000", "AVIF", "HEIF"])
 WITH_EXIF = frozenset(["JPEG", "PNG", "WEBP", "TIFF", "JPEG2000", "AVIF", "HEIF"])
@@ -140,23 +140,22 @@ class Photo:
             settings["exif"] = self._exif_to_write()
         try:
             image.save(file, format=file_format, **settings)
-        except (ValueError, OverflowError, RuntimeError, MemoryError, struct.error) as error:
+        except (OSError, ValueError, OverflowError, RuntimeError, struct.error) as error:
+            if isinstance(error, OSError) and error.errno:
+                raise  # the disk's, not the encoder's
             width, height = self.size
             raise PhotoError(
                 f"{file_format} cannot hold {width}x{height} pixels ({error}); write a .png or .tif"
             ) from error
 
     def _exif_to_write(self) -> bytes:
-        exif = self.exif or Image.Exif()
+        exif = Image.Exif()
+        if self.exif:
+            exif.load(self.exif.tobytes())
         if self.provenance:
             exif[SOFTWARE] = "stylepack"
             exif[PROCESSING_SOFTWARE] = self.provenance
-        try:
-            return exif.tobytes()
-        except Exception:  # a stranger's EXIF may hold values that cannot be written again
-            fresh = Image.Exif()
-            fresh[PROCESSING_SOFTWARE] = self.provenance
-            return fresh.tobytes()
+        return exif.tobytes()
 
 
 def read_photo(source: str | Path | BinaryIO) -> Photo:
@@ -213,8 +212,15 @@ def _to_srgb(image: Image.Image, icc: bytes | None) -> tuple[Image.Image, bytes 
         )
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
         return as_rgb(image), None
+    try:
+        if image.mode == "RGB":
+            _from_srgb(Image.new("RGB", (1, 1)), icc)  # some profiles only lead one way
+        else:
+            icc = None
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+        icc = None
     assert converted is not None  # not in place
-    return converted, icc if image.mode == "RGB" else None
+    return converted, icc
 
 
 def _from_srgb(image: Image.Image, icc: bytes) -> Image.Image:
@@ -226,7 +232,7 @@ def _from_srgb(image: Image.Image, icc: bytes) -> Image.Image:
 def _clean_exif(image: Image.Image) -> Image.Exif | None:
     """The file's EXIF without its thumbnail and orientation; None if there is none to keep."""
     clean = Image.Exif()
-    with suppress(Exception):  # Pillow raises whatever a damaged block leads it to
+    with suppress(Exception), quietly():  # Pillow raises whatever a damaged block leads it to
         found = image.getexif()
         for tag in KEPT_TAGS & found.keys():
             clean[tag] = found[tag]

@@ -17,9 +17,19 @@ def save_checkpoint(folder: Path, state: dict[str, Tensor]) -> None:
     path = folder / NAME
     fresh = folder / f"{NAME}.new"
     write_tensors(fresh, state, {"stylepack.kind": "checkpoint"})
-    if path.exists():
-        path.replace(folder / PREVIOUS)
-    fresh.replace(path)
+    try:
+        if path.exists():
+            path.replace(folder / PREVIOUS)
+        fresh.replace(path)
+    except OSError as error:
+        raise TrainingError(
+            f"cannot replace {path}: {error.strerror}; the new state is in {fresh}"
+        ) from error
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a run folder has a checkpoint to go on from."""
+    return any((folder / name).exists() for name in (NAME, PREVIOUS))
 
 
 def load_checkpoint(folder: Path) -> dict[str, Tensor]:

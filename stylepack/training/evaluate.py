@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from stylepack.errors import PhotoError, TrainingError, UsageError
 from stylepack.network.device import training_dtype
 from stylepack.network.trunk import Trunk
 from stylepack.training.objective import Objective
@@ -37,13 +38,23 @@ class Evaluation:
         return len(self.photos.paths)
 
     def __iter__(self) -> Iterator[Path]:
-        for place, path in enumerate(self.photos.paths):
-            photo = self.photos.read_first(place, lambda path: resized(path, SHORT_SIDE))
-            self._measure(photo[None].to(self.styles.device))
+        for path in self.photos.paths:
+            try:
+                photo = resized(path, SHORT_SIDE)
+            except (PhotoError, UsageError) as error:
+                self.photos.skipped.append(str(error))
+            else:
+                self._measure(photo[None].to(self.styles.device))
             yield path
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Mean losses of each style over the photographs, as a pack's metadata holds them."""
+        """Mean losses of each style over the photographs, as a pack's metadata holds them.
+
+        Raises:
+            TrainingError: not one photograph could be measured.
+        """
+        if not self.content[0]:
+            raise TrainingError("not one of the held-out photographs can be read any more")
         return [
             {
                 "content": round(statistics.fmean(content), 4),

@@ -1,6 +1,6 @@
 """One painting more on a finished trunk: gamma and beta alone are trained.
 
-Dumoulin, Shlens & Kudlur 2017, section 3.3: a new style needs neither the old paintings
+Dumoulin, Shlens & Kudlur 2017, section 3.4: a new style needs neither the old paintings
 nor a gradient for the convolutions, so nothing that is installed changes.
 """
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import ModuleType
 
 import torch
@@ -84,13 +85,6 @@ def cached_weights(recipe: Recipe, layers: tuple[str, ...]) -> Path:
     path = cache_folder() / f"{recipe.loss_network}-{recipe.weights}-{steps[-1]}.safetensors"
     if path.exists():
         return path
-    state = _torchvision_weights(recipe)
-    kept = {
-        f"features.{index}.{kind}": state[f"features.{index}.{kind}"]
-        for index, step in enumerate(steps)
-        if step.startswith("conv")
-        for kind in ("weight", "bias")
-    }
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -98,6 +92,13 @@ def cached_weights(recipe: Recipe, layers: tuple[str, ...]) -> Path:
             f"cannot make the cache folder {path.parent}: {error.strerror}; set STYLEPACK_HOME "
             "to a folder you own"
         ) from error
+    state = _torchvision_weights(recipe)
+    kept = {
+        f"features.{index}.{kind}": state[f"features.{index}.{kind}"]
+        for index, step in enumerate(steps)
+        if step.startswith("conv")
+        for kind in ("weight", "bias")
+    }
     write_tensors(path, kept, {SCALE_KEY: SCALE_OF[recipe.weights]})
     return path
 
@@ -112,7 +113,11 @@ def _torchvision_weights(recipe: Recipe) -> dict[str, Tensor]:
         )
     entry = family[recipe.weights]
     try:
-        state: dict[str, Tensor] = entry.get_state_dict(progress=True, check_hash=True)
+        # Half a gigabyte, of which the first blocks are kept: the rest goes again.
+        with TemporaryDirectory(dir=cache_folder()) as place:
+            state: dict[str, Tensor] = entry.get_state_dict(
+                progress=True, check_hash=True, model_dir=place
+            )
     except (OSError, RuntimeError, HTTPException) as error:
         raise TrainingError(
             f"cannot fetch the {recipe.loss_network} weights ({_first_line(error)}); download "

@@ -5,6 +5,7 @@ that is stopped and goes on sees exactly what it would have seen.
 """
 
 import hashlib
+import itertools
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -65,9 +66,20 @@ class PhotoFolder:
             return self, PhotoFolder(list(self.paths))
         order = torch.randperm(len(self.paths), generator=_generator(0, 0)).tolist()
         count = min(HELD_OUT_MOST, max(1, len(order) // HELD_OUT_SHARE))
-        held_out = PhotoFolder([self.paths[i] for i in sorted(order[:count])])
-        kept = PhotoFolder([self.paths[i] for i in sorted(order[count:])], self.skipped)
-        return kept, held_out
+        readable = (index for index in order if self._can_be_read(self.paths[index]))
+        held_out = {self.paths[index] for index in itertools.islice(readable, count)}
+        return (
+            PhotoFolder([path for path in self.paths if path not in held_out], self.skipped),
+            PhotoFolder(sorted(held_out), self.skipped),
+        )
+
+    def _can_be_read(self, path: Path) -> bool:
+        try:
+            resized(path, 1)
+        except (PhotoError, UsageError) as error:
+            self.skipped.append(str(error))
+            return False
+        return True
 
     def read_first(self, start: int, read: Callable[[Path], Tensor]) -> Tensor:
         """`read` the photograph at `start`, or the next one that decodes.

@@ -70,8 +70,10 @@ class Recipe:
                 raise UsageError(f"recipe: {name} is {value}; it must be finite")
             if name in positive and not value > 0:
                 raise UsageError(f"recipe: {name} is {value}; it must be above 0")
-            if name != "seed" and isinstance(value, int | float) and value < 0:
+            if isinstance(value, int | float) and value < 0:
                 raise UsageError(f"recipe: {name} is {value}; it must be 0 or more")
+            if isinstance(value, int) and value >= 2**63:
+                raise UsageError(f"recipe: {name} is {value}; it must be below 2^63")
         if min(self.crop, self.first_crop or self.crop, self.style_side) < 32:
             raise UsageError("recipe: crop, first_crop and style_side must be at least 32 pixels")
         if not 0 <= self.ema < 1:

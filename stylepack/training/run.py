@@ -2,7 +2,7 @@
 
 run.json                  what was asked for: paintings, photographs, recipe, versions
 recipe.toml               the recipe, ready to be used again
-losses.csv                one row an update and style
+losses.csv                one row an image
 checkpoint.safetensors    the last state; checkpoint.previous.safetensors the one before
 sheets/                   test photographs in every style, over time
 trunk.safetensors, packs/ the result
@@ -17,9 +17,10 @@ from typing import TextIO
 import torch
 
 from stylepack.errors import TrainingError, UsageError
+from stylepack.files import replacing
 from stylepack.network.trunk import Trunk
 from stylepack.packs.manifest import Manifest
-from stylepack.training.checkpoint import NAME, load_checkpoint, save_checkpoint
+from stylepack.training.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
 from stylepack.training.evaluate import Evaluation
 from stylepack.training.export import paint_sheet, provenance, write_packs, write_trunk
 from stylepack.training.loss_network import WeightSource
@@ -59,7 +60,7 @@ class Run:
         Raises:
             UsageError: `folder` holds a run already.
         """
-        if (folder / NAME).exists() or (folder / SETTINGS).exists():
+        if has_checkpoint(folder) or (folder / SETTINGS).exists():
             raise UsageError(
                 f"{folder} holds a run already; go on with `stylepack train --resume {folder}` "
                 "or choose another folder with -o"
@@ -77,11 +78,11 @@ class Run:
     def resume(cls, folder: Path, settings: RunSettings, device: torch.device) -> "Run":
         """Go on from the last checkpoint of `folder`."""
         run = cls(folder, settings, device)
-        if settings.paintings and settings.paintings != run.fingerprints:
+        if settings.paintings and [*settings.paintings.items()] != [*run.fingerprints.items()]:
             raise TrainingError(
                 f"the paintings in {settings.styles} are not those that {folder} was started with"
             )
-        if (folder / NAME).exists():
+        if has_checkpoint(folder):
             run.trainer.restore(load_checkpoint(folder))
         run.settings.write(folder)
         return run
@@ -113,12 +114,12 @@ class Run:
             try:
                 for step in trainer.steps(batches):
                     _write_losses(history, step, self.names)
-                    if step.update % self.settings.sheet_every == 0:
-                        self.paint_sheet()
                     if step.update % every == 0:
                         history.flush()
                         self.checkpoint()
                         saved = step.update
+                    if step.update % self.settings.sheet_every == 0:
+                        self.paint_sheet()
                     yield step
             except GeneratorExit:
                 if trainer.update > saved:
@@ -184,11 +185,16 @@ class Run:
                 rows = [
                     row
                     for row in csv.reader(file)
-                    if row and row[0].isdigit() and int(row[0]) <= self.trainer.update
+                    if len(row) == len(COLUMNS)
+                    and row[0].isdigit()
+                    and int(row[0]) <= self.trainer.update
                 ]
-        file = path.open("w", encoding="utf-8", newline="")
-        csv.writer(file).writerows([COLUMNS, *rows])
-        return file
+        with (
+            replacing(path) as temporary,
+            temporary.open("w", encoding="utf-8", newline="") as file,
+        ):
+            csv.writer(file).writerows([COLUMNS, *rows])
+        return path.open("a", encoding="utf-8", newline="")
 
 
 def _write_losses(file: TextIO, step: Step, names: list[str]) -> None:
