@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from stylepack import Stylizer
 from stylepack.errors import DeviceError
 from stylepack.network.trunk import Trunk, TrunkConfig
+from stylepack.packs.shelf import BUNDLED_PHOTOS
 from stylepack.painting import stylizer as module
 from stylepack.painting.streaming import Memory, Moments, Style, paint_streaming
-from stylepack.pictures.photo import Photo
+from stylepack.pictures.photo import Photo, read_photo
 
 SMALL = TrunkConfig(widths=(8, 12, 16), residual_blocks=2, edge_kernel=9)
 torch.manual_seed(0)
@@ -63,7 +64,7 @@ def test_progress_rises_to_one() -> None:
 
 @pytest.mark.parametrize("mix", ["starry", "scream", "wave", "composition", "photo"])
 def test_the_fast_precision_is_within_40_decibels_of_float32(mix: str) -> None:
-    photo = Photo.from_image(picture(160, 120, 3))
+    photo = read_photo(BUNDLED_PHOTOS / "china.jpg").resized(240)
     exact = Stylizer.load(mix, device="cpu", precision="float32").paint(photo).to_float()
     fast = Stylizer.load(mix, device="cpu", precision="bfloat16").paint(photo).to_float()
     assert -10 * (exact - fast).square().mean().log10() >= 40
