@@ -31,9 +31,9 @@ class Memory:
     the outer layers may be kept rather than computed again.
     """
 
-    strip: int = 1 << 18
+    strip: int = 1 << 17
     rows: int = 64
-    keep: int = 400 << 20
+    keep: int = 256 << 20
 
     def strip_rows(self, width: int) -> int:
         """Rows of a strip of an image of this width, a multiple of 4."""
@@ -247,6 +247,7 @@ def _body(trunk: Trunk, style: Style, source: Source, step: int) -> Tensor:
         _convolve_in_place(inner, outer, step)
         for a, b in _strips(conv3.height, step):
             x[:, :, a:b] += outer.normalise(a, b)
+        del inner, outer  # before the next block asks for its own memory
     return x
 
 
