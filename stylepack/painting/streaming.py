@@ -27,13 +27,14 @@ from stylepack.painting.regions import Regions
 class Memory:
     """How much to work on at once.
 
-    A strip has about `strip` pixels of the image, and at least `rows` rows.  `keep` bytes of
-    the outer layers may be kept rather than computed again.
+    A strip has about `strip` pixels of the image, and at least `rows` rows.  `keep`
+    activations of the outer layers, numbers of two or four bytes, may be kept rather than
+    computed again.
     """
 
     strip: int = 1 << 17
     rows: int = 64
-    keep: int = 256 << 20
+    keep: int = 1 << 27
 
     def strip_rows(self, width: int) -> int:
         """Rows of a strip of an image of this width, a multiple of 4."""
@@ -280,10 +281,10 @@ def _what_to_keep(trunk: Trunk, pixels: Pixels, memory: int) -> set[str]:
     """Names of the outer layers whose convolutions are kept.
 
     conv1 and conv2 are gone before up1 and up2 come, so each pair has the memory to itself.
-    The half-size layer first: it saves more work for its bytes.
+    The half-size layer first: it saves more work for its memory.
     """
     a, b, _ = trunk.config.widths
-    area = pixels.height * pixels.width * pixels.dtype.itemsize
+    area = pixels.height * pixels.width
     kept = set()
     for half_size, full_size in (("conv2", "conv1"), ("up1", "up2")):
         if area // 4 * b <= memory:

@@ -200,7 +200,7 @@ def memory_for(device: torch.device) -> Memory:
         return Memory()
     free, _ = torch.cuda.mem_get_info(device)
     # A strip's pixel needs some 1,000 bytes at its widest, in float32.
-    return Memory(strip=max(SMALLEST_STRIP, free // 8000), keep=free // 4)
+    return Memory(strip=max(SMALLEST_STRIP, free // 8000), keep=free // 16)
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
