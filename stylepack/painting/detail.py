@@ -1,9 +1,10 @@
 """From a small painted picture to the photograph's full size, with the photograph's edges.
 
-He & Sun 2015, "Fast Guided Filter" (arXiv 1505.00996): in every small window the painted
-picture is taken as a x lightness + b of the photograph; a and b, which are smooth, are
-enlarged instead of the picture, and applied to the full-size photograph.  Edges that the
-painting shares with the photograph come out sharp, strokes stay as they are.
+After He & Sun 2015, "Fast Guided Filter" (arXiv 1505.00996): in every small window the painted
+picture is taken as a x lightness + b of the photograph; a and b are enlarged instead of the
+picture, and applied to the full-size photograph.  Edges that the painting shares with the
+photograph come out sharp.  Departure: b is what a leaves of the painted picture, pixel by
+pixel, not its mean over the window, so that strokes which are not in the photograph stay.
 """
 
 import torch
@@ -41,13 +42,12 @@ def enlarge(painted: Tensor, small_photo: Tensor, photo: Tensor) -> Tensor:
 
 
 def _linear_model(painted: Tensor, guide: Tensor) -> tuple[Tensor, Tensor]:
-    """Equations 5, 6 and 8 of He, Sun & Tang 2010, with one guide for three channels."""
+    """Equations 5 and 8 of He, Sun & Tang 2010, with one guide for three channels."""
     mean_guide, mean_painted = _window_mean(guide), _window_mean(painted)
     covariance = _window_mean(painted * guide) - mean_painted * mean_guide
     variance = _window_mean(guide * guide) - mean_guide * mean_guide
-    slope = covariance / (variance + EPSILON)
-    offset = mean_painted - slope * mean_guide
-    return _window_mean(slope), _window_mean(offset)
+    slope = _window_mean(covariance / (variance + EPSILON))
+    return slope, painted - slope * guide
 
 
 def _window_mean(x: Tensor) -> Tensor:
