@@ -15,6 +15,7 @@ from stylepack.files import replacing
 from stylepack.packs.manifest import Manifest, checked_name, read_manifest
 
 SUFFIX = ".safetensors"
+IDENTITY = "photo"  # the name of a trunk's identity style
 HOME_VARIABLE = "STYLEPACK_HOME"
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 BUNDLED_TRUNK = ASSETS / "trunk.safetensors"

@@ -16,18 +16,17 @@ from stylepack.network.trunk import Trunk
 from stylepack.packs.manifest import read_manifest
 from stylepack.packs.mix import Mix, parse_mix
 from stylepack.packs.pack import Pack, blend, check_trunk, load_pack
-from stylepack.packs.shelf import BUNDLED_TRUNK, SUFFIX, find_pack
+from stylepack.packs.shelf import BUNDLED_TRUNK, IDENTITY, SUFFIX, find_pack
 from stylepack.packs.trunkfile import load_trunk
 from stylepack.painting.detail import enlarge
 from stylepack.painting.regions import Regions
 from stylepack.painting.streaming import Memory, Style, paint_streaming
 from stylepack.pictures.color import keep_colors as with_colors_of
 from stylepack.pictures.imagefile import upright
-from stylepack.pictures.photo import Photo, read_mask, read_photo
+from stylepack.pictures.photo import Photo, fit_mask, read_mask, read_photo
 
 SMALLEST_STRIP = 1 << 14  # pixels; below this an image does not fit at all
 STRENGTHS = (0.0, 1.5)
-IDENTITY = "photo"
 
 Advance = Callable[[float], None]
 
@@ -226,15 +225,7 @@ def _identity_pack(trunk: Path, digest: str) -> Path:
 
 def _as_mask(mask: str | Path | Tensor, size: tuple[int, int]) -> Tensor:
     """A mask file or (H, W) uint8 tensor, stretched to (width, height)."""
-    if not isinstance(mask, Tensor):
-        return read_mask(mask, size)
-    if mask.dim() != 2 or mask.dtype != torch.uint8:
-        raise UsageError(f"a mask is {tuple(mask.shape)} {mask.dtype}; it must be (H, W) uint8")
-    height, width = size[1], size[0]
-    if mask.shape == (height, width):
-        return mask
-    image = Image.fromarray(mask.numpy(), "L").resize(size, Image.Resampling.BILINEAR)
-    return torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).view(height, width)
+    return fit_mask(mask, size) if isinstance(mask, Tensor) else read_mask(mask, size)
 
 
 def _back_to_size(pixels: Tensor, small: Photo, photo: Photo) -> Tensor:

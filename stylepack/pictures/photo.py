@@ -187,8 +187,24 @@ def read_mask(source: str | Path, size: tuple[int, int]) -> Tensor:
         PhotoError: not an image, or damaged.
     """
     with open_image(Path(source)) as image:
-        grey = as_rgb(upright(image)).convert("L")
-        return _planes(grey.resize(size, Image.Resampling.BILINEAR))[0]
+        return _stretched_mask(as_rgb(upright(image)).convert("L"), size)
+
+
+def fit_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
+    """An (H, W) uint8 mask stretched to (width, height).
+
+    Raises:
+        UsageError: another shape or dtype.
+    """
+    if mask.dim() != 2 or mask.dtype != torch.uint8:
+        raise UsageError(f"a mask is {tuple(mask.shape)} {mask.dtype}; it must be (H, W) uint8")
+    if mask.shape == size[::-1]:
+        return mask
+    return _stretched_mask(Image.fromarray(mask.numpy(), "L"), size)
+
+
+def _stretched_mask(grey: Image.Image, size: tuple[int, int]) -> Tensor:
+    return _planes(grey.resize(size, Image.Resampling.BILINEAR))[0]
 
 
 def _planes(image: Image.Image) -> Tensor:

@@ -15,13 +15,13 @@ from stylepack.network.device import training_dtype
 from stylepack.network.trunk import Trunk
 from stylepack.packs.manifest import Manifest
 from stylepack.packs.pack import Pack
-from stylepack.packs.shelf import BUNDLED_PHOTOS, SUFFIX
+from stylepack.packs.shelf import BUNDLED_PHOTOS, IDENTITY, SUFFIX
 from stylepack.packs.trunkfile import load_trunk, save_trunk
 from stylepack.pictures.photo import Photo
 from stylepack.pictures.sheet import contact_sheet
 from stylepack.training.evaluate import Evaluation
 from stylepack.training.loss_network import WeightSource
-from stylepack.training.paintings import IDENTITY, Painting
+from stylepack.training.paintings import Painting
 from stylepack.training.photos import PhotoFolder, resized
 from stylepack.training.recipe import Recipe
 from stylepack.training.settings import versions

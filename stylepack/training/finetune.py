@@ -14,13 +14,13 @@ from torch import Tensor
 from stylepack.errors import PackError
 from stylepack.network.trunk import Trunk
 from stylepack.packs.pack import Pack, load_pack
-from stylepack.packs.shelf import shelf
+from stylepack.packs.shelf import IDENTITY, shelf
 from stylepack.packs.trunkfile import load_trunk
 from stylepack.training.evaluate import Evaluation
 from stylepack.training.export import describe_pack, provenance, thumbnail
 from stylepack.training.loss_network import WeightSource
 from stylepack.training.objective import Objective
-from stylepack.training.paintings import IDENTITY, Painting
+from stylepack.training.paintings import Painting
 from stylepack.training.photos import Batches, PhotoFolder
 from stylepack.training.recipe import Recipe
 from stylepack.training.trainer import Step, Trainer

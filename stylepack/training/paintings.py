@@ -7,11 +7,11 @@ from pathlib import Path
 
 from stylepack.errors import TrainingError
 from stylepack.packs.manifest import checked_name
+from stylepack.packs.shelf import IDENTITY
 from stylepack.pictures.imagefile import find_images
 from stylepack.training.photos import file_sha256
 
 FACTS = ("title", "artist", "year", "licence")
-IDENTITY = "photo"
 
 
 @dataclass(frozen=True)

@@ -20,12 +20,13 @@ from stylepack.errors import TrainingError, UsageError
 from stylepack.files import replacing
 from stylepack.network.trunk import Trunk
 from stylepack.packs.manifest import Manifest
+from stylepack.packs.shelf import IDENTITY
 from stylepack.training.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
 from stylepack.training.evaluate import Evaluation
 from stylepack.training.export import paint_sheet, provenance, write_packs, write_trunk
 from stylepack.training.loss_network import WeightSource
 from stylepack.training.objective import Objective
-from stylepack.training.paintings import IDENTITY, Painting, read_paintings
+from stylepack.training.paintings import Painting, read_paintings
 from stylepack.training.photos import Batches, PhotoFolder
 from stylepack.training.settings import SETTINGS, RunSettings
 from stylepack.training.trainer import Step, Trainer
