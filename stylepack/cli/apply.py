@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,10 @@ from stylepack.cli.options import Device, Force, TrunkFile
 from stylepack.errors import PhotoError, UsageError
 from stylepack.packs.mix import Mix, parse_mix
 from stylepack.packs.shelf import find_pack
+
+if TYPE_CHECKING:
+    from stylepack.painting.jobs import Job
+    from stylepack.painting.many import Painter
 
 
 def apply(
@@ -136,18 +140,20 @@ def apply(
     follow(painter, todo, jobs)
 
 
-def follow(painter: Any, todo: list[Any], workers: int) -> None:
+def follow(painter: Painter, todo: list[Job], workers: int) -> None:
     """Show the painting of every job; name the ones that fail at once.
 
     Raises:
         PhotoError: some could not be painted.
     """
+    from stylepack.painting.jobs import STANDARD
+
     failed = []
     with screen.meter("painting", len(todo)) as meter:
         for outcome in painter.paint_all(todo, workers, meter.share):
             meter.advance(outcome.job.source.name)
             if outcome.error is None:
-                if str(outcome.job.target) != "-":
+                if outcome.job.target != STANDARD:
                     print(outcome.job.target)
             elif len(todo) == 1:
                 raise outcome.error

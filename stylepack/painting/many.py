@@ -11,6 +11,7 @@ from typing import Any
 
 from stylepack.errors import PhotoError, StylepackError
 from stylepack.painting.jobs import STANDARD, Job
+from stylepack.painting.streaming import Advance, in_silence
 from stylepack.painting.stylizer import Stylizer
 from stylepack.pictures.photo import Photo, SaveOptions, read_photo
 
@@ -64,10 +65,9 @@ class Painter:
         painted.save(job.target, self.saving)
 
     def paint_all(
-        self, jobs: Sequence[Job], workers: int, advance: Any = None
+        self, jobs: Sequence[Job], workers: int, advance: Advance = in_silence
     ) -> Iterator[Outcome]:
         """Paint every job in order; one that cannot be read or written stops no other."""
-        options = self.options if advance is None else {**self.options, "advance": advance}
         with ThreadPoolExecutor(max(1, workers), "photographs") as pool:
             waiting = deque(jobs)
             reading: deque[tuple[Job, Future[Photo]]] = deque()
@@ -79,7 +79,7 @@ class Painter:
                 job, photo = reading.popleft()
                 written: Future[None] = Future()
                 try:
-                    painted = self.stylizer.paint(photo.result(), **options)
+                    painted = self.stylizer.paint(photo.result(), advance=advance, **self.options)
                     written = pool.submit(self.write, job, painted)
                 except StylepackError as error:
                     written.set_exception(error)

@@ -22,6 +22,12 @@ from stylepack.network.norm import EPSILON, whiten
 from stylepack.network.trunk import Trunk, double, padded_size
 from stylepack.painting.regions import Regions
 
+Advance = Callable[[float], None]  # is called with the share of the work that is done, 0..1
+
+
+def in_silence(share: float) -> None:
+    """Progress that nobody watches."""
+
 
 @dataclass(frozen=True)
 class Memory:
@@ -194,7 +200,7 @@ def paint_streaming(
     style: Style,
     image: Tensor,
     memory: Memory,
-    advance: Callable[[float], None] = lambda share: None,
+    advance: Advance = in_silence,
 ) -> Tensor:
     """Paint one image.
 

@@ -1,7 +1,7 @@
 """A trunk and its styles, ready to paint photographs."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -20,19 +20,13 @@ from stylepack.packs.shelf import BUNDLED_TRUNK, IDENTITY, SUFFIX, find_pack
 from stylepack.packs.trunkfile import load_trunk
 from stylepack.painting.detail import enlarge
 from stylepack.painting.regions import Regions
-from stylepack.painting.streaming import Memory, Style, paint_streaming
+from stylepack.painting.streaming import Advance, Memory, Style, in_silence, paint_streaming
 from stylepack.pictures.color import keep_colors as with_colors_of
 from stylepack.pictures.imagefile import upright
 from stylepack.pictures.photo import Photo, fit_mask, read_mask, read_photo
 
 SMALLEST_STRIP = 1 << 14  # pixels; below this an image does not fit at all
 STRENGTHS = (0.0, 1.5)
-
-Advance = Callable[[float], None]
-
-
-def _in_silence(share: float) -> None:
-    """Progress that nobody watches."""
 
 
 class Stylizer:
@@ -132,7 +126,7 @@ class Stylizer:
         keep_colors: bool = False,
         mask: str | Path | Tensor | None = None,
         region_masks: Sequence[str | Path | Tensor] = (),
-        advance: Advance = _in_silence,
+        advance: Advance = in_silence,
     ) -> Photo:
         """Paint a photograph: a file, a Pillow image or a `Photo`; its size stays.
 
