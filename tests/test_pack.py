@@ -18,6 +18,7 @@ from stylepack.packs.pack import Pack, blend, check_trunk, load_pack
 from stylepack.packs.tensors import write_tensors
 
 FULL = Manifest(
+    own_contrast=0.5,
     name="full",
     trunk_sha256="ab" * 32,
     title="Die große Welle 波",

@@ -23,6 +23,7 @@ from stylepack.cli.options import (
 )
 from stylepack.cli.stopping import stop_on_signals
 from stylepack.errors import UsageError
+from stylepack.packs.mix import parse_mix
 from stylepack.training.recipe import load_recipe
 from stylepack.training.settings import RunSettings
 
@@ -43,6 +44,13 @@ def train(
     ] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="RUN", help="Folder for the run.")
+    ] = None,
+    start_from: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="TRUNK",
+            help="Begin with this trunk file and its packs.  (default: random weights)",
+        ),
     ] = None,
     resume: Annotated[
         Path | None,
@@ -65,6 +73,12 @@ def train(
         typer.Option(help="Crop size for the first half of the updates; smaller is faster."),
     ] = None,
     style_weight: StyleWeight = None,
+    balance: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME=X,...", help="Times the style weight for single paintings: wave=4."
+        ),
+    ] = None,
     content_weight: Annotated[
         float | None, typer.Option(help=of_recipe("Weight of the content loss.", "content_weight"))
     ] = None,
@@ -112,6 +126,8 @@ def train(
     wanted: dict[str, Any] = {
         "styles": styles and styles.absolute(),
         "photos": photos and photos.absolute(),
+        "start_from": start_from and start_from.absolute(),
+        "balance": dict(parse_mix(balance).parts) if balance else None,
         "vgg_weights": vgg_weights and vgg_weights.absolute(),
         "vgg_input": vgg_input,
         "sheet_every": sheet_every,

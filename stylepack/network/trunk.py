@@ -4,6 +4,12 @@ Artistic Style" (ICLR 2017), table 1 and appendix A.
 The convolutions are the trunk, shared by every style.  A style is one vector: gamma and
 beta of the conditional instance norm that follows each convolution, laid out by
 `TrunkConfig.layout`.  Blending styles is therefore a weighted sum of vectors.
+
+Two things are ours, not the paper's, and both are linear in the style, so that they blend.
+Grain (`grain.py`) is added to photographs, so that flat areas have something to grow strokes
+from.  And a style can take the photograph's own contrast for its last norm, which otherwise
+gives every picture the same mean and deviation: that is how the identity style gives back dark
+photographs dark.
 """
 
 from dataclasses import dataclass
@@ -13,10 +19,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stylepack.network.grain import grain
 from stylepack.network.norm import conditional_instance_norm
 
 STRIDE = 4  # two stride-2 convolutions: the body sees the image at a quarter of its size
 SMALLEST = 8  # pixels a side; what reflection padding inside the network needs
+DARKEST = 0.018  # the photograph's logits are cut at +-4: 4.6 of 255, and as much from white
 
 
 class NormSlot(NamedTuple):
@@ -30,11 +38,15 @@ class NormSlot(NamedTuple):
 
 @dataclass(frozen=True)
 class TrunkConfig:
-    """Sizes of a trunk; the defaults are the paper's."""
+    """Sizes of a trunk; the defaults are the paper's.
+
+    `grain` is the deviation of the grain that this trunk wants on its photographs, in 0..1.
+    """
 
     widths: tuple[int, int, int] = (32, 64, 128)
     residual_blocks: int = 5
     edge_kernel: int = 9
+    grain: float = 0.0
 
     def convolutions(self) -> list[tuple[str, int, int, int]]:
         """(name, channels in, channels out, kernel) of every convolution, in order of use."""
@@ -92,20 +104,44 @@ class Trunk(nn.Module):
             self.add_module(name, nn.Conv2d(c_in, c_out, kernel, bias=False))
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def forward(self, images: Tensor, style: Tensor) -> Tensor:
+    def forward(self, images: Tensor, style: Tensor, own: float = 0.0) -> Tensor:
         """Paint images.
 
         Args:
             images: (N, 3, H, W) RGB in 0..1, any H and W from 1 up, any float dtype.
             style: (style_size,) for the whole batch, or (N, style_size), one per image.
+            own: the share of the photograph's own contrast; 1 for the identity style.
 
         Returns:
             (N, 3, H, W) RGB in 0..1, the dtype of `images`.
         """
-        return torch.sigmoid(self.logits(images, style))
+        if own:
+            style = self.with_contrast(style, images, torch.tensor([own], device=images.device))
+        height, width = images.shape[-2:]
+        if self.config.grain:
+            images = pad_to_stride(images)
+            images = images + self.config.grain * grain(0, *images.shape[-2:]).to(images)
+        return torch.sigmoid(self.logits(images, style)[..., :height, :width])
+
+    def with_contrast(self, style: Tensor, images: Tensor, own: Tensor) -> Tensor:
+        """Styles whose last gamma and beta have each photograph's own contrast added to them.
+
+        Args:
+            style: (style_size,) or (N, style_size).
+            images: (N, 3, H, W) RGB in 0..1, without grain.
+            own: (N,) or (1,), how much of it.
+
+        Returns:
+            (N, style_size) in the dtype of `style`.
+        """
+        last = self.slots["out"]
+        contrast = own[:, None] * photograph_contrast(images)
+        changed = style.expand(len(contrast), -1).clone()
+        changed[:, last.gamma.start : last.beta.stop] += contrast
+        return changed
 
     def logits(self, images: Tensor, style: Tensor) -> Tensor:
-        """What `forward` puts through its sigmoid: (N, 3, H, W), the dtype of `images`."""
+        """The network alone, before its sigmoid: (N, 3, H, W), the dtype of `images`."""
         if style.dim() == 1:
             style = style[None]
         height, width = images.shape[-2:]
@@ -128,6 +164,21 @@ class Trunk(nn.Module):
         edge = weight.shape[-1] // 2
         x = F.conv2d(F.pad(x, (edge, edge, edge, edge), mode="reflect"), weight, stride=stride)
         return conditional_instance_norm(x, style[:, slot.gamma], style[:, slot.beta])
+
+
+def photograph_contrast(images: Tensor) -> Tensor:
+    """Deviation and mean of each channel's logits: (N, 3, H, W) in 0..1 -> (N, 6) float32.
+
+    As gamma and beta of the last norm they undo it: the sigmoid then gives exactly the
+    photograph back, if the last convolution gives its logits in any contrast.
+    """
+    variance, mean = torch.var_mean(photograph_logits(images), dim=(2, 3), correction=0)
+    return torch.cat([variance.sqrt(), mean], dim=1)
+
+
+def photograph_logits(images: Tensor) -> Tensor:
+    """What the sigmoid makes a photograph of, cut at `DARKEST`: RGB in 0..1 -> float32."""
+    return torch.logit(images.float(), eps=DARKEST)
 
 
 def double(x: Tensor) -> Tensor:

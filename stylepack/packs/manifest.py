@@ -1,6 +1,7 @@
 """What a pack says about itself, read from its header without torch."""
 
 import json
+import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +37,7 @@ class Manifest:
     thumbnail: str = ""  # data URI
     merged_from: str = ""
     sha256: str = ""  # of all bytes after the header
+    own_contrast: float = 0.0  # share of the photograph's own contrast in the last norm
     style_image: dict[str, Any] = field(default_factory=dict)  # title, artist, year, ...
     train: dict[str, Any] = field(default_factory=dict)  # recipe, updates, loss network, ...
     metrics: dict[str, Any] = field(default_factory=dict)  # held-out content and style loss
@@ -57,6 +59,7 @@ class Manifest:
             "stylepack.format_version": FORMAT_VERSION,
             "stylepack.name": self.name,
             "stylepack.trunk_sha256": self.trunk_sha256,
+            "stylepack.own_contrast": f"{self.own_contrast:g}" if self.own_contrast else "",
             "stylepack.style_image": _dump(self.style_image),
             "stylepack.train": _dump(self.train),
             "stylepack.metrics": _dump(self.metrics),
@@ -90,6 +93,7 @@ class Manifest:
             thumbnail=data.get("modelspec.thumbnail", ""),
             merged_from=data.get("modelspec.merged_from", ""),
             sha256=data.get("modelspec.hash_sha256", "").removeprefix("0x"),
+            own_contrast=_share(data, "stylepack.own_contrast", path),
             style_image=_load(data, "stylepack.style_image", path),
             train=_load(data, "stylepack.train", path),
             metrics=_load(data, "stylepack.metrics", path),
@@ -123,6 +127,16 @@ def checked_name(name: str, source: object) -> str:
             "'-' and '_', at most 64"
         )
     return name
+
+
+def _share(data: dict[str, str], key: str, path: Path) -> float:
+    try:
+        share = float(data.get(key) or 0.0)
+    except ValueError:
+        share = math.nan
+    if not 0 <= share <= 1:
+        raise PackError(f"{path}: metadata '{key}' is {data[key]!r}, expected a number in 0..1")
+    return share
 
 
 def _dump(fields: dict[str, Any]) -> str:

@@ -21,6 +21,11 @@ class Pack:
     manifest: Manifest
     style: Tensor
 
+    @property
+    def numbers(self) -> Tensor:
+        """All that blends: the style and, last, its share of the photograph's own contrast."""
+        return torch.cat([self.style, torch.tensor([self.manifest.own_contrast])])
+
     def save(self, path: Path, config: TrunkConfig) -> None:
         """Write the pack file (docs/pack-format.md)."""
         tensors = {}

@@ -29,6 +29,7 @@ def save_trunk(path: Path, trunk: Trunk, metadata: dict[str, str]) -> str:
         "widths": list(trunk.config.widths),
         "residual_blocks": trunk.config.residual_blocks,
         "edge_kernel": trunk.config.edge_kernel,
+        "grain": trunk.config.grain,
     }
     fields = {
         "modelspec.sai_model_spec": MODELSPEC_VERSION,
@@ -71,9 +72,10 @@ def _read_config(header: Header, path: Path) -> TrunkConfig:
         fields: dict[str, Any] = json.loads(header.metadata[CONFIG_KEY])
         a, b, c = (int(width) for width in fields["widths"])
         blocks, kernel = int(fields["residual_blocks"]), int(fields["edge_kernel"])
+        grain = float(fields.get("grain", 0.0))
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError):
         raise PackError(f"{path}: metadata '{CONFIG_KEY}' is missing or damaged") from None
     sizes_ok = all(1 <= width <= 4096 for width in (a, b, c)) and 0 <= blocks <= 64
-    if not sizes_ok or kernel not in (3, 5, 7, 9):
+    if not sizes_ok or kernel not in (3, 5, 7, 9) or not 0 <= grain <= 1:
         raise PackError(f"{path}: metadata '{CONFIG_KEY}' has sizes out of range")
-    return TrunkConfig((a, b, c), blocks, kernel)
+    return TrunkConfig((a, b, c), blocks, kernel, grain)

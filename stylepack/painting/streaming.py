@@ -11,15 +11,16 @@ This is not a mode: a small image fits whole, and nothing of it is computed twic
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stylepack.network.grain import grain
 from stylepack.network.norm import EPSILON, whiten
-from stylepack.network.trunk import Trunk, double, padded_size
+from stylepack.network.trunk import Trunk, double, padded_size, photograph_logits
 from stylepack.painting.regions import Regions
 
 Advance = Callable[[float], None]  # is called with the share of the work that is done, 0..1
@@ -57,10 +58,12 @@ class Source(Protocol):
 
 
 class Pixels:
-    """A (3, H, W) uint8 image as the network takes it: padded, in 0..1, on its device."""
+    """A (3, H, W) uint8 image as a trunk takes it: padded, in 0..1 with grain, on its device."""
 
-    def __init__(self, image: Tensor, device: torch.device, dtype: torch.dtype) -> None:
-        self.image, self.device, self.dtype = image, device, dtype
+    def __init__(self, image: Tensor, trunk: Trunk) -> None:
+        weight = trunk.get_parameter("conv1.weight")
+        self.image, self.grain = image, trunk.config.grain
+        self.device, self.dtype = weight.device, weight.dtype
         self.height, self.width = padded_size(*image.shape[-2:])
 
     def rows(self, a: int, b: int) -> Tensor:
@@ -68,8 +71,10 @@ class Pixels:
         last = self.image.shape[-2] - 1
         strip = self.image[None, :, min(a, last) : min(b, last + 1)].to(self.device)
         padding = (0, self.width - strip.shape[-1], 0, b - a - strip.shape[-2])
-        x = F.pad(strip.float().div_(255), padding, mode="replicate").to(self.dtype)
-        return x.contiguous(memory_format=torch.channels_last)
+        x = F.pad(strip.float().div_(255), padding, mode="replicate")
+        if self.grain:
+            x = x + self.grain * grain(a, b, self.width).to(x)
+        return x.to(self.dtype).contiguous(memory_format=torch.channels_last)
 
 
 class Whole:
@@ -99,10 +104,32 @@ class Doubled:
 
 @dataclass(frozen=True)
 class Style:
-    """What to paint in: (K, style_size) float32 vectors, and where each applies if K > 1."""
+    """What to paint in: (K, style_size) float32 vectors, and where each applies if K > 1.
+
+    `own` is how much of the photograph's own contrast each takes, (K,) float32 or None.
+    """
 
     vectors: Tensor
     regions: Regions | None = None
+    own: Tensor | None = None
+
+    def to(self, device: torch.device) -> "Style":
+        """The same on another device."""
+        own = None if self.own is None else self.own.to(device)
+        return replace(self, vectors=self.vectors.to(device), own=own)
+
+    def for_photograph(self, trunk: Trunk, image: Tensor, step: int) -> "Style":
+        """The style with the photograph's contrast worked in: `Trunk.with_contrast` by strips."""
+        if self.own is None or not self.own.any():
+            return self
+        moments = Moments()
+        for a, b in _strips(image.shape[-2], step):
+            moments.add(photograph_logits(image[None, :, a:b].float().div_(255)))
+        contrast = torch.cat([moments.variance.sqrt(), moments.mean]).to(self.vectors)
+        last = trunk.slots["out"]
+        vectors = self.vectors.clone()
+        vectors[:, last.gamma.start : last.beta.stop] += self.own[:, None] * contrast
+        return replace(self, vectors=vectors, own=None)
 
 
 class Layer:
@@ -214,9 +241,9 @@ def paint_streaming(
     Returns:
         (3, H, W) uint8 RGB on the CPU.
     """
-    weight = trunk.get_parameter("conv1.weight")
-    pixels = Pixels(image, weight.device, weight.dtype)
+    pixels = Pixels(image, trunk)
     step = memory.strip_rows(pixels.width)
+    style = style.for_photograph(trunk, image, step)
     keep = _what_to_keep(trunk, pixels, memory.keep)
 
     conv1 = Layer(trunk, "conv1", style, pixels).measure(step, keep="conv1" in keep)

@@ -39,7 +39,7 @@ class Stylizer:
     def __init__(
         self,
         trunk: Trunk,
-        styles: Tensor,
+        style: Style,
         mixes: Sequence[Mix],
         packs: dict[str, Pack],
         device: torch.device,
@@ -47,7 +47,7 @@ class Stylizer:
         provenance: str = "",
     ) -> None:
         self.trunk = trunk.to(device, dtype)
-        self.styles = styles.to(device)
+        self.style = style.to(device)
         self.mixes = list(mixes)
         self.packs = packs
         self.device = device
@@ -104,13 +104,14 @@ class Stylizer:
             if pack.manifest.trunk_sha256 or not force:
                 check_trunk(pack.manifest, digest, f"'{name}'")
             packs[name] = pack
-        styles = torch.stack(
-            [blend([packs[name].style for name in one.references], one.weights) for one in wanted]
+        numbers = torch.stack(
+            [blend([packs[name].numbers for name in one.references], one.weights) for one in wanted]
         )
         if strength != 1:
-            styles = torch.lerp(packs[IDENTITY].style.expand_as(styles), styles, strength)
+            numbers = torch.lerp(packs[IDENTITY].numbers.expand_as(numbers), numbers, strength)
+        style = Style(numbers[:, :-1], own=numbers[:, -1])
         made = _provenance(wanted, strength, packs, digest)
-        return cls(network, styles, wanted, packs, chosen, dtype, made)
+        return cls(network, style, wanted, packs, chosen, dtype, made)
 
     @property
     def mix(self) -> Mix:
@@ -168,7 +169,7 @@ class Stylizer:
     def _network(self, pixels: Tensor, masks: Sequence[Tensor], advance: Advance) -> Tensor:
         """The trunk over (3, H, W) uint8, in smaller strips if the memory runs out."""
         memory = self.memory
-        style = Style(self.styles, Regions(masks, self.device) if masks else None)
+        style = replace(self.style, regions=Regions(masks, self.device) if masks else None)
         while True:
             try:
                 with torch.no_grad():

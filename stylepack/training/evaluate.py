@@ -69,7 +69,8 @@ class Evaluation:
     def _measure(self, image: Tensor) -> None:
         dtype = training_dtype(self.styles.device)
         for index, style in enumerate(self.styles):
-            painted = self.trunk(image.to(dtype), style)
+            own = float(self.objective.identity[index])
+            painted = self.trunk(image.to(dtype), style, own)
             terms = self.objective(painted, image, torch.tensor([index], device=style.device))
             self.content[index].append(terms.content.item())
             self.style[index].append(terms.style.item())

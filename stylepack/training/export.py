@@ -58,7 +58,7 @@ def write_packs(
     for painting, style, metrics in zip(
         paintings, evaluation.styles, evaluation.metrics(), strict=True
     ):
-        picture = thumbnail(evaluation.trunk, style)
+        picture = thumbnail(evaluation.trunk, style, own_contrast(painting))
         manifest = describe_pack(painting, trunk_sha256, facts, metrics, picture, author, license)
         place = folder / "packs" / f"{manifest.name}{SUFFIX}"
         Pack(manifest, style.cpu()).save(place, evaluation.trunk.config)
@@ -96,14 +96,20 @@ def describe_pack(
         style_image=dict(facts),
         train=provenance,
         metrics=metrics,
+        own_contrast=own_contrast(painting),
     )
 
 
+def own_contrast(painting: Painting | None) -> float:
+    """How much of the photograph's own contrast a style takes: the identity style all of it."""
+    return 0.0 if painting else 1.0
+
+
 @torch.no_grad()
-def thumbnail(trunk: Trunk, style: Tensor) -> str:
+def thumbnail(trunk: Trunk, style: Tensor, own: float = 0.0) -> str:
     """The bundled photograph in this style, as a data URI."""
     photo = resized(THUMBNAIL_PHOTO, THUMBNAIL)[None].to(style.device)
-    painted = Photo.from_float(trunk(photo, style)[0]).to_image()
+    painted = Photo.from_float(trunk(photo, style, own)[0]).to_image()
     buffer = io.BytesIO()
     painted.save(buffer, "JPEG", quality=80)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
@@ -119,7 +125,10 @@ def paint_sheet(
     for place in range(min(SHEET_PHOTOS, len(photos.paths))):
         photo = photos.read_first(place, lambda path: resized(path, SHEET_CELL))
         images = photo[None].to(styles.device, dtype)
-        painted = [Photo.from_float(trunk(images, style)[0]).to_image() for style in styles]
+        painted = [
+            Photo.from_float(trunk(images, style, float(name == IDENTITY))[0]).to_image()
+            for name, style in zip(names, styles, strict=True)
+        ]
         rows.append([Photo.from_float(photo).to_image(), *painted])
         captions.append(["the photograph", *names])
     sheet = contact_sheet(rows, captions, SHEET_CELL)

@@ -4,17 +4,14 @@ Dumoulin, Shlens & Kudlur 2017, section 3.4: a new style needs neither the old p
 nor a gradient for the convolutions, so nothing that is installed changes.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from stylepack.errors import PackError
-from stylepack.network.trunk import Trunk
-from stylepack.packs.pack import Pack, load_pack
-from stylepack.packs.shelf import IDENTITY, shelf
+from stylepack.packs.pack import Pack
+from stylepack.packs.shelf import IDENTITY
 from stylepack.packs.trunkfile import load_trunk
 from stylepack.training.evaluate import Evaluation
 from stylepack.training.export import describe_pack, provenance, thumbnail
@@ -23,6 +20,7 @@ from stylepack.training.objective import Objective
 from stylepack.training.paintings import Painting
 from stylepack.training.photos import Batches, PhotoFolder
 from stylepack.training.recipe import Recipe
+from stylepack.training.start import mean_style, packs_of
 from stylepack.training.trainer import Step, Trainer
 
 # Only 3,206 numbers are learned, from a good start: they take a higher rate and far fewer
@@ -67,7 +65,11 @@ class Finetune:
         self.photos, self.held_out = PhotoFolder.open(photos, [painting.path]).split()
         self.trunk, self.digest = load_trunk(trunk)
         self.trunk.to(device)
-        start, self.started_from = mean_style(self.trunk, self.digest)
+        packs = packs_of(trunk, self.digest, self.trunk.config)
+        start, self.started_from = (
+            mean_style(packs, self.trunk.config),
+            [name for name in packs if name != IDENTITY],
+        )
         objective = Objective.for_paintings(recipe, source, [painting], device)
         self.trainer = Trainer(self.trunk, start[None].to(device), objective, recipe, frozen=True)
 
@@ -101,22 +103,3 @@ class Finetune:
             license,
         )
         return Pack(manifest, style.cpu())
-
-
-def mean_style(trunk: Trunk, digest: str) -> tuple[Tensor, Sequence[str]]:
-    """The mean of the installed packs of this trunk and their names; neutral if there are none.
-
-    The identity style is left out: it is no painting.
-    """
-    styles, names = [], []
-    for name, shelved in shelf().items():
-        try:
-            pack = load_pack(shelved.path, trunk.config)
-        except PackError:
-            continue  # `packs list` names damaged packs; they need not stop this one
-        if pack.manifest.trunk_sha256 == digest and name != IDENTITY:
-            styles.append(pack.style)
-            names.append(name)
-    if not styles:
-        return trunk.config.neutral_style(), []
-    return torch.stack(styles).mean(0), names

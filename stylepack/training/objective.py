@@ -31,15 +31,24 @@ class Objective:
     """The recipe's losses against a fixed set of paintings.
 
     `paintings[s]` is a (3, H, W) RGB tensor in 0..1, or None for the identity style, which
-    has no style loss but keeps the photograph's pixels.
+    has no style loss but keeps the photograph's pixels.  `weights[s]` multiplies the recipe's
+    style weight; None is 1 for all.
     """
 
-    def __init__(self, vgg: VGG, recipe: Recipe, paintings: Sequence[Tensor | None]) -> None:
+    def __init__(
+        self,
+        vgg: VGG,
+        recipe: Recipe,
+        paintings: Sequence[Tensor | None],
+        weights: Sequence[float] | None = None,
+    ) -> None:
         self.vgg = vgg
         self.recipe = recipe
         self.targets = self._targets(paintings)
         device = vgg.get_buffer("mean").device
         self.identity = torch.tensor([p is None for p in paintings], device=device)
+        balance = torch.tensor(weights or [1.0] * len(paintings), device=device)
+        self.style_weights = recipe.style_weight * balance
 
     @classmethod
     def for_paintings(
@@ -52,7 +61,7 @@ class Objective:
         """Load the loss network and measure the paintings; None is the identity style."""
         vgg = load_vgg(recipe, source, device, training_dtype(device))
         pictures = [None if p is None else resized(p.path, recipe.style_side) for p in paintings]
-        return cls(vgg, recipe, pictures)
+        return cls(vgg, recipe, pictures, [p.weight if p else 1.0 for p in paintings])
 
     def __call__(
         self, painted: Tensor, photos: Tensor, styles: Tensor, logits: Tensor | None = None
@@ -80,10 +89,11 @@ class Objective:
         identity = self.identity[styles]
         pixels = losses.pixel_loss(painted, photos)
         weighted = weighted + torch.where(
-            identity, recipe.identity_weight * pixels, recipe.style_weight * style
+            identity, recipe.identity_weight * pixels, self.style_weights[styles] * style
         )
         if logits is not None and recipe.saturation_weight:
-            weighted = weighted + recipe.saturation_weight * losses.saturation_loss(logits)
+            saturation = losses.saturation_loss(logits).masked_fill(identity, 0.0)
+            weighted = weighted + recipe.saturation_weight * saturation
         return Terms(
             content.detach(),
             torch.where(identity, torch.zeros_like(style), style).detach(),

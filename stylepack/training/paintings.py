@@ -2,10 +2,11 @@
 
 import csv
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from stylepack.errors import TrainingError
+from stylepack.errors import TrainingError, UsageError
 from stylepack.packs.manifest import checked_name
 from stylepack.packs.shelf import IDENTITY
 from stylepack.pictures.imagefile import find_images
@@ -16,11 +17,15 @@ FACTS = ("title", "artist", "year", "licence")
 
 @dataclass(frozen=True)
 class Painting:
-    """One style to be learned: the pack's name, the picture, and its facts for the pack."""
+    """One style to be learned: the pack's name, the picture, and its facts for the pack.
+
+    `weight` multiplies the recipe's style weight for this painting.
+    """
 
     name: str
     path: Path
     facts: dict[str, str]
+    weight: float = 1.0
 
 
 def read_paintings(folder: Path) -> list[Painting]:
@@ -44,6 +49,19 @@ def read_paintings(folder: Path) -> list[Painting]:
             raise TrainingError(f"{path}: '{IDENTITY}' is the identity style; rename the file")
         paintings[name] = describe(path, name, notes.get(name, {}))
     return list(paintings.values())
+
+
+def balanced(paintings: Sequence[Painting], weights: Mapping[str, float]) -> list[Painting]:
+    """The paintings with the weights that are given for some of them.
+
+    Raises:
+        UsageError: a weight for a painting that is not there.
+    """
+    names = [painting.name for painting in paintings]
+    for name in weights:
+        if name not in names:
+            raise UsageError(f"--balance names '{name}'; the paintings are {', '.join(names)}")
+    return [replace(p, weight=weights.get(p.name, 1.0)) for p in paintings]
 
 
 def describe(path: Path, name: str, facts: dict[str, str]) -> Painting:

@@ -64,7 +64,7 @@ class PhotoFolder:
         """
         if len(self.paths) < 5:
             return self, PhotoFolder(list(self.paths))
-        order = torch.randperm(len(self.paths), generator=_generator(0, 0)).tolist()
+        order = torch.randperm(len(self.paths), generator=seeded(0, 0)).tolist()
         count = min(HELD_OUT_MOST, max(1, len(order) // HELD_OUT_SHARE))
         readable = (index for index in order if self._can_be_read(self.paths[index]))
         held_out = {self.paths[index] for index in itertools.islice(readable, count)}
@@ -131,7 +131,7 @@ class Batches:
     def draw(self, update: int) -> Batch:
         """The batch of one update."""
         recipe, total = self.recipe, len(self.folder.paths)
-        generator = _generator(recipe.seed, update + 1)
+        generator = seeded(recipe.seed, update + 1)
         photos = []
         for place in range(update * recipe.batch, (update + 1) * recipe.batch):
             epoch, position = divmod(place, total)
@@ -193,10 +193,11 @@ def file_sha256(path: Path) -> str:
 @lru_cache(maxsize=4)
 def _shuffled(seed: int, epoch: int, total: int) -> tuple[int, ...]:
     """The order of the photographs in one epoch."""
-    return tuple(torch.randperm(total, generator=_generator(seed, -1 - epoch)).tolist())
+    return tuple(torch.randperm(total, generator=seeded(seed, -1 - epoch)).tolist())
 
 
-def _generator(seed: int, stream: int) -> torch.Generator:
-    """A generator for one purpose; neighbouring seeds and streams are unrelated."""
-    digest = hashlib.sha256(f"{seed}/{stream}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+def seeded(seed: int, purpose: object, device: torch.device | None = None) -> torch.Generator:
+    """A generator for one purpose; neighbouring seeds and purposes are unrelated."""
+    digest = hashlib.sha256(f"{seed}/{purpose}".encode()).digest()
+    generator = torch.Generator(device or "cpu")
+    return generator.manual_seed(int.from_bytes(digest[:8], "big") >> 1)

@@ -42,7 +42,7 @@ class Recipe:
     style_weight: float = 5.0
     tv_weight: float = 0.0  # on the mean squared difference of neighbours, RGB in 0..1
     saturation_weight: float = 10.0  # on logits so large that the sigmoid passes no gradient
-    identity_weight: float = 5.0  # on the pixels of the identity style `photo`
+    identity_weight: float = 10.0  # on the pixels of the identity style `photo`
 
     # The optimisation.
     updates: int = 40_000
@@ -57,7 +57,8 @@ class Recipe:
     identity: bool = True  # train the identity style `photo` too
     seed: int = 0
 
-    # The images, in pixels.
+    # The images.  Sizes are in pixels.
+    grain: float = 0.02  # deviation of the noise on photographs, RGB in 0..1
     crop: int = 256
     first_crop: int = 0  # crop size for the first half of the updates; 0 is `crop`
     photo_side: int = 384  # crops come from photographs with a short side up to this
@@ -76,6 +77,8 @@ class Recipe:
                 raise UsageError(f"recipe: {name} is {value}; it must be below 2^63")
         if min(self.crop, self.first_crop or self.crop, self.style_side) < 32:
             raise UsageError("recipe: crop, first_crop and style_side must be at least 32 pixels")
+        if self.grain > 1:
+            raise UsageError(f"recipe: grain is {self.grain}; it must be at most 1")
         if not 0 <= self.ema < 1:
             raise UsageError(f"recipe: ema is {self.ema}; it must be at least 0 and below 1")
 
@@ -130,6 +133,7 @@ _JOHNSON = Recipe(
     learning_rate=1e-3,
     style_rate=1.0,
     warmup=0,
+    grain=0.0,
     decay="none",
     ema=0.0,
     identity=False,

@@ -15,20 +15,23 @@ from pathlib import Path
 from typing import TextIO
 
 import torch
+from torch import Tensor
 
 from stylepack.errors import TrainingError, UsageError
 from stylepack.files import replacing
 from stylepack.network.trunk import Trunk
 from stylepack.packs.manifest import Manifest
 from stylepack.packs.shelf import IDENTITY
+from stylepack.packs.trunkfile import load_trunk
 from stylepack.training.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
 from stylepack.training.evaluate import Evaluation
 from stylepack.training.export import paint_sheet, provenance, write_packs, write_trunk
 from stylepack.training.loss_network import WeightSource
 from stylepack.training.objective import Objective
-from stylepack.training.paintings import Painting, read_paintings
+from stylepack.training.paintings import Painting, balanced, read_paintings
 from stylepack.training.photos import Batches, PhotoFolder
 from stylepack.training.settings import SETTINGS, RunSettings
+from stylepack.training.start import identity_start, mean_style, packs_of
 from stylepack.training.trainer import Step, Trainer
 
 LOSSES = "losses.csv"
@@ -46,7 +49,7 @@ class Run:
         self.settings = settings
         self.recipe = settings.recipe
         self.source = WeightSource(settings.vgg_weights, settings.vgg_input)
-        paintings = read_paintings(settings.styles)
+        paintings = balanced(read_paintings(settings.styles), settings.balance)
         self.styles: list[Painting | None] = [*paintings]
         if self.recipe.identity:
             self.styles.append(None)
@@ -168,14 +171,26 @@ class Run:
 
     def _trainer(self, device: torch.device) -> Trainer:
         recipe = self.recipe
-        torch.manual_seed(recipe.seed)
-        trunk = Trunk()
-        if recipe.initial_std:
-            for weight in trunk.parameters():
-                torch.nn.init.normal_(weight, 0.0, recipe.initial_std)
-        styles = trunk.config.neutral_style().repeat(len(self.names), 1).to(device)
+        trunk, packs = self._start()
+        trunk.config = replace(trunk.config, grain=recipe.grain)
+        blank = mean_style(packs, trunk.config)
+        styles = torch.stack([packs.get(name, blank) for name in self.names]).to(device)
+        if recipe.identity:
+            styles[-1] = identity_start(styles[-1], trunk.config)
         objective = Objective.for_paintings(recipe, self.source, self.styles, device)
         return Trainer(trunk.to(device), styles, objective, recipe, frozen=False)
+
+    def _start(self) -> tuple[Trunk, dict[str, Tensor]]:
+        """The trunk to begin with, and the packs that it has."""
+        if self.settings.start_from:
+            trunk, digest = load_trunk(self.settings.start_from)
+            return trunk, packs_of(self.settings.start_from, digest, trunk.config)
+        torch.manual_seed(self.recipe.seed)
+        trunk = Trunk()
+        if self.recipe.initial_std:
+            for weight in trunk.parameters():
+                torch.nn.init.normal_(weight, 0.0, self.recipe.initial_std)
+        return trunk, {}
 
     def _history(self) -> TextIO:
         """losses.csv, cut back to the update that training goes on from."""

@@ -26,6 +26,8 @@ class RunSettings:
     checkpoint_every: int = 500
     sheet_every: int = 500
     paintings: dict[str, str] = field(default_factory=dict)  # name -> SHA-256 of the file
+    balance: dict[str, float] = field(default_factory=dict)  # name -> times the style weight
+    start_from: Path | None = None  # a trunk file; None starts from random weights
     author: str = ""
     license: str = ""
 
@@ -60,6 +62,8 @@ class RunSettings:
                 checkpoint_every=int(fields["checkpoint_every"]),
                 sheet_every=int(fields["sheet_every"]),
                 paintings=dict(fields.get("paintings", {})),
+                balance={k: float(v) for k, v in fields.get("balance", {}).items()},
+                start_from=Path(start) if (start := fields.get("start_from")) else None,
                 author=fields["author"],
                 license=fields["license"],
             )

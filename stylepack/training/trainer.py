@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from stylepack.errors import TrainingError
 from stylepack.network.device import keep_large_blocks, training_dtype
+from stylepack.network.grain import random_grain
 from stylepack.network.trunk import Trunk
 from stylepack.training.objective import Objective
-from stylepack.training.photos import Batch
+from stylepack.training.photos import Batch, seeded
 from stylepack.training.recipe import Recipe
 
 LAST_RATE = 0.02  # cosine decay ends at this share of the learning rate
@@ -73,7 +74,7 @@ class Trainer:
             group["lr"] = rate * group["times"]
         photos = batch.photos.to(self.device, non_blocking=True).float().div_(255)
         indices = batch.styles.to(self.device, non_blocking=True)
-        logits = self.trunk.logits(photos.to(self.dtype), self.parameters["style"][indices])
+        logits = self._logits(photos, indices, batch.update)
         painted = torch.sigmoid(logits.float())
         terms = self.objective(painted, photos, indices, logits)
         total = terms.total.item()
@@ -96,6 +97,17 @@ class Trainer:
             total,
             rate,
         )
+
+    def _logits(self, photos: Tensor, styles: Tensor, update: int) -> Tensor:
+        """The network on photographs under fresh grain."""
+        own = self.objective.identity[styles].float()
+        style = self.trunk.with_contrast(self.parameters["style"][styles], photos, own)
+        amount = self.trunk.config.grain
+        if amount:
+            n, _, height, width = photos.shape
+            generator = seeded(self.recipe.seed, f"grain/{update}", self.device)
+            photos = photos + amount * random_grain((n, height, width), generator)
+        return self.trunk.logits(photos.to(self.dtype), style)
 
     def learning_rate(self, update: int) -> float:
         """The rate at an update counted from 0: linear warm-up, then the recipe's decay."""

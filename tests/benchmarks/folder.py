@@ -14,7 +14,7 @@ from stylepack import Stylizer
 from stylepack.packs.shelf import BUNDLED_PHOTOS
 from stylepack.painting.jobs import plan_jobs
 from stylepack.painting.many import Painter
-from stylepack.painting.streaming import Style, paint_streaming
+from stylepack.painting.streaming import paint_streaming
 from stylepack.pictures.photo import SaveOptions, read_photo
 
 COUNT, SIZE = 64, (1152, 864)
@@ -31,7 +31,7 @@ def main() -> None:
                 large.save(photos / f"{index}.jpg", quality=92)
         pixels = read_photo(photos / "0.jpg").pixels
         with torch.inference_mode():
-            style = Style(painter.styles)
+            style = painter.style
             paint_streaming(painter.trunk, style, pixels, painter.memory)
             start = time.perf_counter()
             for _ in range(COUNT):

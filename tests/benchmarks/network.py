@@ -11,7 +11,7 @@ from baseline import UsualNetwork, machine, seconds
 
 from stylepack import Stylizer
 from stylepack.network.trunk import Trunk
-from stylepack.painting.streaming import Style, paint_streaming
+from stylepack.painting.streaming import paint_streaming
 
 SIZES = {"512x512": (512, 512), "1080x1920": (1080, 1920)}
 GPU_SIZES = {"1080x1920": (1080, 1920), "2160x3840": (2160, 3840)}
@@ -45,7 +45,7 @@ def main() -> None:
             before = seconds(lambda photo=photo: usual(photo), device)
             for precision in ("auto", "float32"):
                 painter = Stylizer.load("starry", device=device, precision=precision)
-                style, trunk, memory = Style(painter.styles), painter.trunk, painter.memory
+                style, trunk, memory = painter.style, painter.trunk, painter.memory
                 ours = seconds(
                     lambda *a: paint_streaming(trunk, style, image, memory),  # noqa: B023
                     device,
