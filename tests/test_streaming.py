@@ -1,9 +1,11 @@
 """Painting in strips equals painting whole, at any size and with any memory."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from conftest import picture
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from stylepack import Stylizer
@@ -17,23 +19,32 @@ from stylepack.pictures.photo import Photo, read_photo
 SMALL = TrunkConfig(widths=(8, 12, 16), residual_blocks=2, edge_kernel=9)
 torch.manual_seed(0)
 TRUNK = Trunk(SMALL).requires_grad_(False).eval()
+GRAINY = Trunk(replace(SMALL, grain=0.05)).requires_grad_(False).eval()
+GRAINY.load_state_dict(TRUNK.state_dict())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     height=st.integers(1, 90),
     width=st.integers(1, 90),
     rows=st.sampled_from([4, 8, 12, 64]),
     keep=st.sampled_from([0, 20_000, 60_000, 1 << 30]),
     seed=st.integers(0, 1000),
+    trunk=st.sampled_from([TRUNK, GRAINY]),
+    own=st.sampled_from([0.0, 0.5, 1.0]),
 )
-def test_streaming_equals_whole(height: int, width: int, rows: int, keep: int, seed: int) -> None:
+def test_streaming_equals_whole(
+    height: int, width: int, rows: int, keep: int, seed: int, trunk: Trunk, own: float
+) -> None:
+    # One pixel is a constant image: norm after norm blows its rounding errors up.
+    assume(height * width > 1)
     generator = torch.Generator().manual_seed(seed)
     image = torch.randint(0, 256, (3, height, width), generator=generator, dtype=torch.uint8)
     style = torch.randn(SMALL.style_size, generator=generator)
     with torch.inference_mode():
-        whole = TRUNK(image[None].float() / 255, style)[0] * 255
-        painted = paint_streaming(TRUNK, Style(style[None]), image, Memory(1, rows, keep))
+        whole = trunk(image[None].float() / 255, style, own)[0] * 255
+        streamed = Style(style[None], own=torch.tensor([own]))
+        painted = paint_streaming(trunk, streamed, image, Memory(1, rows, keep))
     assert painted.shape == image.shape
     assert (painted.float() - whole).abs().max() <= 2
 

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stylepack.network.convolution import convolve, convolve_doubled, doubling_kernel
 from stylepack.network.grain import grain
 from stylepack.network.norm import conditional_instance_norm
 
@@ -152,17 +153,26 @@ class Trunk(nn.Module):
         for block in range(1, self.config.residual_blocks + 1):
             y = F.relu_(self._layer(f"res{block}a", x, style))
             x = x + self._layer(f"res{block}b", y, style)
-        x = F.relu_(self._layer("up1", double(x), style))
-        x = F.relu_(self._layer("up2", double(x), style))
+        x = F.relu_(self._doubling_layer("up1", x, style))
+        x = F.relu_(self._doubling_layer("up2", x, style))
         x = self._layer("out", x, style)
         return x[..., :height, :width]
 
     def _layer(self, name: str, x: Tensor, style: Tensor, stride: int = 1) -> Tensor:
         """Reflection padding, convolution, conditional instance norm."""
-        slot = self.slots[name]
         weight = self.get_parameter(f"{name}.weight").to(x.dtype)
         edge = weight.shape[-1] // 2
-        x = F.conv2d(F.pad(x, (edge, edge, edge, edge), mode="reflect"), weight, stride=stride)
+        x = convolve(F.pad(x, (edge, edge, edge, edge), mode="reflect"), weight, stride)
+        return self._norm(name, x, style)
+
+    def _doubling_layer(self, name: str, x: Tensor, style: Tensor) -> Tensor:
+        """Twice the size by nearest neighbour, then a layer."""
+        kernel = doubling_kernel(self.get_parameter(f"{name}.weight")).to(x.dtype)
+        x = convolve_doubled(F.pad(x, (1, 1, 1, 1), mode="replicate"), kernel)
+        return self._norm(name, x, style)
+
+    def _norm(self, name: str, x: Tensor, style: Tensor) -> Tensor:
+        slot = self.slots[name]
         return conditional_instance_norm(x, style[:, slot.gamma], style[:, slot.beta])
 
 
@@ -179,11 +189,6 @@ def photograph_contrast(images: Tensor) -> Tensor:
 def photograph_logits(images: Tensor) -> Tensor:
     """What the sigmoid makes a photograph of, cut at `DARKEST`: RGB in 0..1 -> float32."""
     return torch.logit(images.float(), eps=DARKEST)
-
-
-def double(x: Tensor) -> Tensor:
-    """Nearest-neighbour upsampling by 2: (N, C, H, W) -> (N, C, 2H, 2W)."""
-    return F.interpolate(x, scale_factor=2, mode="nearest")
 
 
 def pad_to_stride(images: Tensor) -> Tensor:

@@ -18,9 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stylepack.network.convolution import convolve, convolve_doubled, doubling_kernel
 from stylepack.network.grain import grain
 from stylepack.network.norm import EPSILON, whiten
-from stylepack.network.trunk import Trunk, double, padded_size, photograph_logits
+from stylepack.network.trunk import Trunk, padded_size, photograph_logits
 from stylepack.painting.regions import Regions
 
 Advance = Callable[[float], None]  # is called with the share of the work that is done, 0..1
@@ -87,19 +88,6 @@ class Whole:
     def rows(self, a: int, b: int) -> Tensor:
         """A view."""
         return self.x[:, :, a:b]
-
-
-class Doubled:
-    """A source at twice its size, by nearest neighbour: rows 2i and 2i + 1 are its row i."""
-
-    def __init__(self, source: Source) -> None:
-        self.source = source
-        self.height, self.width = 2 * source.height, 2 * source.width
-
-    def rows(self, a: int, b: int) -> Tensor:
-        """Rows a to b, from the rows that they are copies of."""
-        doubled = double(self.source.rows(a // 2, (b + 1) // 2))
-        return doubled[:, :, a % 2 : a % 2 + b - a]
 
 
 @dataclass(frozen=True)
@@ -184,7 +172,24 @@ class Layer:
         x = self.source.rows(max(first, 0), min(last, self.source.height))
         above, below = max(-first, 0), max(last - self.source.height, 0)
         x = F.pad(x, (edge, edge, above, below), mode="reflect")
-        return F.conv2d(x, self.weight, stride=self.stride)
+        return convolve(x, self.weight, self.stride)
+
+
+class DoublingLayer(Layer):
+    """A layer on its source doubled by nearest neighbour: rows 2i and 2i + 1 are its row i."""
+
+    def __init__(self, trunk: Trunk, name: str, style: Style, source: Source) -> None:
+        super().__init__(trunk, name, style, source)
+        self.kernel = doubling_kernel(self.weight)
+        self.height, self.width = 2 * source.height, 2 * source.width
+
+    def convolve(self, a: int, b: int) -> Tensor:
+        """Rows a to b of the convolution, from the rows that they are copies of."""
+        first, last = a // 2 - 1, -(-b // 2) + 1
+        x = self.source.rows(max(first, 0), min(last, self.source.height))
+        above, below = max(-first, 0), max(last - self.source.height, 0)
+        x = convolve_doubled(F.pad(x, (1, 1, above, below), mode="replicate"), self.kernel)
+        return x[:, :, a % 2 : a % 2 + b - a]
 
 
 class Moments:
@@ -253,9 +258,9 @@ def paint_streaming(
     x = _body(trunk, style, conv2, step // 4)
     del conv1, conv2  # and what they kept
     advance(0.6)
-    up1 = Layer(trunk, "up1", style, Doubled(Whole(x))).measure(step // 2, keep="up1" in keep)
+    up1 = DoublingLayer(trunk, "up1", style, Whole(x)).measure(step // 2, keep="up1" in keep)
     advance(0.7)
-    up2 = Layer(trunk, "up2", style, Doubled(up1)).measure(step, keep="up2" in keep)
+    up2 = DoublingLayer(trunk, "up2", style, up1).measure(step, keep="up2" in keep)
     advance(0.85)
     out = Layer(trunk, "out", style, up2).measure(step, keep=True)
 
