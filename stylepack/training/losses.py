@@ -3,8 +3,11 @@
 Each returns one float32 value an image, so that per-image styles can be weighed apart.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 def gram_matrix(features: Tensor, divisor: str = "size") -> Tensor:
@@ -16,9 +19,28 @@ def gram_matrix(features: Tensor, divisor: str = "size") -> Tensor:
     n, c, h, w = features.shape
     pixels = features.permute(0, 2, 3, 1).reshape(n, h * w, c)
     count = h * w * (c if divisor == "size" else 1)
-    gram: Tensor = pixels.transpose(1, 2) @ (pixels / count**0.5) / count**0.5
-    wide = torch.promote_types(gram.dtype, torch.float32)
-    return gram.to(wide)
+    gram: Tensor = _Gram.apply(pixels, count**-0.5)  # type: ignore[no-untyped-call]
+    return gram
+
+
+class _Gram(torch.autograd.Function):
+    """(s X)^T (s X) for (N, pixels, C); autograd by itself would multiply twice going back."""
+
+    @staticmethod
+    def forward(ctx: Any, pixels: Tensor, scale: float) -> Tensor:
+        ctx.save_for_backward(pixels)
+        ctx.scale = scale
+        gram = pixels.transpose(1, 2) @ (pixels * scale)
+        return gram.to(torch.promote_types(gram.dtype, torch.float32)) * scale
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        # d (s^2 X^T X) = s^2 (dX^T X + X^T dX), so dX = X s^2 (G + G^T).  s^2 is of the order
+        # of 1 / pixels: it is applied to the small matrix, in its own wider dtype.
+        (pixels,) = ctx.saved_tensors
+        both = (grad + grad.transpose(1, 2)) * ctx.scale**2
+        return pixels @ both.to(pixels.dtype), None
 
 
 def content_loss(painted: Tensor, photo: Tensor, relative: bool) -> Tensor:
