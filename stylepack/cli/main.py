@@ -8,6 +8,7 @@ import typer
 from stylepack.cli import screen
 from stylepack.cli.add_style import add_style
 from stylepack.cli.apply import apply
+from stylepack.cli.distill import distill
 from stylepack.cli.packs import packs
 from stylepack.cli.train import train
 from stylepack.errors import StylepackError
@@ -23,6 +24,7 @@ app = typer.Typer(
 app.command()(apply)
 app.command()(add_style)
 app.command()(train)
+app.command()(distill)
 app.add_typer(packs, name="packs")
 
 

@@ -19,6 +19,7 @@ IDENTITY = "photo"  # the name of a trunk's identity style
 HOME_VARIABLE = "STYLEPACK_HOME"
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 BUNDLED_TRUNK = ASSETS / "trunk.safetensors"
+BUNDLED_LOSS_NETWORK = ASSETS / "loss-network.safetensors"
 BUNDLED_PACKS = ASSETS / "packs"
 BUNDLED_PHOTOS = ASSETS / "photos"
 

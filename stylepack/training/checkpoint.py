@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from stylepack.errors import PackError, TrainingError
 from stylepack.packs.tensors import read_tensors, write_tensors
@@ -10,6 +11,7 @@ from stylepack.packs.tensors import read_tensors, write_tensors
 LARGEST = 4 << 30
 NAME = "checkpoint.safetensors"
 PREVIOUS = "checkpoint.previous.safetensors"
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # Adam's, by torch's names
 
 
 def save_checkpoint(folder: Path, state: dict[str, Tensor]) -> None:
@@ -25,6 +27,43 @@ def save_checkpoint(folder: Path, state: dict[str, Tensor]) -> None:
         raise TrainingError(
             f"cannot replace {path}: {error.strerror}; the new state is in {fresh}"
         ) from error
+
+
+def training_state(
+    update: int, parameters: dict[str, nn.Parameter], adam: torch.optim.Adam
+) -> dict[str, Tensor]:
+    """Weights and Adam's moments under the parameters' names, and the update's number."""
+    tensors = {"update": torch.tensor(update)}
+    for name, parameter in parameters.items():
+        tensors[f"weight/{name}"] = parameter.detach()
+        moments = adam.state.get(parameter, {})
+        for key in MOMENTS:
+            if key in moments:
+                tensors[f"{key}/{name}"] = moments[key]
+    return tensors
+
+
+@torch.no_grad()
+def restore_training(
+    tensors: dict[str, Tensor], parameters: dict[str, nn.Parameter], adam: torch.optim.Adam
+) -> int:
+    """Put a `training_state` back; return the update's number.
+
+    Raises:
+        TrainingError: it belongs to another network or another number of styles.
+    """
+    for name, parameter in parameters.items():
+        weight = tensors.get(f"weight/{name}")
+        if weight is None or weight.shape != parameter.shape:
+            raise TrainingError(f"the checkpoint does not fit this run: '{name}' differs")
+        parameter.copy_(weight)
+        if f"step/{name}" in tensors:
+            adam.state[parameter] = {
+                "step": tensors[f"step/{name}"].clone(),
+                "exp_avg": torch.empty_like(parameter).copy_(tensors[f"exp_avg/{name}"]),
+                "exp_avg_sq": torch.empty_like(parameter).copy_(tensors[f"exp_avg_sq/{name}"]),
+            }
+    return int(tensors["update"])
 
 
 def has_checkpoint(folder: Path) -> bool:

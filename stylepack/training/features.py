@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stylepack.errors import UsageError
+from stylepack.training import losses
 
 # Convolutions a block and their output channels (Simonyan & Zisserman 2015, table 1,
 # configurations D and E).
@@ -50,6 +51,11 @@ class VGG(nn.Module):
         for name, shape in parameter_shapes(network, self.layers).items():
             self.register_buffer(name, torch.zeros(shape))
 
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.get_buffer("mean").device
+
     def forward(self, images: Tensor, layers: Iterable[str] | None = None) -> dict[str, Tensor]:
         """Activations of (N, 3, H, W) RGB images in 0..1.
 
@@ -78,6 +84,14 @@ class VGG(nn.Module):
                 if len(found) == len(wanted):
                     break
         return found
+
+    def gram_matrix(self, layer: str, activations: Tensor, divisor: str) -> Tensor:
+        """Gram matrix of the activations at a layer, (N, C, C): `losses.gram_matrix`."""
+        return losses.gram_matrix(activations, divisor)
+
+    def content_loss(self, layer: str, painted: Tensor, photo: Tensor, relative: bool) -> Tensor:
+        """Distance of the activations at a layer, (N,): `losses.content_loss`."""
+        return losses.content_loss(painted, photo, relative)
 
     def load(self, weights: Mapping[str, Tensor], source: object) -> "VGG":
         """Take over weights under torchvision's names `features.N.weight` and `.bias`.

@@ -13,8 +13,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from stylepack.errors import TrainingError, UsageError
-from stylepack.packs.shelf import cache_folder
+from stylepack.packs.shelf import BUNDLED_LOSS_NETWORK, cache_folder
 from stylepack.packs.tensors import write_tensors
+from stylepack.training.distilled import Distilled, load_distilled
 from stylepack.training.features import INPUT_SCALES, VGG, plan
 from stylepack.training.recipe import Recipe
 
@@ -35,13 +36,28 @@ class WeightSource:
     scale: str | None = None
 
 
-def load_vgg(recipe: Recipe, source: WeightSource, device: torch.device, dtype: torch.dtype) -> VGG:
+LossNetwork = VGG | Distilled
+
+
+def load_loss_network(
+    recipe: Recipe, source: WeightSource, device: torch.device, dtype: torch.dtype
+) -> LossNetwork:
     """The recipe's loss network, frozen, its convolutions in `dtype`.
 
     Raises:
         UsageError: no such file, or one that lacks a layer the recipe names.
+        PackError: a damaged file of a distilled network.
         TrainingError: torchvision's weights are neither cached nor to be had.
     """
+    if recipe.loss_network != "bundled":
+        return load_vgg(recipe, source, device, dtype)
+    file = source.file or BUNDLED_LOSS_NETWORK
+    layers = (*recipe.content_layers, *recipe.style_layers)
+    return load_distilled(file, layers, dtype).to(device)
+
+
+def load_vgg(recipe: Recipe, source: WeightSource, device: torch.device, dtype: torch.dtype) -> VGG:
+    """The VGG of a recipe: see `load_loss_network`."""
     layers = (*recipe.content_layers, *recipe.style_layers)
     file, scale = source.file, source.scale
     if file is None:

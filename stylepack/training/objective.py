@@ -8,8 +8,7 @@ from torch import Tensor
 
 from stylepack.network.device import training_dtype
 from stylepack.training import losses
-from stylepack.training.features import VGG
-from stylepack.training.loss_network import WeightSource, load_vgg
+from stylepack.training.loss_network import LossNetwork, WeightSource, load_loss_network
 from stylepack.training.paintings import Painting
 from stylepack.training.photos import resized
 from stylepack.training.recipe import Recipe
@@ -37,17 +36,16 @@ class Objective:
 
     def __init__(
         self,
-        vgg: VGG,
+        network: LossNetwork,
         recipe: Recipe,
         paintings: Sequence[Tensor | None],
         weights: Sequence[float] | None = None,
     ) -> None:
-        self.vgg = vgg
+        self.network = network
         self.recipe = recipe
         self.targets = self._targets(paintings)
-        device = vgg.get_buffer("mean").device
-        self.identity = torch.tensor([p is None for p in paintings], device=device)
-        balance = torch.tensor(weights or [1.0] * len(paintings), device=device)
+        self.identity = torch.tensor([p is None for p in paintings], device=network.device)
+        balance = torch.tensor(weights or [1.0] * len(paintings), device=network.device)
         self.style_weights = recipe.style_weight * balance
 
     @classmethod
@@ -59,9 +57,9 @@ class Objective:
         device: torch.device,
     ) -> "Objective":
         """Load the loss network and measure the paintings; None is the identity style."""
-        vgg = load_vgg(recipe, source, device, training_dtype(device))
+        network = load_loss_network(recipe, source, device, training_dtype(device))
         pictures = [None if p is None else resized(p.path, recipe.style_side) for p in paintings]
-        return cls(vgg, recipe, pictures, [p.weight if p else 1.0 for p in paintings])
+        return cls(network, recipe, pictures, [p.weight if p else 1.0 for p in paintings])
 
     def __call__(
         self, painted: Tensor, photos: Tensor, styles: Tensor, logits: Tensor | None = None
@@ -75,11 +73,11 @@ class Objective:
         """
         recipe = self.recipe
         with torch.no_grad():
-            wanted = self.vgg(photos, recipe.content_layers)
-        features = self.vgg(painted)
+            wanted = self.network(photos, recipe.content_layers)
+        features = self.network(painted)
         content = torch.stack(
             [
-                losses.content_loss(features[layer], wanted[layer], recipe.relative)
+                self.network.content_loss(layer, features[layer], wanted[layer], recipe.relative)
                 for layer in recipe.content_layers
             ]
         ).sum(0)
@@ -108,9 +106,9 @@ class Objective:
         for level, targets in enumerate(self.targets):
             if level:
                 painted = losses.half(painted)
-                features = self.vgg(painted, recipe.style_layers)
+                features = self.network(painted, recipe.style_layers)
             for layer in recipe.style_layers:
-                gram = losses.gram_matrix(features[layer], recipe.gram_divisor)
+                gram = self.network.gram_matrix(layer, features[layer], recipe.gram_divisor)
                 terms.append(losses.style_loss(gram, targets[layer][styles], recipe.relative))
         stacked = torch.stack(terms)
         return stacked.mean(0) if recipe.relative else stacked.sum(0)
@@ -119,15 +117,16 @@ class Objective:
     def _targets(self, paintings: Sequence[Tensor | None]) -> Grams:
         """Gram matrices of every painting, whole, at every scale; ones for the identity."""
         recipe = self.recipe
-        device = self.vgg.get_buffer("mean").device
-        levels = [None if p is None else p[None].to(device) for p in paintings]
+        levels = [None if p is None else p[None].to(self.network.device) for p in paintings]
         targets: Grams = []
         for _ in range(recipe.scales):
-            features = [None if p is None else self.vgg(p, recipe.style_layers) for p in levels]
+            features = [None if p is None else self.network(p, recipe.style_layers) for p in levels]
             targets.append(
                 {
                     layer: _stack(
-                        None if f is None else losses.gram_matrix(f[layer], recipe.gram_divisor)
+                        None
+                        if f is None
+                        else self.network.gram_matrix(layer, f[layer], recipe.gram_divisor)
                         for f in features
                     )
                     for layer in recipe.style_layers

@@ -28,8 +28,8 @@ class Recipe:
 
     name: str = "default"
 
-    # The loss network, by torchvision's names.
-    loss_network: Literal["vgg16", "vgg19"] = "vgg19"
+    # The loss network: VGG by torchvision's names, or the small one that is bundled.
+    loss_network: Literal["bundled", "vgg16", "vgg19"] = "vgg19"
     weights: Literal["IMAGENET1K_V1", "IMAGENET1K_FEATURES"] = "IMAGENET1K_V1"
     content_layers: tuple[str, ...] = ("relu3_2",)
     style_layers: tuple[str, ...] = ("relu1_2", "relu2_2", "relu3_4")

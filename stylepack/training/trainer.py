@@ -11,6 +11,7 @@ from stylepack.errors import TrainingError
 from stylepack.network.device import keep_large_blocks, training_dtype
 from stylepack.network.grain import random_grain
 from stylepack.network.trunk import Trunk
+from stylepack.training.checkpoint import restore_training, training_state
 from stylepack.training.objective import Objective
 from stylepack.training.photos import Batch, seeded
 from stylepack.training.recipe import Recipe
@@ -112,11 +113,7 @@ class Trainer:
     def learning_rate(self, update: int) -> float:
         """The rate at an update counted from 0: linear warm-up, then the recipe's decay."""
         recipe = self.recipe
-        warm = min(1.0, (update + 1) / recipe.warmup) if recipe.warmup else 1.0
-        if recipe.decay == "none":
-            return recipe.learning_rate * warm
-        wave = 0.5 + 0.5 * math.cos(math.pi * update / recipe.updates)
-        return recipe.learning_rate * warm * (LAST_RATE + (1 - LAST_RATE) * wave)
+        return scheduled(recipe.learning_rate, update, recipe.updates, recipe.warmup, recipe.decay)
 
     def averaged(self) -> tuple[Trunk, Tensor]:
         """A copy of the trunk and the styles at their moving average, for use and export."""
@@ -131,15 +128,8 @@ class Trainer:
 
     def state(self) -> dict[str, Tensor]:
         """Everything that `restore` needs to go on exactly here."""
-        tensors = {"update": torch.tensor(self.update)}
-        for name, parameter in self.parameters.items():
-            moments = self.adam.state.get(parameter, {})
-            tensors[f"weight/{name}"] = parameter.detach()
-            tensors[f"average/{name}"] = self.average[name]
-            for key in ("step", "exp_avg", "exp_avg_sq"):
-                if key in moments:
-                    tensors[f"{key}/{name}"] = moments[key]
-        return tensors
+        averages = {f"average/{name}": tensor for name, tensor in self.average.items()}
+        return training_state(self.update, self.parameters, self.adam) | averages
 
     @torch.no_grad()
     def restore(self, tensors: dict[str, Tensor]) -> None:
@@ -148,19 +138,9 @@ class Trainer:
         Raises:
             TrainingError: it belongs to another network or another number of styles.
         """
-        for name, parameter in self.parameters.items():
-            weight = tensors.get(f"weight/{name}")
-            if weight is None or weight.shape != parameter.shape:
-                raise TrainingError(f"the checkpoint does not fit this run: '{name}' differs")
-            parameter.copy_(weight)
-            self.average[name].copy_(tensors[f"average/{name}"])
-            if f"step/{name}" in tensors:
-                self.adam.state[parameter] = {
-                    "step": tensors[f"step/{name}"].clone(),
-                    "exp_avg": torch.empty_like(parameter).copy_(tensors[f"exp_avg/{name}"]),
-                    "exp_avg_sq": torch.empty_like(parameter).copy_(tensors[f"exp_avg_sq/{name}"]),
-                }
-        self.update = int(tensors["update"])
+        self.update = restore_training(tensors, self.parameters, self.adam)
+        for name, average in self.average.items():
+            average.copy_(tensors[f"average/{name}"])
 
     @torch.no_grad()
     def _follow_average(self) -> None:
@@ -168,3 +148,12 @@ class Trainer:
         keep = min(self.recipe.ema, (1 + self.update) / (10 + self.update))
         keep = keep if self.recipe.ema else 0.0
         torch._foreach_lerp_(list(self.average.values()), list(self.parameters.values()), 1 - keep)
+
+
+def scheduled(rate: float, update: int, updates: int, warmup: int, decay: str) -> float:
+    """The learning rate at an update counted from 0: linear warm-up, then `none` or `cosine`."""
+    warm = min(1.0, (update + 1) / warmup) if warmup else 1.0
+    if decay == "none":
+        return rate * warm
+    wave = 0.5 + 0.5 * math.cos(math.pi * update / updates)
+    return rate * warm * (LAST_RATE + (1 - LAST_RATE) * wave)

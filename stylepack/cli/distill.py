@@ -1,0 +1,75 @@
+"""`stylepack distill`: a small loss network from a large one."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stylepack.cli import screen
+from stylepack.cli.options import Device, Seed, TrunkFile, VggInput, VggWeights
+from stylepack.cli.stopping import stop_on_signals
+from stylepack.cli.train import check_vgg_input
+from stylepack.packs.shelf import BUNDLED_TRUNK
+
+if TYPE_CHECKING:
+    from stylepack.training.distill import DistillStep
+
+
+def distill(
+    photos: Annotated[Path, typer.Option(help="Folder of photographs, searched in depth.")],
+    styles: Annotated[Path, typer.Option(help="Folder of paintings, searched in depth.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="FILE", help="The loss network's file.")
+    ],
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the checkpoint beside the file.")
+    ] = False,
+    updates: Annotated[int, typer.Option(min=1, help="Updates in all.")] = 6000,
+    seed: Seed = None,
+    vgg_weights: VggWeights = None,
+    vgg_input: VggInput = None,
+    trunk: TrunkFile = None,
+    device: Device = "auto",
+) -> None:
+    """Distil the small loss network that `add-style --loss-network bundled` learns with.
+
+    It learns VGG-19's activations at the default recipe's layers.  Ctrl-C stops and keeps a
+    checkpoint beside the file; `--resume` goes on from it.
+    """
+    check_vgg_input(vgg_input)
+
+    from stylepack.network.device import pick_device
+    from stylepack.training.distill import Distillation, DistillRecipe, Folders
+    from stylepack.training.loss_network import WeightSource
+
+    folders = Folders(photos, styles, trunk or BUNDLED_TRUNK)
+    recipe = DistillRecipe(updates=updates, seed=seed or 0)
+    source = WeightSource(vgg_weights, vgg_input)
+    target = pick_device(device)
+    work = Distillation.start(output, folders, recipe, source, target, resume=resume)
+    with (
+        stop_on_signals("saving a checkpoint") as stop,
+        screen.meter("distilling", updates, work.update) as meter,
+        closing(work.train()) as steps,
+    ):
+        for step in steps:
+            meter.advance(errors_in_words(step))
+            if stop and step.update < updates:
+                break
+    if stop and work.update < updates:
+        screen.say(f"stopped at update {work.update}; add --resume to go on")
+        raise typer.Exit(stop.exit_code)
+    size = work.write()
+    screen.say(f"wrote {output}, {size / 1e6:.2f} MB")
+
+
+def errors_in_words(step: DistillStep) -> str:
+    """Relative errors a layer: of the activations, and of the Gram matrices."""
+    shown = []
+    for layer, error in step.activations.items():
+        gram = f"/{step.grams[layer]:.3f}" if layer in step.grams else ""
+        shown.append(f"{layer.removeprefix('relu')} {error:.2f}{gram}")
+    return "  ".join(shown)

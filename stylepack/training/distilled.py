@@ -1,0 +1,182 @@
+"""The bundled loss network: a small network that stands in for VGG.
+
+It has VGG's pooling and layer names, a fraction of its channels, and for each layer that
+losses are taken at a linear head that predicts VGG's activations there.  Because the heads
+are linear they are never evaluated over an image: with F the small network's activations,
+W the head and G_F the Gram matrix of F, VGG's Gram matrix is predicted by W G_F W^T, and the
+squared distance of VGG's activations by the trace of W D W^T, D being the Gram matrix of the
+difference.  Both are products of small matrices.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from stylepack.errors import PackError, UsageError
+from stylepack.packs.header import Header
+from stylepack.packs.tensors import read_tensors, write_tensors
+from stylepack.training import losses
+from stylepack.training.features import WIDTHS, plan
+
+ARCHITECTURE = "stylepack-loss-v1"
+CONFIG_KEY = "stylepack.loss_network"
+LARGEST = 64 << 20
+MEAN, DEVIATION = 0.45, 0.25  # of photographs in 0..1, near enough
+
+
+@dataclass(frozen=True)
+class DistilledConfig:
+    """Sizes of a distilled loss network, and the network that it was distilled from."""
+
+    teacher: str = "vgg19"
+    layers: tuple[str, ...] = ("relu1_2", "relu2_2", "relu3_2", "relu3_4")
+    widths: tuple[int, ...] = (16, 48, 112)  # channels a block
+
+    def steps(self) -> list[str]:
+        """Layers in order of use: the teacher's, up to the deepest one named."""
+        return plan(self.teacher, self.layers)
+
+    def convolutions(self) -> list[tuple[str, int, int]]:
+        """(name, channels in, channels out) of every convolution, in order of use."""
+        found, channels = [], 3
+        for step in self.steps():
+            if step.startswith("conv"):
+                width = self.widths[_block(step)]
+                found.append((step, channels, width))
+                channels = width
+        return found
+
+
+class Distilled(nn.Module):
+    """A small VGG with a linear head a layer; frozen in use, trained by `distill`."""
+
+    def __init__(self, config: DistilledConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.layers = frozenset(config.layers)
+        for name, c_in, c_out in config.convolutions():
+            self.add_module(name, nn.Conv2d(c_in, c_out, 3, padding=1))
+        for layer in config.layers:
+            block = _block(layer)
+            self.add_module(f"head_{layer}", nn.Conv2d(config.widths[block], WIDTHS[block], 1))
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.get_parameter("conv1_1.weight").device
+
+    def forward(self, images: Tensor, layers: Iterable[str] | None = None) -> dict[str, Tensor]:
+        """This network's own activations of (N, 3, H, W) RGB in 0..1: layer -> (N, c, H', W').
+
+        It computes in the dtype of its weights and stops after the deepest of `layers`.
+        """
+        wanted = set(self.layers if layers is None else layers)
+        found: dict[str, Tensor] = {}
+        x = (images.float() - MEAN) / DEVIATION
+        x = x.to(self.get_parameter("conv1_1.weight").dtype)
+        x = x.contiguous(memory_format=torch.channels_last)
+        for step in self.config.steps():
+            if step.startswith("conv"):
+                x = self.get_submodule(step)(x)
+            elif step.startswith("relu"):
+                x = F.relu(x, inplace=True)
+            else:
+                x = F.max_pool2d(x, 2)
+            if step in wanted:
+                found[step] = x
+                if len(found) == len(wanted):
+                    break
+        return found
+
+    def predict(self, layer: str, activations: Tensor) -> Tensor:
+        """The teacher's activations at a layer, from this network's own there."""
+        predicted: Tensor = self.get_submodule(f"head_{layer}")(activations)
+        return predicted
+
+    def gram_matrix(self, layer: str, activations: Tensor, divisor: str) -> Tensor:
+        """Gram matrix of the predicted activations, (N, C, C) float32: `losses.gram_matrix`."""
+        weight, bias = self._head(layer)
+        own = losses.gram_matrix(activations, "pixels")
+        mean = activations.mean(dim=(2, 3), dtype=torch.float32)
+        # (W f + b)(W f + b)^T, averaged over the pixels.
+        cross = (mean @ weight.T)[:, :, None] * bias
+        gram = weight @ own @ weight.T + cross + cross.transpose(1, 2) + bias[:, None] * bias
+        return gram / len(weight) if divisor == "size" else gram
+
+    def content_loss(self, layer: str, painted: Tensor, photo: Tensor, relative: bool) -> Tensor:
+        """Squared distance of the predicted activations, (N,): `losses.content_loss`."""
+        weight, _ = self._head(layer)
+        metric = weight.T @ weight / len(weight)
+        apart = losses.gram_matrix(painted - photo, "pixels")
+        error = (apart * metric).sum(dim=(1, 2))
+        if not relative:
+            return error
+        size = self.gram_matrix(layer, photo, "size").diagonal(dim1=1, dim2=2).sum(1)
+        return error / size.clamp_min(1e-12)
+
+    def _head(self, layer: str) -> tuple[Tensor, Tensor]:
+        weight = self.get_parameter(f"head_{layer}.weight")[:, :, 0, 0]
+        return weight.float(), self.get_parameter(f"head_{layer}.bias").float()
+
+
+def save_distilled(path: Path, network: Distilled, metadata: dict[str, str]) -> None:
+    """Write the network in float16 with the sizes that rebuild it."""
+    tensors = {name: tensor.half() for name, tensor in network.state_dict().items()}
+    config = {CONFIG_KEY: json.dumps(asdict(network.config))}
+    write_tensors(path, tensors, {"modelspec.architecture": ARCHITECTURE, **config, **metadata})
+
+
+def load_distilled(path: Path, layers: Iterable[str], dtype: torch.dtype) -> Distilled:
+    """Rebuild a distilled loss network from its file, frozen, its convolutions in `dtype`.
+
+    Raises:
+        UsageError: no such file, or a layer is asked for that it was not distilled at.
+        PackError: not such a file, or tensors that do not fit its own configuration.
+    """
+    header, tensors, _ = read_tensors(path, LARGEST)
+    config = _read_config(header, path)
+    for layer in layers:
+        if layer not in config.layers:
+            raise UsageError(
+                f"the loss network {path.name} stands in for {config.teacher} at "
+                f"{', '.join(config.layers)}, not at {layer}; use --loss-network vgg16 or vgg19"
+            )
+    with torch.device("meta"):
+        network = Distilled(config)
+    for name, expected in network.state_dict().items():
+        if name not in tensors or tensors[name].shape != expected.shape:
+            raise PackError(f"{path}: tensor '{name}' is missing or misshapen")
+    if len(tensors) != len(network.state_dict()):
+        raise PackError(f"{path} has tensors that its configuration does not name")
+    network.load_state_dict({k: t.float() for k, t in tensors.items()}, assign=True)
+    for name, _, _ in config.convolutions():
+        network.get_submodule(name).to(dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network.requires_grad_(False).eval()
+
+
+def _read_config(header: Header, path: Path) -> DistilledConfig:
+    if header.metadata.get("modelspec.architecture") != ARCHITECTURE:
+        raise PackError(f"{path} is not a distilled loss network ('{ARCHITECTURE}')")
+    try:
+        fields: dict[str, Any] = json.loads(header.metadata[CONFIG_KEY])
+        layers = tuple(str(layer) for layer in fields["layers"])
+        widths = tuple(int(width) for width in fields["widths"])
+        config = DistilledConfig(str(fields["teacher"]), layers, widths)
+        deepest = max(_block(step) for step in config.steps())
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError, UsageError):
+        raise PackError(f"{path}: metadata '{CONFIG_KEY}' is missing or damaged") from None
+    if len(widths) <= deepest or not all(1 <= width <= 1024 for width in widths):
+        raise PackError(f"{path}: metadata '{CONFIG_KEY}' has sizes out of range")
+    return config
+
+
+def _block(step: str) -> int:
+    """The block that a layer belongs to, from 0."""
+    return int(step[4]) - 1
