@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import closing
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +14,7 @@ from stylepack.cli.options import (
     Author,
     Device,
     License,
+    LossNetwork,
     RecipeName,
     Replace,
     Seed,
@@ -36,9 +38,15 @@ def add_style(
         typer.Option(help="Folder of photographs to learn on.  (default: a few bundled ones)"),
     ] = None,
     recipe: RecipeName = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Updates.  (default: 200)")] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Updates at most.  (default: 200)")
+    ] = None,
+    max_time: Annotated[
+        float | None, typer.Option(metavar="SECONDS", min=1, help="Learn no longer than this.")
+    ] = None,
     style_weight: StyleWeight = None,
     seed: Seed = None,
+    loss_network: LossNetwork = None,
     vgg_weights: VggWeights = None,
     vgg_input: VggInput = None,
     trunk: TrunkFile = None,
@@ -51,30 +59,40 @@ def add_style(
 ) -> None:
     """Learn a new style from one painting: gamma and beta alone, on the installed trunk.
 
-    The trunk and every other pack stay as they are.  Ctrl-C stops and installs nothing.
+    The trunk and every other pack stay as they are.  Learning stops when the losses on other
+    photographs stop falling.  Without --loss-network the recipe's VGG is used where its weights
+    are cached or given, and the small bundled network elsewhere: nothing is downloaded.
+    Ctrl-C stops and installs nothing.
     """
     check_vgg_input(vgg_input)
     if not painting.is_file():
         raise UsageError(f"no such file: {painting}")
-    base = load_recipe(recipe or "default", {"style_weight": style_weight, "seed": seed})
+    changes = {"style_weight": style_weight, "seed": seed, "loss_network": loss_network}
+    base = load_recipe(recipe or "default", changes)
 
     from stylepack.network.device import pick_device
     from stylepack.training.finetune import Finetune, finetune_recipe
-    from stylepack.training.loss_network import WeightSource
+    from stylepack.training.loss_network import WeightSource, at_hand
     from stylepack.training.paintings import describe, pack_name
 
     target = pick_device(device)
     facts = {key: value for key, value in (("title", title), ("artist", artist)) if value}
     described = describe(painting, name or pack_name(painting), facts)
     place = install_place(described.name, replace)
+    source = WeightSource(vgg_weights, vgg_input)
+    if not loss_network:
+        base = at_hand(base, source)
     work = Finetune(
         described,
         photos or BUNDLED_PHOTOS,
         trunk or BUNDLED_TRUNK,
         finetune_recipe(base, steps),
-        WeightSource(vgg_weights, vgg_input),
+        source,
         target,
+        max_time or math.inf,
     )
+    mix = ", ".join(f"{name} {share:.0%}" for name, share in work.started_from.items())
+    screen.say(f"loss network: {base.loss_network}; starting from {mix or 'nothing'}")
     told = 0
     with (
         stop_on_signals("nothing will be installed") as stop,

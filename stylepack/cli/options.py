@@ -33,6 +33,10 @@ VggWeights = Annotated[
     Path | None,
     typer.Option(help="The loss network's weights (.safetensors or .pth) instead of a download."),
 ]
+LossNetwork = Annotated[
+    str | None,
+    typer.Option(metavar="bundled|vgg16|vgg19", help="The network that the losses are taken in."),
+]
 VggInput = Annotated[
     str | None,
     typer.Option(help="What those weights expect: caffe (0..255 less the mean) or imagenet."),

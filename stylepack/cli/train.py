@@ -14,6 +14,7 @@ from stylepack.cli.options import (
     Author,
     Device,
     License,
+    LossNetwork,
     RecipeName,
     Seed,
     StyleWeight,
@@ -89,9 +90,7 @@ def train(
         float | None, typer.Option(help=of_recipe("Adam's learning rate.", "learning_rate"))
     ] = None,
     seed: Seed = None,
-    loss_network: Annotated[
-        str | None, typer.Option(help=of_recipe("vgg16 or vgg19.", "loss_network"))
-    ] = None,
+    loss_network: LossNetwork = None,
     vgg_weights: VggWeights = None,
     vgg_input: VggInput = None,
     sheet_every: Annotated[

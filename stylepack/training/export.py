@@ -154,7 +154,7 @@ def provenance(
         "style_layers": list(recipe.style_layers),
         "scales": recipe.scales,
         "loss_network": recipe.loss_network,
-        "loss_weights": source.file.name if source.file else recipe.weights,
+        "loss_weights": source.file.name if source.file else recipe.loss_weights,
         **versions(),
     }
 

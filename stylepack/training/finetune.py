@@ -4,23 +4,26 @@ Dumoulin, Shlens & Kudlur 2017, section 3.4: a new style needs neither the old p
 nor a gradient for the convolutions, so nothing that is installed changes.
 """
 
-from collections.abc import Generator
+import math
+import time
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from stylepack.packs.pack import Pack
-from stylepack.packs.shelf import IDENTITY
+from stylepack.packs.mix import Mix
+from stylepack.packs.pack import Pack, blend
 from stylepack.packs.trunkfile import load_trunk
 from stylepack.training.evaluate import Evaluation
 from stylepack.training.export import describe_pack, provenance, thumbnail
 from stylepack.training.loss_network import WeightSource
 from stylepack.training.objective import Objective
 from stylepack.training.paintings import Painting
-from stylepack.training.photos import Batches, PhotoFolder
+from stylepack.training.photos import Batch, Batches, PhotoFolder
 from stylepack.training.recipe import Recipe
-from stylepack.training.start import mean_style, packs_of
+from stylepack.training.start import nearest_mix, packs_of
 from stylepack.training.trainer import Step, Trainer
 
 # Only 3,206 numbers are learned, from a good start: they take a higher rate and far fewer
@@ -30,6 +33,11 @@ CROP = 192
 LEARNING_RATE = 5e-3
 WARMUP = 10
 EMA = 0.95
+POOL = 16  # batches that are drawn; with four crops each, enough for 3,206 numbers
+CHECK_EVERY = 25  # updates between looks at the held-out loss
+HELD_OUT_CROPS = 8
+ENOUGH = 0.997  # a check counts as progress if the loss fell below this share of the lowest
+PATIENCE = 3  # checks without progress
 
 
 def finetune_recipe(recipe: Recipe, steps: int | None = None) -> Recipe:
@@ -48,7 +56,10 @@ def finetune_recipe(recipe: Recipe, steps: int | None = None) -> Recipe:
 
 
 class Finetune:
-    """Training one style: iterate `train()`, then `evaluation()`, then take the `pack()`."""
+    """Training one style: iterate `train()`, then `evaluation()`, then take the `pack()`.
+
+    `max_time` is in seconds from here on; the learning rate falls to its end in that time.
+    """
 
     def __init__(
         self,
@@ -58,29 +69,73 @@ class Finetune:
         recipe: Recipe,
         source: WeightSource,
         device: torch.device,
+        max_time: float = math.inf,
     ) -> None:
-        self.painting = painting
-        self.recipe = recipe
-        self.source = source
+        self.begun, self.max_time = time.monotonic(), max_time
+        self.painting, self.recipe, self.source = painting, recipe, source
         self.photos, self.held_out = PhotoFolder.open(photos, [painting.path]).split()
         self.trunk, self.digest = load_trunk(trunk)
         self.trunk.to(device)
-        packs = packs_of(trunk, self.digest, self.trunk.config)
-        start, self.started_from = (
-            mean_style(packs, self.trunk.config),
-            [name for name in packs if name != IDENTITY],
-        )
         objective = Objective.for_paintings(recipe, source, [painting], device)
+        packs = packs_of(trunk, self.digest, self.trunk.config)
+        crops = _on(device, Batches(self.photos, recipe, styles=1).draw(0).photos)
+        self.started_from = nearest_mix(self.trunk, packs, objective, crops)
+        start = blend(
+            [packs[name] for name in self.started_from] or [self.trunk.config.neutral_style()],
+            [*self.started_from.values()] or [1.0],
+        )
         self.trainer = Trainer(self.trunk, start[None].to(device), objective, recipe, frozen=True)
+        self.best = self.trainer.average["style"].clone()
 
     def train(self) -> Generator[Step]:
-        """Yield each update."""
-        return self.trainer.steps(Batches(self.photos, self.recipe, styles=1))
+        """Yield each update, until the held-out loss no longer falls or the time is over."""
+        trainer, lowest, checks_since = self.trainer, math.inf, 0
+        held_out = Batches(self.held_out, replace(self.recipe, batch=HELD_OUT_CROPS), styles=1)
+        unseen = self._with_targets(held_out.draw(0))
+        for step in trainer.steps(self._batches()):
+            yield step
+            spent = time.monotonic() - self.begun
+            if self.max_time < math.inf:
+                in_time = int(step.update * self.max_time / spent)
+                trainer.planned = max(step.update, min(self.recipe.updates, in_time))
+            last = step.update >= trainer.planned
+            if step.update % CHECK_EVERY and not last:
+                continue
+            loss = self._loss(unseen)
+            checks_since = 0 if loss < lowest * ENOUGH else checks_since + 1
+            if loss < lowest:
+                lowest, self.best = loss, trainer.average["style"].clone()
+            if last or checks_since >= PATIENCE:
+                return
+
+    @torch.no_grad()
+    def _loss(self, batch: Batch) -> float:
+        """The weighted losses of the moving average on photographs that it is not trained on."""
+        photos = _on(self.trainer.device, batch.photos)
+        style = self.trainer.average["style"].expand(len(photos), -1)
+        painted = self.trunk(photos.to(self.trainer.dtype), style).float()
+        terms = self.trainer.objective(painted, photos, batch.styles, targets=batch.targets)
+        return terms.total.item()
+
+    def _batches(self) -> Iterator[Batch]:
+        """A few batches, drawn once and taken in turn: their targets need computing only once."""
+        drawn = []
+        few = replace(self.recipe, updates=min(POOL, self.recipe.updates))
+        for batch in Batches(self.photos, few, styles=1):
+            drawn.append(self._with_targets(batch))
+            yield drawn[-1]
+        for update in range(len(drawn), self.recipe.updates):
+            yield replace(drawn[update % len(drawn)], update=update)
+
+    def _with_targets(self, batch: Batch) -> Batch:
+        objective = self.trainer.objective
+        return replace(
+            batch, targets=objective.content_targets(_on(self.trainer.device, batch.photos))
+        )
 
     def evaluation(self) -> Evaluation:
         """Iterated, it measures the style on the held-out photographs."""
-        styles = self.trainer.average["style"]
-        return Evaluation(self.trunk, styles, self.trainer.objective, self.held_out)
+        return Evaluation(self.trunk, self.best, self.trainer.objective, self.held_out)
 
     def pack(self, evaluation: Evaluation, author: str, license: str) -> Pack:
         """The trained pack with its held-out losses; nothing is written."""
@@ -96,10 +151,15 @@ class Finetune:
         manifest = describe_pack(
             self.painting,
             self.digest,
-            {**facts, "started_from": self.started_from},
+            {**facts, "started_from": str(Mix(tuple(self.started_from.items())))},
             metrics,
             thumbnail(self.trunk, style),
             author,
             license,
         )
         return Pack(manifest, style.cpu())
+
+
+def _on(device: torch.device, photos: Tensor) -> Tensor:
+    """(N, 3, H, W) uint8 photographs as RGB in 0..1 on a device."""
+    return photos.to(device).float().div_(255)

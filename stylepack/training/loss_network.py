@@ -1,7 +1,7 @@
 """Where a loss network's weights come from: a file, the cache, or torchvision once."""
 
 import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.client import HTTPException
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,7 +15,7 @@ from torch import Tensor
 from stylepack.errors import TrainingError, UsageError
 from stylepack.packs.shelf import BUNDLED_LOSS_NETWORK, cache_folder
 from stylepack.packs.tensors import write_tensors
-from stylepack.training.distilled import Distilled, load_distilled
+from stylepack.training.distilled import Distilled, DistilledConfig, load_distilled
 from stylepack.training.features import INPUT_SCALES, VGG, plan
 from stylepack.training.recipe import Recipe
 
@@ -54,6 +54,19 @@ def load_loss_network(
     file = source.file or BUNDLED_LOSS_NETWORK
     layers = (*recipe.content_layers, *recipe.style_layers)
     return load_distilled(file, layers, dtype).to(device)
+
+
+def at_hand(recipe: Recipe, source: WeightSource) -> Recipe:
+    """The recipe with a loss network that needs no download.
+
+    That is its own where the weights are given or cached, and otherwise the bundled one if
+    that answers for all the recipe's layers.
+    """
+    layers = (*recipe.content_layers, *recipe.style_layers)
+    if recipe.loss_network == "bundled" or source.file or cache_path(recipe, layers).exists():
+        return recipe
+    stands_in = set(layers) <= set(DistilledConfig().layers)
+    return replace(recipe, loss_network="bundled") if stands_in else recipe
 
 
 def load_vgg(recipe: Recipe, source: WeightSource, device: torch.device, dtype: torch.dtype) -> VGG:
@@ -95,10 +108,16 @@ def read_weights(file: Path) -> tuple[dict[str, Tensor], str | None]:
     return loaded, None
 
 
+def cache_path(recipe: Recipe, layers: tuple[str, ...]) -> Path:
+    """Where the recipe's VGG is kept, down to the deepest of `layers`."""
+    deepest = plan(recipe.loss_network, layers)[-1]
+    return cache_folder() / f"{recipe.loss_network}-{recipe.weights}-{deepest}.safetensors"
+
+
 def cached_weights(recipe: Recipe, layers: tuple[str, ...]) -> Path:
     """torchvision's weights cut down to the layers needed, in the cache; fetched once."""
     steps = plan(recipe.loss_network, layers)
-    path = cache_folder() / f"{recipe.loss_network}-{recipe.weights}-{steps[-1]}.safetensors"
+    path = cache_path(recipe, layers)
     if path.exists():
         return path
     try:

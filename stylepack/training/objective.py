@@ -62,7 +62,12 @@ class Objective:
         return cls(network, recipe, pictures, [p.weight if p else 1.0 for p in paintings])
 
     def __call__(
-        self, painted: Tensor, photos: Tensor, styles: Tensor, logits: Tensor | None = None
+        self,
+        painted: Tensor,
+        photos: Tensor,
+        styles: Tensor,
+        logits: Tensor | None = None,
+        targets: dict[str, Tensor] | None = None,
     ) -> Terms:
         """Losses of painted photographs.
 
@@ -70,10 +75,10 @@ class Objective:
             painted, photos: (N, 3, H, W) RGB in 0..1.
             styles: (N,) index of each image's painting.
             logits: what the sigmoid made `painted` of, for the recipe's saturation term.
+            targets: the photographs' `content_targets`, if they are known already.
         """
         recipe = self.recipe
-        with torch.no_grad():
-            wanted = self.network(photos, recipe.content_layers)
+        wanted = self.content_targets(photos) if targets is None else targets
         features = self.network(painted)
         content = torch.stack(
             [
@@ -99,41 +104,54 @@ class Objective:
             weighted.mean(),
         )
 
+    @torch.no_grad()
+    def content_targets(self, photos: Tensor) -> dict[str, Tensor]:
+        """Activations of (N, 3, H, W) photographs in 0..1 at the recipe's content layers."""
+        targets: dict[str, Tensor] = self.network(photos, self.recipe.content_layers)
+        return targets
+
+    def grams(self, images: Tensor, features: dict[str, Tensor] | None = None) -> Grams:
+        """Gram matrices of (N, 3, H, W) images in 0..1, layer by layer, at every scale.
+
+        `features` are the activations at the first scale, if they are known already.
+        """
+        recipe, grams = self.recipe, []
+        for level in range(recipe.scales):
+            if level:
+                images = losses.half(images)
+            if level or features is None:
+                features = self.network(images, recipe.style_layers)
+            grams.append(
+                {
+                    layer: self.network.gram_matrix(layer, features[layer], recipe.gram_divisor)
+                    for layer in recipe.style_layers
+                }
+            )
+        return grams
+
     def _style(self, painted: Tensor, features: dict[str, Tensor], styles: Tensor) -> Tensor:
         """Relative losses are averaged over layers and scales, plain ones summed (the papers)."""
-        recipe = self.recipe
-        terms = []
-        for level, targets in enumerate(self.targets):
-            if level:
-                painted = losses.half(painted)
-                features = self.network(painted, recipe.style_layers)
-            for layer in recipe.style_layers:
-                gram = self.network.gram_matrix(layer, features[layer], recipe.gram_divisor)
-                terms.append(losses.style_loss(gram, targets[layer][styles], recipe.relative))
+        relative = self.recipe.relative
+        terms = [
+            losses.style_loss(gram, targets[layer][styles], relative)
+            for level, targets in zip(self.grams(painted, features), self.targets, strict=True)
+            for layer, gram in level.items()
+        ]
         stacked = torch.stack(terms)
-        return stacked.mean(0) if recipe.relative else stacked.sum(0)
+        return stacked.mean(0) if relative else stacked.sum(0)
 
     @torch.no_grad()
     def _targets(self, paintings: Sequence[Tensor | None]) -> Grams:
         """Gram matrices of every painting, whole, at every scale; ones for the identity."""
-        recipe = self.recipe
-        levels = [None if p is None else p[None].to(self.network.device) for p in paintings]
-        targets: Grams = []
-        for _ in range(recipe.scales):
-            features = [None if p is None else self.network(p, recipe.style_layers) for p in levels]
-            targets.append(
-                {
-                    layer: _stack(
-                        None
-                        if f is None
-                        else self.network.gram_matrix(layer, f[layer], recipe.gram_divisor)
-                        for f in features
-                    )
-                    for layer in recipe.style_layers
-                }
-            )
-            levels = [None if p is None else losses.half(p) for p in levels]
-        return targets
+        device = self.network.device
+        found = [None if p is None else self.grams(p[None].to(device)) for p in paintings]
+        return [
+            {
+                layer: _stack(None if grams is None else grams[level][layer] for grams in found)
+                for layer in self.recipe.style_layers
+            }
+            for level in range(self.recipe.scales)
+        ]
 
 
 def _stack(grams: Iterable[Tensor | None]) -> Tensor:

@@ -99,11 +99,15 @@ class PhotoFolder:
 
 @dataclass(frozen=True)
 class Batch:
-    """What one update sees: (N, 3, crop, crop) uint8 photographs and (N,) style indices."""
+    """What one update sees: (N, 3, crop, crop) uint8 photographs and (N,) style indices.
+
+    `targets` are the photographs' activations at the content layers, where they are known.
+    """
 
     update: int
     photos: Tensor
     styles: Tensor
+    targets: dict[str, Tensor] | None = None
 
 
 class Batches:

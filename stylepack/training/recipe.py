@@ -82,6 +82,11 @@ class Recipe:
         if not 0 <= self.ema < 1:
             raise UsageError(f"recipe: ema is {self.ema}; it must be at least 0 and below 1")
 
+    @property
+    def loss_weights(self) -> str:
+        """The name of the loss network's weights: torchvision's, or stylepack's own."""
+        return "stylepack" if self.loss_network == "bundled" else self.weights
+
     def crop_at(self, update: int) -> int:
         """Crop size in pixels at an update counted from 0."""
         early = self.first_crop and update < self.updates // 2

@@ -48,6 +48,7 @@ class Trainer:
         self.objective = objective
         self.recipe = recipe
         self.update = 0
+        self.planned = recipe.updates  # when the learning rate is to have decayed
         self.parameters: dict[str, nn.Parameter] = {"style": nn.Parameter(styles.clone())}
         if not frozen:
             self.parameters |= {f"trunk.{k}": p for k, p in trunk.named_parameters()}
@@ -77,7 +78,7 @@ class Trainer:
         indices = batch.styles.to(self.device, non_blocking=True)
         logits = self._logits(photos, indices, batch.update)
         painted = torch.sigmoid(logits.float())
-        terms = self.objective(painted, photos, indices, logits)
+        terms = self.objective(painted, photos, indices, logits, batch.targets)
         total = terms.total.item()
         if not math.isfinite(total):
             raise TrainingError(
@@ -113,7 +114,7 @@ class Trainer:
     def learning_rate(self, update: int) -> float:
         """The rate at an update counted from 0: linear warm-up, then the recipe's decay."""
         recipe = self.recipe
-        return scheduled(recipe.learning_rate, update, recipe.updates, recipe.warmup, recipe.decay)
+        return scheduled(recipe.learning_rate, update, self.planned, recipe.warmup, recipe.decay)
 
     def averaged(self) -> tuple[Trunk, Tensor]:
         """A copy of the trunk and the styles at their moving average, for use and export."""
