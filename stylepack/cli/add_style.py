@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
-from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from stylepack.cli import screen
+from stylepack.cli.following import (
+    follow_previews,
+    follow_style,
+    measure,
+    metrics_in_words,
+)
 from stylepack.cli.options import (
     Author,
     Device,
@@ -23,8 +28,7 @@ from stylepack.cli.options import (
     VggInput,
     VggWeights,
 )
-from stylepack.cli.stopping import stop_on_signals
-from stylepack.cli.train import check_vgg_input, losses_in_words, measure, metrics_in_words
+from stylepack.cli.train import check_vgg_input
 from stylepack.errors import UsageError
 from stylepack.packs.shelf import BUNDLED_PHOTOS, BUNDLED_TRUNK, install_place
 from stylepack.training.recipe import load_recipe
@@ -47,6 +51,13 @@ def add_style(
     style_weight: StyleWeight = None,
     seed: Seed = None,
     loss_network: LossNetwork = None,
+    preview: Annotated[
+        bool,
+        typer.Option(
+            "--preview",
+            help="Install nothing: paint NAME.preview.png over style weights, from short runs.",
+        ),
+    ] = False,
     vgg_weights: VggWeights = None,
     vgg_input: VggInput = None,
     trunk: TrunkFile = None,
@@ -74,11 +85,13 @@ def add_style(
     from stylepack.training.finetune import Finetune, finetune_recipe
     from stylepack.training.loss_network import WeightSource, at_hand
     from stylepack.training.paintings import describe, pack_name
+    from stylepack.training.preview import STEPS as PREVIEW_STEPS
+    from stylepack.training.preview import Preview
 
     target = pick_device(device)
     facts = {key: value for key, value in (("title", title), ("artist", artist)) if value}
     described = describe(painting, name or pack_name(painting), facts)
-    place = install_place(described.name, replace)
+    place = None if preview else install_place(described.name, replace)
     source = WeightSource(vgg_weights, vgg_input)
     if not loss_network:
         base = at_hand(base, source)
@@ -86,26 +99,17 @@ def add_style(
         described,
         photos or BUNDLED_PHOTOS,
         trunk or BUNDLED_TRUNK,
-        finetune_recipe(base, steps),
+        finetune_recipe(base, steps or (PREVIEW_STEPS if preview else None)),
         source,
         target,
         max_time or math.inf,
     )
     mix = ", ".join(f"{name} {share:.0%}" for name, share in work.started_from.items())
     screen.say(f"loss network: {base.loss_network}; starting from {mix or 'nothing'}")
-    told = 0
-    with (
-        stop_on_signals("nothing will be installed") as stop,
-        screen.meter(f"learning {described.name}", work.recipe.updates) as meter,
-        closing(work.train()) as updates,
-    ):
-        for step in updates:
-            for reason in work.photos.skipped[told:]:
-                screen.warn(f"skipped: {reason}")
-            told = len(work.photos.skipped)
-            meter.advance(losses_in_words(step))
-            if stop:
-                raise typer.Exit(stop.exit_code)
+    if place is None:
+        follow_previews([Preview(work)], Path(f"{described.name}.preview.png"))
+        return
+    follow_style(work, work.train(), work.recipe.updates)
     evaluation = work.evaluation()
     measure(evaluation)
     pack = work.pack(evaluation, author or "", license or "")

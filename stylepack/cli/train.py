@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from stylepack.cli import screen
+from stylepack.cli.following import follow_previews, losses_in_words, measure, metrics_in_words
 from stylepack.cli.options import (
     Author,
     Device,
@@ -25,14 +26,14 @@ from stylepack.cli.options import (
 from stylepack.cli.stopping import stop_on_signals
 from stylepack.errors import UsageError
 from stylepack.packs.mix import parse_mix
+from stylepack.packs.shelf import BUNDLED_TRUNK
 from stylepack.training.recipe import load_recipe
 from stylepack.training.settings import RunSettings
 
 if TYPE_CHECKING:
-    from stylepack.packs.manifest import Manifest
-    from stylepack.training.evaluate import Evaluation
+    import torch
+
     from stylepack.training.run import Run
-    from stylepack.training.trainer import Step
 
 
 def train(
@@ -99,6 +100,14 @@ def train(
     checkpoint_every: Annotated[
         int | None, typer.Option(help="Updates between checkpoints.  (500)")
     ] = None,
+    preview: Annotated[
+        bool,
+        typer.Option(
+            "--preview",
+            help="Train nothing: paint RUN/preview.png, every painting over style weights, "
+            "from short runs on the trunk of --start-from or the bundled one.",
+        ),
+    ] = False,
     device: Device = "auto",
     author: Author = None,
     license: License = None,
@@ -149,9 +158,33 @@ def train(
     from stylepack.network.device import pick_device
     from stylepack.training.run import Run
 
+    if preview:
+        preview_styles(folder, settings, pick_device(device))
+        return
     start = Run.start if resume is None else Run.resume
     run = start(folder, settings, pick_device(device))
     follow(run)
+
+
+def preview_styles(folder: Path, settings: RunSettings, device: torch.device) -> None:
+    """Paint preview.png in `folder`: every painting learned briefly at several weights."""
+    from stylepack.training.finetune import Finetune, finetune_recipe
+    from stylepack.training.loss_network import WeightSource
+    from stylepack.training.paintings import read_paintings
+    from stylepack.training.preview import STEPS, Preview
+
+    source = WeightSource(settings.vgg_weights, settings.vgg_input)
+    recipe = finetune_recipe(settings.recipe, STEPS)
+    trunk = settings.start_from or BUNDLED_TRUNK
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot make {folder}: {error.strerror}") from error
+    works = (
+        Finetune(painting, settings.photos, trunk, recipe, source, device)
+        for painting in read_paintings(settings.styles)
+    )
+    follow_previews([Preview(work) for work in works], folder / "preview.png")
 
 
 def follow(run: Run) -> None:
@@ -185,31 +218,6 @@ def follow(run: Run) -> None:
     for manifest in run.write_packs(evaluation):
         screen.say(metrics_in_words(manifest))
     screen.say(f"wrote {run.folder / 'trunk.safetensors'} and {run.folder / 'packs'}")
-
-
-def measure(evaluation: Evaluation) -> None:
-    """Measure every held-out photograph."""
-    with screen.meter("measuring", len(evaluation)) as meter:
-        for path in evaluation:
-            meter.advance(path.name)
-
-
-def metrics_in_words(manifest: Manifest) -> str:
-    """A pack's held-out losses."""
-    metrics = manifest.metrics
-    return (
-        f"{manifest.name}: content loss {metrics['content']:.3f}, style loss "
-        f"{metrics['style']:.3f} on {metrics['photographs']} held-out photographs"
-    )
-
-
-def losses_in_words(step: Step) -> str:
-    """The mean losses of one update; the identity style's zero style loss is left out."""
-    styles = [loss for loss in step.style if loss > 0] or [0.0]
-    return (
-        f"content {sum(step.content) / len(step.content):.3f}  "
-        f"style {sum(styles) / len(styles):.3f}"
-    )
 
 
 def check_vgg_input(value: str | None) -> None:

@@ -84,8 +84,14 @@ class Finetune:
             [packs[name] for name in self.started_from] or [self.trunk.config.neutral_style()],
             [*self.started_from.values()] or [1.0],
         )
-        self.trainer = Trainer(self.trunk, start[None].to(device), objective, recipe, frozen=True)
-        self.best = self.trainer.average["style"].clone()
+        self.best = start[None].to(device)
+        self.trainer = Trainer(self.trunk, self.best, objective, recipe, frozen=True)
+
+    def begin_again(self, style: Tensor, weight: float) -> None:
+        """Train anew from `style`, (1, style_size), with another style weight."""
+        objective = self.trainer.objective
+        objective.style_weights.fill_(weight)
+        self.trainer = Trainer(self.trunk, style, objective, self.recipe, frozen=True)
 
     def train(self) -> Generator[Step]:
         """Yield each update, until the held-out loss no longer falls or the time is over."""

@@ -1,0 +1,210 @@
+"""Distilling a loss network, its file, and learning with it."""
+
+import dataclasses
+import functools
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from stylepack.cli.main import run as stylepack
+from stylepack.errors import PackError, UsageError
+from stylepack.packs.header import read_header
+from stylepack.packs.shelf import BUNDLED_TRUNK
+from stylepack.packs.tensors import write_tensors
+from stylepack.training import distill as module
+from stylepack.training import losses
+from stylepack.training.distill import Distillation, DistillRecipe, Folders, checkpoint_folder
+from stylepack.training.distilled import (
+    ARCHITECTURE,
+    CONFIG_KEY,
+    LARGEST,
+    Distilled,
+    DistilledConfig,
+    load_distilled,
+    save_distilled,
+)
+from stylepack.training.loss_network import WeightSource, at_hand, load_loss_network
+from stylepack.training.recipe import Recipe, load_recipe
+
+SMALL = DistilledConfig(layers=("relu1_2", "relu2_2"), widths=(5, 7))
+QUICK = DistillRecipe(updates=4, batch=8, crop=32)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def network() -> Distilled:
+    torch.manual_seed(3)
+    return Distilled(SMALL).requires_grad_(False)
+
+
+@pytest.fixture
+def folders(photos: Path, paintings: Path) -> Folders:
+    return Folders(photos, paintings, BUNDLED_TRUNK)
+
+
+def distillation(tmp_path: Path, folders: Folders, vgg_file: Path, resume: bool) -> Distillation:
+    source = WeightSource(vgg_file)
+    return Distillation.start(
+        tmp_path / "loss.safetensors", folders, QUICK, source, CPU, resume=resume
+    )
+
+
+@pytest.mark.parametrize("divisor", ["size", "pixels"])
+@pytest.mark.parametrize("layer", SMALL.layers)
+def test_gram_matrices_are_those_of_the_predicted_activations(
+    network: Distilled, layer: str, divisor: str
+) -> None:
+    own = network(torch.rand(2, 3, 16, 20))[layer]
+    predicted = network.predict(layer, own)
+    expected = losses.gram_matrix(predicted, divisor)
+    torch.testing.assert_close(network.gram_matrix(layer, own, divisor), expected)
+
+
+@pytest.mark.parametrize("relative", [True, False])
+def test_content_losses_are_those_of_the_predicted_activations(
+    network: Distilled, relative: bool
+) -> None:
+    a, b = (network(torch.rand(2, 3, 16, 20))["relu2_2"] for _ in range(2))
+    expected = losses.content_loss(
+        network.predict("relu2_2", a), network.predict("relu2_2", b), relative
+    )
+    torch.testing.assert_close(network.content_loss("relu2_2", a, b, relative), expected)
+
+
+def test_a_saved_network_answers_as_before(network: Distilled, tmp_path: Path) -> None:
+    path = tmp_path / "loss.safetensors"
+    save_distilled(path, network, {})
+    loaded = load_distilled(path, SMALL.layers, torch.float32)
+    images = torch.rand(1, 3, 24, 24)
+    for layer, activations in network(images).items():
+        torch.testing.assert_close(loaded(images)[layer], activations, atol=1e-2, rtol=1e-2)
+    assert not any(parameter.requires_grad for parameter in loaded.parameters())
+
+
+def test_it_stops_at_the_deepest_layer_asked_for(network: Distilled) -> None:
+    assert set(network(torch.rand(1, 3, 16, 16), ["relu1_2"])) == {"relu1_2"}
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"modelspec.architecture": "other"}, "is not a distilled loss network"),
+        ({CONFIG_KEY: "{"}, "missing or damaged"),
+        ({CONFIG_KEY: '{"teacher": "vgg99", "layers": ["relu1_2"], "widths": [5]}'}, "damaged"),
+        ({CONFIG_KEY: '{"teacher": "vgg19", "layers": ["relu9_9"], "widths": [5]}'}, "damaged"),
+        ({CONFIG_KEY: '{"teacher": "vgg19", "layers": ["relu2_2"], "widths": [5]}'}, "range"),
+        (
+            {CONFIG_KEY: '{"teacher": "vgg19", "layers": ["relu1_2"], "widths": [99999]}'},
+            "out of range",
+        ),
+        (
+            {CONFIG_KEY: '{"teacher": "vgg19", "layers": ["relu1_2"], "widths": [6]}'},
+            "missing or misshapen",
+        ),
+        (
+            {CONFIG_KEY: '{"teacher": "vgg19", "layers": ["relu1_2"], "widths": [5]}'},
+            "does not name",
+        ),
+    ],
+)
+def test_a_file_that_is_not_what_it_says_is_refused(
+    network: Distilled, tmp_path: Path, change: dict[str, str], complaint: str
+) -> None:
+    path = tmp_path / "loss.safetensors"
+    save_distilled(path, network, {})
+    tensors = load_file(path)
+    write_tensors(path, tensors, dict(read_header(path, LARGEST).metadata) | change)
+    with pytest.raises(PackError, match=complaint):
+        load_distilled(path, ["relu1_2"], torch.float32)
+
+
+def test_a_layer_that_it_does_not_know_is_named(network: Distilled, tmp_path: Path) -> None:
+    path = tmp_path / "loss.safetensors"
+    save_distilled(path, network, {})
+    with pytest.raises(UsageError, match="at relu1_2, relu2_2, not at relu4_3"):
+        load_distilled(path, ["relu4_3"], torch.float32)
+
+
+def test_distilling_lowers_the_errors_and_writes_a_network_of_vgg_size(
+    tmp_path: Path, folders: Folders, vgg_file: Path
+) -> None:
+    work = distillation(tmp_path, folders, vgg_file, resume=False)
+    work.recipe = dataclasses.replace(QUICK, updates=40, warmup=5)
+    work.diet.photos.recipe = dataclasses.replace(work.diet.photos.recipe, updates=40)
+    work.diet.paintings.recipe = work.diet.photos.recipe
+    errors = [sum(step.activations.values()) for step in work.train()]
+    assert sum(errors[-5:]) < 0.8 * sum(errors[:5])
+    assert work.write() == work.output.stat().st_size
+    assert not checkpoint_folder(work.output).exists()
+
+    recipe = Recipe(loss_network="bundled")
+    small = load_loss_network(recipe, WeightSource(work.output), CPU, torch.float32)
+    image = torch.rand(1, 3, 32, 32)
+    predicted = small.predict("relu3_4", small(image)["relu3_4"])
+    true = work.teacher(image)["relu3_4"]
+    assert predicted.std() == pytest.approx(true.float().std().item(), rel=0.9)
+
+
+def test_a_stopped_distillation_goes_on_to_the_same_bits(
+    tmp_path: Path, folders: Folders, vgg_file: Path
+) -> None:
+    whole = distillation(tmp_path / "a", folders, vgg_file, resume=False)
+    list(whole.train())
+
+    stopped = distillation(tmp_path / "b", folders, vgg_file, resume=False)
+    steps = stopped.train()
+    next(steps), next(steps)
+    steps.close()
+    with pytest.raises(UsageError, match="add --resume"):
+        distillation(tmp_path / "b", folders, vgg_file, resume=False)
+    resumed = distillation(tmp_path / "b", folders, vgg_file, resume=True)
+    assert resumed.update == 2
+    list(resumed.train())
+    for name, tensor in whole.state().items():
+        assert torch.equal(tensor, resumed.state()[name]), name
+
+
+def test_the_command_writes_the_file_and_says_how_good_it_is(
+    tmp_path: Path,
+    folders: Folders,
+    vgg_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(module, "DistillRecipe", functools.partial(DistillRecipe, crop=32))
+    out = tmp_path / "loss.safetensors"
+    command = ["distill", "--photos", str(folders.photos), "--styles", str(folders.paintings)]
+    command += ["-o", str(out), "--updates", "1", "--vgg-weights", str(vgg_file)]
+    assert stylepack([*command, "--device", "cpu"]) == 0
+    assert f"wrote {out}" in capsys.readouterr().err
+    assert read_header(out, LARGEST).metadata["modelspec.architecture"] == ARCHITECTURE
+    assert stylepack([*command, "--resume"]) == 1
+    assert "no checkpoint" in capsys.readouterr().err
+
+
+def test_the_diet_is_what_a_loss_network_meets(folders: Folders) -> None:
+    diet = module.Diet(folders, QUICK, CPU)
+    update, images = next(diet.batches(0))
+    again = diet.serve(0, diet.photos.draw(0).photos, diet.paintings.draw(0).photos)
+    photos = diet.photos.draw(0).photos.float() / 255
+    assert update == 0
+    assert images.shape == (8, 3, 32, 32)
+    assert torch.equal(images, again)
+    assert torch.equal(images[:2], photos[:2])
+    assert all(not torch.allclose(images[place], photos[place], atol=0.02) for place in range(2, 8))
+    assert 0 <= images.min() <= images.max() <= 1
+
+
+def test_at_hand_takes_the_bundled_network_only_where_nothing_better_is_there(
+    home: Path, vgg_file: Path
+) -> None:
+    nothing = WeightSource()
+    assert at_hand(Recipe(), nothing).loss_network == "bundled"
+    assert at_hand(Recipe(), WeightSource(vgg_file)).loss_network == "vgg19"
+    assert at_hand(load_recipe("johnson"), nothing).loss_network == "vgg16"
+    cached = home / "cache" / "vgg19-IMAGENET1K_V1-relu3_4.safetensors"
+    cached.parent.mkdir(parents=True)
+    save_file({"features.0.weight": torch.zeros(1)}, cached)
+    assert at_hand(Recipe(), nothing).loss_network == "vgg19"
