@@ -81,6 +81,48 @@ def test_a_run_ends_in_a_trunk_and_a_pack_for_every_painting(
     assert "crop = 32" in (run / "recipe.toml").read_text()
 
 
+def test_the_identity_style_takes_the_photographs_own_contrast(
+    arguments: list[str], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    assert stylepack([*arguments, str(run), "--updates", "1"]) == 0
+    shares = {path.stem: read_manifest(path).own_contrast for path in (run / "packs").iterdir()}
+    assert shares == {"dawn": 0.0, "dusk-over-sea": 0.0, "photo": 1.0}
+
+
+def test_balance_weighs_single_paintings_and_packs_say_so(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    assert stylepack([*arguments, str(run), "--balance", "dawn=4", "--style-weight", "3"]) == 0
+    weights = {
+        path.stem: read_manifest(path).train["style_weight"] for path in (run / "packs").iterdir()
+    }
+    assert weights == {"dawn": 12.0, "dusk-over-sea": 3.0, "photo": 0.0}
+    assert stylepack([*arguments, str(tmp_path / "other"), "--balance", "noon=4"]) == 2
+    assert "--balance names 'noon'; the paintings are dawn, dusk-over-sea" in (
+        capsys.readouterr().err
+    )
+
+
+def test_a_run_may_start_from_a_trunk_and_its_packs(arguments: list[str], tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert stylepack([*arguments, str(first)]) == 0
+    start = ["--start-from", str(first / "trunk.safetensors"), "--learning-rate", "1e-9"]
+    assert stylepack([*arguments, str(second), "--updates", "1", *start]) == 0
+    before, _ = load_trunk(first / "trunk.safetensors")
+    after, _ = load_trunk(second / "trunk.safetensors")
+    for name, weight in before.state_dict().items():
+        torch.testing.assert_close(after.state_dict()[name], weight, atol=1e-3, rtol=1e-3)
+    for name in ("dawn", "photo"):
+        packs = [
+            load_pack(run / "packs" / f"{name}.safetensors", before.config).style
+            for run in (first, second)
+        ]
+        skip = before.slots["out"].gamma.start if name == "photo" else None
+        torch.testing.assert_close(packs[0][:skip], packs[1][:skip], atol=1e-5, rtol=1e-5)
+
+
 def test_a_stopped_run_goes_on_to_bit_identical_weights(
     arguments: list[str], tmp_path: Path
 ) -> None:

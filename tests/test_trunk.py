@@ -6,7 +6,13 @@ import torch.nn.functional as F
 from conftest import TINY
 
 from stylepack.network.norm import EPSILON, conditional_instance_norm, whiten, whiten_by_parts
-from stylepack.network.trunk import Trunk, TrunkConfig, pad_to_stride
+from stylepack.network.trunk import (
+    Trunk,
+    TrunkConfig,
+    pad_to_stride,
+    photograph_contrast,
+    photograph_logits,
+)
 
 
 @pytest.fixture(scope="module")
@@ -111,3 +117,28 @@ def test_the_norm_keeps_channels_last() -> None:
     assert conditional_instance_norm(x, ones, zeros).is_contiguous(
         memory_format=torch.channels_last
     )
+
+
+def test_a_photographs_own_contrast_gives_it_back() -> None:
+    photo = torch.rand(2, 3, 24, 20) * torch.tensor([0.3, 0.9]).view(2, 1, 1, 1) + 0.05
+    contrast = photograph_contrast(photo)
+    whitened, _, _ = whiten(photograph_logits(photo) * 3 - 1)  # any contrast will do
+    gamma, beta = contrast[:, :3, None, None], contrast[:, 3:, None, None]
+    torch.testing.assert_close(torch.sigmoid(whitened * gamma + beta), photo, atol=1e-3, rtol=1e-3)
+
+
+def test_own_contrast_is_added_to_the_last_norm_alone(trunk: Trunk) -> None:
+    style, photo = TINY.neutral_style(), torch.rand(1, 3, 16, 16)
+    last = trunk.slots["out"].gamma.start
+    changed = trunk.with_contrast(style, photo, torch.tensor([0.5]))[0]
+    assert torch.equal(changed[:last], style[:last])
+    torch.testing.assert_close(changed[last:] - style[last:], 0.5 * photograph_contrast(photo)[0])
+
+
+def test_grain_gives_a_flat_photograph_something_to_paint() -> None:
+    torch.manual_seed(0)
+    grainy = Trunk(TrunkConfig((4, 6, 8), 1, 9, grain=0.02)).requires_grad_(False)
+    flat = torch.full((1, 3, 40, 40), 0.5)
+    painted = grainy(flat, random_styles(1)[0])
+    assert painted.std(dim=(2, 3)).min() > 0.01
+    assert torch.equal(painted, grainy(flat, random_styles(1)[0]))

@@ -1,10 +1,11 @@
 """Losses on photographs that training never saw."""
 
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,6 +16,8 @@ from stylepack.training.objective import Objective
 from stylepack.training.photos import PhotoFolder, resized
 
 SHORT_SIDE = 320  # pixels; photographs are measured whole
+RESAMPLES = 10_000  # of the bootstrap
+CHUNK = 500  # resamples that are drawn together
 
 
 class Evaluation:
@@ -38,13 +41,9 @@ class Evaluation:
         return len(self.photos.paths)
 
     def __iter__(self) -> Iterator[Path]:
-        for path in self.photos.paths:
-            try:
-                photo = resized(path, SHORT_SIDE)
-            except (PhotoError, UsageError) as error:
-                self.photos.skipped.append(str(error))
-            else:
-                self._measure(photo[None].to(self.styles.device))
+        for path, photo in whole_photographs(self.photos, self.styles.device):
+            if photo is not None:
+                self._measure(photo)
             yield path
 
     def metrics(self) -> list[dict[str, Any]]:
@@ -74,3 +73,36 @@ class Evaluation:
             terms = self.objective(painted, image, torch.tensor([index], device=style.device))
             self.content[index].append(terms.content.item())
             self.style[index].append(terms.style.item())
+
+
+def whole_photographs(
+    photos: PhotoFolder, device: torch.device
+) -> Iterator[tuple[Path, Tensor | None]]:
+    """Each path and its photograph, (1, 3, H, W) RGB in 0..1 with a short side of `SHORT_SIDE`.
+
+    One that cannot be read is None, and noted among the skipped.
+    """
+    for path in photos.paths:
+        try:
+            photo = resized(path, SHORT_SIDE)[None].to(device)
+        except (PhotoError, UsageError) as error:
+            photos.skipped.append(str(error))
+            yield path, None
+        else:
+            yield path, photo
+
+
+def bootstrap_interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """The 95 % interval of a mean, None for a single value.
+
+    The percentile bootstrap (Efron & Tibshirani 1993, chapter 13): the means of `RESAMPLES`
+    samples with replacement, the same draws every time, between their 2.5th and 97.5th
+    percentiles.
+    """
+    if len(values) < 2:
+        return None
+    generator = np.random.default_rng(0)
+    size = (CHUNK, len(values))
+    draws = [generator.choice(values, size).mean(axis=1) for _ in range(RESAMPLES // CHUNK)]
+    low, high = np.percentile(np.concatenate(draws), (2.5, 97.5))
+    return float(low), float(high)

@@ -59,7 +59,9 @@ def write_packs(
         paintings, evaluation.styles, evaluation.metrics(), strict=True
     ):
         picture = thumbnail(evaluation.trunk, style, own_contrast(painting))
-        manifest = describe_pack(painting, trunk_sha256, facts, metrics, picture, author, license)
+        weight = facts["style_weight"] * (painting.weight if painting else 0.0)
+        told = {**facts, "style_weight": weight}
+        manifest = describe_pack(painting, trunk_sha256, told, metrics, picture, author, license)
         place = folder / "packs" / f"{manifest.name}{SUFFIX}"
         Pack(manifest, style.cpu()).save(place, evaluation.trunk.config)
         manifests.append(manifest)

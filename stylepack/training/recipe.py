@@ -22,8 +22,9 @@ class Recipe:
 
     Its losses are free of scale, so one pair of weights suits every painting: content is
     the mean squared error over the mean square of the photograph's features, style is
-    ||G - A||^2 / ||A||^2 averaged over layers and scales.  The half-size scale stands in
-    for the larger strokes that a fourth VGG block would see.
+    ||G - A||^2 / ||A||^2 averaged over layers and scales.  The smaller scales stand in for the
+    larger strokes that a fourth VGG block would see, and without the smallest one textures
+    become a regular weave: at a quarter of its size that is one flat colour.
     """
 
     name: str = "default"
@@ -36,10 +37,10 @@ class Recipe:
 
     # The losses.
     relative: bool = True  # divide each loss by the size of its target
-    scales: int = 2  # style is measured on the image and on its halves
+    scales: int = 3  # style is measured on the image, its half and its quarter
     gram_divisor: GramDivisor = "size"  # C*H*W ("size") or H*W ("pixels")
     content_weight: float = 1.0
-    style_weight: float = 5.0
+    style_weight: float = 7.5
     tv_weight: float = 0.0  # on the mean squared difference of neighbours, RGB in 0..1
     saturation_weight: float = 10.0  # on logits so large that the sigmoid passes no gradient
     identity_weight: float = 10.0  # on the pixels of the identity style `photo`

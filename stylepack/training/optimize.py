@@ -1,0 +1,62 @@
+"""Direct optimisation of one picture's pixels: what an objective can reach at best.
+
+Gatys, Ecker & Bethge 2016, section 2: no network paints, the pixels themselves go down the
+gradient of the losses.  Their L-BFGS is Adam here, as most code after them has it.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from stylepack.network.trunk import photograph_logits
+from stylepack.training.objective import Objective
+
+LEARNING_RATE = 0.05
+
+
+class PixelOptimization:
+    """One photograph painted by gradient descent; `picture` is where it stands.
+
+    It starts from the photograph.  The pixels are the sigmoid of what is learned, so they stay
+    in 0..1, and the loss is the objective's own, the saturation term with it.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        photo: Tensor,
+        style: int,
+        targets: dict[str, Tensor] | None = None,
+        learning_rate: float = LEARNING_RATE,
+    ) -> None:
+        """Begin.
+
+        Args:
+            objective: what is minimised.
+            photo: (1, 3, H, W) RGB in 0..1, on the objective's device.
+            style: index of the painting in the objective.
+            targets: the photograph's `content_targets`, if they are known already.
+            learning_rate: Adam's, on logits.
+        """
+        self.objective = objective
+        self.photo = photo
+        self.style = torch.tensor([style], device=photo.device)
+        self.targets = objective.content_targets(photo) if targets is None else targets
+        self.logits = nn.Parameter(photograph_logits(photo))
+        self.adam = torch.optim.Adam([self.logits], lr=learning_rate)
+
+    @property
+    def picture(self) -> Tensor:
+        """(1, 3, H, W) RGB in 0..1."""
+        return torch.sigmoid(self.logits.detach())
+
+    def steps(self, updates: int) -> Iterator[float]:
+        """Yield the weighted loss before each update, once that is done."""
+        for _ in range(updates):
+            painted = torch.sigmoid(self.logits)
+            terms = self.objective(painted, self.photo, self.style, self.logits, self.targets)
+            self.adam.zero_grad(set_to_none=True)
+            terms.total.backward()  # type: ignore[no-untyped-call]
+            self.adam.step()
+            yield terms.total.item()

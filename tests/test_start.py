@@ -1,0 +1,178 @@
+"""Where a new style starts from, and when its learning stops."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import picture
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stylepack.cli.main import run as stylepack
+from stylepack.packs.pack import load_pack
+from stylepack.packs.shelf import BUNDLED_TRUNK, IDENTITY
+from stylepack.packs.trunkfile import load_trunk
+from stylepack.training import finetune as module
+from stylepack.training.finetune import Finetune, finetune_recipe
+from stylepack.training.loss_network import WeightSource
+from stylepack.training.objective import Objective
+from stylepack.training.paintings import describe
+from stylepack.training.preview import WEIGHTS
+from stylepack.training.recipe import Recipe
+from stylepack.training.start import least_on_simplex, mean_style, nearest_mix, packs_of
+
+CPU = torch.device("cpu")
+SMALL = Recipe(batch=2, crop=32, photo_side=48, style_side=48)
+
+
+@pytest.fixture
+def painting(tmp_path: Path) -> Path:
+    path = tmp_path / "dream.png"
+    picture(80, 64, 7).save(path)
+    return path
+
+
+def finetune(painting: Path, photos: Path, vgg_file: Path, steps: int, **more: float) -> Finetune:
+    recipe = finetune_recipe(SMALL, steps)
+    described = describe(painting, "dream", {})
+    return Finetune(described, photos, BUNDLED_TRUNK, recipe, WeightSource(vgg_file), CPU, **more)
+
+
+@given(st.integers(1, 5), st.integers(0, 100))
+def test_the_simplex_solver_finds_nothing_better_among_random_weights(k: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    points = torch.randn(k, 8, generator=generator, dtype=torch.float64)
+    target = torch.randn(8, generator=generator, dtype=torch.float64)
+    found = least_on_simplex(points @ points.T, points @ target)
+    assert float(found.sum()) == pytest.approx(1)
+    assert bool((found >= 0).all())
+    others = torch.rand(200, k, generator=generator, dtype=torch.float64)
+    others /= others.sum(1, keepdim=True)
+    distance = (found @ points - target).square().sum()
+    assert distance <= (others @ points - target).square().sum(1).min() * 1.01
+
+
+def test_a_painting_that_looks_like_a_pack_starts_there(vgg_file: Path) -> None:
+    trunk, digest = load_trunk(BUNDLED_TRUNK)
+    packs = packs_of(BUNDLED_TRUNK, digest, trunk.config)
+    name = next(name for name in packs if name != IDENTITY)
+    photos = torch.rand(2, 3, 48, 48)
+    with torch.no_grad():
+        painted = trunk(photos, packs[name])
+        objective = _objective_on(vgg_file, painted[0])
+    mix = nearest_mix(trunk, packs, objective, photos[:1])
+    assert sum(mix.values()) == pytest.approx(1)
+    assert IDENTITY not in mix
+    assert max(mix, key=lambda one: mix[one]) == name
+    assert mix[name] > 0.9
+
+
+def test_without_packs_it_starts_from_nothing(vgg_file: Path) -> None:
+    trunk, _ = load_trunk(BUNDLED_TRUNK)
+    objective = _objective_on(vgg_file, torch.rand(3, 48, 48))
+    photos = torch.rand(1, 3, 32, 32)
+    only_identity = {IDENTITY: trunk.config.neutral_style()}
+    assert nearest_mix(trunk, only_identity, objective, photos) == {}
+    assert torch.equal(mean_style(only_identity, trunk.config), trunk.config.neutral_style())
+
+
+def test_packs_beside_a_trunk_come_before_the_shelf(tmp_path: Path) -> None:
+    trunk, digest = load_trunk(BUNDLED_TRUNK)
+    packs = packs_of(BUNDLED_TRUNK, digest, trunk.config)
+    name = next(iter(packs))
+    beside = tmp_path / "packs"
+    beside.mkdir()
+    pack = load_pack(BUNDLED_TRUNK.parent / "packs" / f"{name}.safetensors", trunk.config)
+    replace(pack, style=pack.style + 1).save(beside / f"{name}.safetensors", trunk.config)
+    found = packs_of(tmp_path / "trunk.safetensors", digest, trunk.config)
+    assert torch.equal(found[name], packs[name] + 1)
+    assert packs_of(BUNDLED_TRUNK, "another", trunk.config) == {}
+
+
+def test_learning_stops_when_the_held_out_loss_no_longer_falls(
+    painting: Path, photos: Path, vgg_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CHECK_EVERY", 2)
+    work = finetune(painting, photos, vgg_file, 50)
+    losses = iter([1.0, 0.9, 0.95, 0.91, 0.92, 0.1])
+    seen = []
+
+    def loss(batch: object) -> float:
+        seen.append(work.trainer.average["style"].clone())
+        return next(losses)
+
+    monkeypatch.setattr(work, "_loss", loss)
+    assert len(list(work.train())) == 10
+    assert torch.equal(work.best, seen[1])
+
+
+def test_the_held_out_loss_falls(painting: Path, photos: Path, vgg_file: Path) -> None:
+    work = finetune(painting, photos, vgg_file, 30)
+    before = work._loss(work._with_targets(next(iter(work._batches()))))
+    assert len(list(work.train())) == 30
+    after = work._loss(work._with_targets(next(iter(work._batches()))))
+    assert after < before
+
+
+def test_max_time_ends_learning_with_the_rate_decayed(
+    painting: Path, photos: Path, vgg_file: Path
+) -> None:
+    work = finetune(painting, photos, vgg_file, 100_000, max_time=6.0)
+    steps = list(work.train())
+    assert 1 <= len(steps) < 100_000
+    assert steps[-1].learning_rate < 0.2 * max(step.learning_rate for step in steps)
+
+
+def test_a_batch_drawn_again_has_the_targets_it_had(
+    painting: Path, photos: Path, vgg_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "POOL", 2)
+    work = finetune(painting, photos, vgg_file, 5)
+    batches = list(work._batches())
+    assert [batch.update for batch in batches] == [0, 1, 2, 3, 4]
+    assert batches[0].photos is batches[2].photos is batches[4].photos
+    assert batches[1].targets is batches[3].targets
+    for batch in batches[:2]:
+        assert batch.targets is not None
+        fresh = work.trainer.objective.content_targets(batch.photos.float() / 255)
+        assert all(torch.equal(fresh[layer], batch.targets[layer]) for layer in fresh)
+
+
+def test_a_preview_paints_every_weight_and_installs_nothing(
+    painting: Path,
+    photos: Path,
+    vgg_file: Path,
+    tmp_path: Path,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from PIL import Image
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("stylepack.training.preview.CELL", 40)
+    recipe = tmp_path / "small.toml"
+    recipe.write_text("batch = 2\ncrop = 32\nphoto_side = 40\nstyle_side = 48\n")
+    options = ["--photos", str(photos), "--vgg-weights", str(vgg_file), "--recipe", str(recipe)]
+    command = ["add-style", str(painting), *options, "--preview", "--steps", "2"]
+    assert stylepack(command) == 0
+    assert capsys.readouterr().out.strip() == "dream.preview.png"
+    with Image.open("dream.preview.png") as sheet:
+        assert sheet.width > (len(WEIGHTS) + 2) * 40
+    assert not home.exists()
+
+    styles = tmp_path / "styles"
+    styles.mkdir()
+    painting.rename(styles / "dream.png")
+    monkeypatch.setattr("stylepack.training.preview.STEPS", 1)
+    run = tmp_path / "run"
+    assert stylepack(["train", "--styles", str(styles), *options, "-o", str(run), "--preview"]) == 0
+    assert sorted(path.name for path in run.iterdir()) == ["preview.png"]
+
+
+def _objective_on(vgg_file: Path, painting: torch.Tensor) -> Objective:
+    from stylepack.training.loss_network import load_loss_network
+
+    network = load_loss_network(SMALL, WeightSource(vgg_file), CPU, torch.float32)
+    return Objective(network, SMALL, [painting])
