@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stylepack.cli import screen
-from stylepack.cli.options import Device, Force, TrunkFile
+from stylepack.cli.options import Device, Force, Precision, TrunkFile
 from stylepack.errors import PhotoError, UsageError
 from stylepack.packs.mix import Mix, parse_mix
 from stylepack.packs.shelf import find_pack
@@ -82,9 +82,7 @@ def apply(
     ] = 2,
     trunk: TrunkFile = None,
     device: Device = "auto",
-    precision: Annotated[
-        str, typer.Option(help="auto, float32, bfloat16 or float16.  auto: what is fastest here.")
-    ] = "auto",
+    precision: Precision = "auto",
     force: Force = False,
 ) -> None:
     """Paint photographs in a style or a mix of styles.

@@ -9,6 +9,9 @@ from stylepack.cli import screen
 from stylepack.cli.add_style import add_style
 from stylepack.cli.apply import apply
 from stylepack.cli.distill import distill
+from stylepack.cli.evaluate import evaluate
+from stylepack.cli.gallery import gallery
+from stylepack.cli.grid import grid
 from stylepack.cli.packs import packs
 from stylepack.cli.train import train
 from stylepack.errors import StylepackError
@@ -22,8 +25,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(apply)
+app.command()(gallery)
+app.command()(grid)
 app.command()(add_style)
 app.command()(train)
+app.command()(evaluate)
 app.command()(distill)
 app.add_typer(packs, name="packs")
 

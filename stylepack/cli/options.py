@@ -16,6 +16,9 @@ def of_recipe(text: str, field: str) -> str:
 
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+Precision = Annotated[
+    str, typer.Option(help="auto, float32, bfloat16 or float16.  auto: what is fastest here.")
+]
 TrunkFile = Annotated[Path | None, typer.Option(help="A trunk file.  (default: the bundled trunk)")]
 Force = Annotated[bool, typer.Option("--force", help="Use packs that do not name their trunk.")]
 Replace = Annotated[

@@ -72,7 +72,7 @@ class Meter:
     def advance(self, words: str = "") -> None:
         """Count one unit as done."""
         self._done += 1
-        self._progress.update(self._task, completed=self._done, words=words)
+        self._progress.update(self._task, completed=self._done, words=escape(printable(words)))
         now = time.monotonic()
         last = self._done == self._total
         if not self._live and (

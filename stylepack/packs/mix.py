@@ -1,7 +1,7 @@
 """Mixes: which packs, and how much of each.  No torch here."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from stylepack.errors import UsageError
@@ -62,6 +62,33 @@ def merge(parts: Iterable[tuple[str, float]]) -> Mix:
     for reference, weight in parts:
         weights[reference] = weights.get(reference, 0.0) + weight
     return Mix(tuple(weights.items()))
+
+
+def grid_mixes(corners: Sequence[str], steps: int) -> list[list[Mix]]:
+    """Rows of mixes that go from corner to corner; their weights sum to 1.
+
+    Two corners make one row of `steps` mixes.  Four make a square of them, bilinear: the first
+    at the top left, the second at the top right, the third and fourth below them.
+
+    Raises:
+        UsageError: not two or four corners, or fewer than two steps.
+    """
+    if len(corners) not in (2, 4):
+        raise UsageError(f"{len(corners)} corners; give two or four, like --corners starry,scream")
+    if steps < 2:
+        raise UsageError(f"--steps is {steps}; from corner to corner it takes 2 or more")
+    shares = [step / (steps - 1) for step in range(steps)]
+    return [
+        [_between(corners, across, down) for across in shares]
+        for down in (shares if len(corners) == 4 else [0.0])
+    ]
+
+
+def _between(corners: Sequence[str], across: float, down: float) -> Mix:
+    weights = [(1 - down) * (1 - across), (1 - down) * across, down * (1 - across), down * across]
+    return merge(
+        (corner, weight) for corner, weight in zip(corners, weights, strict=False) if weight
+    )
 
 
 def _parse_part(part: str, whole: str) -> tuple[str, float]:

@@ -3,10 +3,9 @@
 import csv
 import io
 import json
-import statistics
 import sys
-from collections.abc import Generator, Iterable, Sequence
-from dataclasses import asdict, astuple, dataclass, fields
+from collections.abc import Generator, Iterable
+from dataclasses import asdict, astuple, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,27 +13,26 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from stylepack.errors import StylepackError, TrainingError, UsageError, printable
+from stylepack.errors import TrainingError, UsageError, printable
 from stylepack.files import replacing, write_text
 from stylepack.network.device import keep_large_blocks, training_dtype
-from stylepack.network.trunk import TrunkConfig
-from stylepack.packs.pack import Pack, check_trunk, load_pack
-from stylepack.packs.shelf import IDENTITY, SUFFIX, find_pack, shelf
 from stylepack.packs.trunkfile import load_trunk
 from stylepack.pictures.imagefile import open_image, upright
 from stylepack.pictures.photo import Photo
 from stylepack.pictures.sheet import contact_sheet
 from stylepack.training import evaluate
+from stylepack.training.contenders import Contender, find_packs, match
+from stylepack.training.evaluate import Figure
 from stylepack.training.loss_network import WeightSource
-from stylepack.training.objective import Objective
+from stylepack.training.objective import Objective, Terms
 from stylepack.training.optimize import LEARNING_RATE, PixelOptimization
-from stylepack.training.paintings import Painting, read_paintings
+from stylepack.training.paintings import read_paintings
 from stylepack.training.photos import PhotoFolder, seeded
 from stylepack.training.recipe import Recipe
 from stylepack.training.settings import versions
 
 METHODS = ("photograph", "pack", "optimized", "painting")  # in the order they are shown
-QUANTITIES = ("content", "style", "weighted", "psnr")
+QUANTITIES = ("content", "style", "total", "psnr")
 SHEET_PHOTOS = 4
 CELL = 224  # pixels
 CLOSEST = 1e-10  # mean squared error below which two pictures are the same: 100 dB
@@ -53,18 +51,8 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Contender:
-    """A pack under the name it goes by, and its painting; None for the identity style."""
-
-    name: str
-    pack: Pack
-    painting: Painting | None
-    matched_by: str = ""  # sha256 or name
-
-
-@dataclass(frozen=True)
 class Row:
-    """One picture, measured.  `weighted` is the recipe's sum of the losses, `psnr` is in dB.
+    """One picture, measured.  `total` is the recipe's weighted sum, `psnr` is in dB.
 
     The identity style has `content` and `psnr`, the others all but `psnr`.
     """
@@ -74,21 +62,8 @@ class Row:
     photograph: str
     content: float
     style: float | None = None
-    weighted: float | None = None
+    total: float | None = None
     psnr: float | None = None
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A mean over photographs and its 95 % interval, None for a single photograph."""
-
-    mean: float
-    interval: tuple[float, float] | None
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> "Figure":
-        """The mean of at least one value."""
-        return cls(statistics.fmean(values), evaluate.bootstrap_interval(values))
 
 
 Figures = dict[str, dict[str, dict[str, Figure]]]  # pack -> method -> quantity
@@ -96,11 +71,15 @@ Figures = dict[str, dict[str, dict[str, Figure]]]  # pack -> method -> quantity
 
 @dataclass(frozen=True)
 class _View:
-    """A photograph, (1, 3, H, W) RGB in 0..1, and its activations at the content layers."""
+    """A photograph, (1, 3, H, W) RGB in 0..1, at work: its activations at the content layers,
+    and what has been measured and painted so far.
+    """
 
     name: str
     photo: Tensor
     targets: dict[str, Tensor]
+    rows: list[Row] = field(default_factory=list)
+    pictures: list[Image.Image] = field(default_factory=list)
 
 
 class Comparison:
@@ -133,17 +112,18 @@ class Comparison:
     def __len__(self) -> int:
         """How often `measure` yields."""
         optimised = sum(c.painting is not None for c in self.contenders) * self.request.updates
-        return self._planned * (len(self.contenders) + optimised)
+        return self.planned * (len(self.contenders) + optimised)
 
     @property
-    def _planned(self) -> int:
+    def planned(self) -> int:
+        """How many photographs are to be measured."""
         return min(self.request.limit, len(self.photos.paths))
 
     def measure(self) -> Generator[str]:
         """Measure photograph after photograph; yield what was done after every piece of it.
 
-        A photograph counts once all of it has been measured.  In the place of a damaged one
-        comes another.
+        A photograph counts once all of it has been measured, which it has been when its last
+        piece is yielded.  In the place of a damaged one comes another.
 
         Raises:
             TrainingError: not one of the photographs can be read.
@@ -153,14 +133,17 @@ class Comparison:
                 continue
             name = printable(path.relative_to(self.request.photos).as_posix())
             view = _View(name, photo, self.objective.content_targets(photo))
-            rows, pictures = self._photograph(view), [_small(photo)]
-            for index, contender in enumerate(self.contenders):
-                yield from self._contender(view, contender, index, rows, pictures)
-            self.rows += rows
+            words = ""
+            for following in self._pieces(view):
+                if words:
+                    yield words
+                words = following
             self.measured.append(name)
+            self.rows += view.rows
             if len(self.pictures) < SHEET_PHOTOS:
-                self.pictures.append(pictures)
-            if len(self.measured) == self._planned:
+                self.pictures.append(view.pictures)
+            yield words
+            if len(self.measured) == self.planned:
                 return
         if not self.measured:
             raise TrainingError(
@@ -195,75 +178,70 @@ class Comparison:
         with replacing(folder / "sheet.png") as temporary:
             sheet.save(temporary, "PNG")
 
-    @torch.no_grad()
-    def _photograph(self, view: _View) -> list[Row]:
-        """The untouched photograph against every painting, whose losses share one pass."""
-        compared = [c for c in self.contenders if c.painting]
-        indices = torch.arange(max(1, len(compared)), device=self.device)
-        terms = self.objective(view.photo, view.photo, indices, targets=view.targets)
-        content, variation = terms.content.item(), terms.variation.item()
-        return [
-            self._row(c.name, "photograph", view, index, content, style, variation)
-            for index, (c, style) in enumerate(zip(compared, terms.style.tolist(), strict=False))
-        ]
+    def _pieces(self, view: _View) -> Generator[str]:
+        self._photograph(view)
+        for index, contender in enumerate(self.contenders):
+            yield from self._contender(view, contender, index)
 
-    def _contender(
-        self,
-        view: _View,
-        contender: Contender,
-        index: int,
-        rows: list[Row],
-        pictures: list[Image.Image],
-    ) -> Generator[str]:
-        """Measure one pack, `index` in the objective, and what it is compared with."""
-        painted, name = self._painted(view.photo, contender), contender.name
-        pictures.append(_small(painted))
-        if contender.painting is None:
-            content = self._row_of(painted, name, "pack", view, 0).content
-            rows.append(Row(name, "pack", view.name, content, psnr=psnr(painted, view.photo)))
-            yield f"{view.name} {name}"
-            return
-        rows.append(self._row_of(painted, name, "pack", view, index))
-        height, width = view.photo.shape[-2:]
-        itself = cropped(contender.painting.path, (width, height))[None].to(self.device)
-        rows.append(self._row_of(itself, name, "painting", view, index))
+    @torch.no_grad()
+    def _photograph(self, view: _View) -> None:
+        """The untouched photograph against every painting, whose style losses share one pass."""
+        names = [contender.name for contender in self.contenders if contender.painting]
+        indices = torch.arange(len(names), device=self.device)
+        terms = self.objective(view.photo, view.photo, indices, targets=view.targets)
+        for index, (name, style) in enumerate(zip(names, terms.style.tolist(), strict=True)):
+            self._add(view, name, "photograph", index, terms, style)
+        view.pictures.append(_small(view.photo))
+
+    def _contender(self, view: _View, contender: Contender, index: int) -> Generator[str]:
+        """One pack, `index` in the objective, and what it is compared with."""
+        name, painting, updates = contender.name, contender.painting, self.request.updates
+        painted = self._painted(view.photo, contender)
+        view.pictures.append(_small(painted))
+        if painting is None:
+            terms = self._terms(painted, view, 0)
+            closeness = psnr(painted, view.photo)
+            view.rows.append(Row(name, "pack", view.name, terms.content.item(), psnr=closeness))
+        else:
+            height, width = view.photo.shape[-2:]
+            itself = cropped(painting.path, (width, height))[None].to(self.device)
+            self._add(view, name, "pack", index, self._terms(painted, view, index))
+            self._add(view, name, "painting", index, self._terms(itself, view, index))
         yield f"{view.name} {name}"
-        if self.request.updates:
+        if painting is not None and updates:
             work = PixelOptimization(self.objective, view.photo, index, view.targets)
-            for update, loss in enumerate(work.steps(self.request.updates), start=1):
-                yield f"{view.name} {name} optimising {update}: {loss:#.3g}"
-            rows.append(self._row_of(work.picture, name, "optimized", view, index))
-            pictures.append(_small(work.picture))
+            for update, loss in enumerate(work.steps(updates), start=1):
+                yield f"{view.name} {name} optimizing {update}/{updates}: {loss:#.3g}"
+            self._add(view, name, "optimized", index, self._terms(work.picture, view, index))
+            view.pictures.append(_small(work.picture))
 
     @torch.no_grad()
     def _painted(self, photo: Tensor, contender: Contender) -> Tensor:
-        style = contender.pack.style.to(self.device)
-        own = contender.pack.manifest.own_contrast
-        return self.trunk(photo.to(training_dtype(self.device)), style, own).float()
+        style, own = contender.pack.style.to(self.device), contender.pack.manifest.own_contrast
+        painted: Tensor = self.trunk(photo.to(training_dtype(self.device)), style, own)
+        return painted.float()
 
     @torch.no_grad()
-    def _row_of(self, picture: Tensor, pack: str, method: str, view: _View, index: int) -> Row:
+    def _terms(self, picture: Tensor, view: _View, index: int) -> Terms:
         indices = torch.tensor([index], device=self.device)
-        terms = self.objective(picture, view.photo, indices, targets=view.targets)
-        content, style, variation = (
-            term.item() for term in (terms.content, terms.style, terms.variation)
-        )
-        return self._row(pack, method, view, index, content, style, variation)
+        return self.objective(picture, view.photo, indices, targets=view.targets)
 
-    def _row(
+    def _add(
         self,
+        view: _View,
         pack: str,
         method: str,
-        view: _View,
         index: int,
-        content: float,
-        style: float,
-        variation: float,
-    ) -> Row:
-        recipe = self.recipe
-        weighted = recipe.content_weight * content + recipe.tv_weight * variation
-        weighted += self.objective.style_weights[index].item() * style
-        return Row(pack, method, view.name, content, style, weighted)
+        terms: Terms,
+        style: float | None = None,
+    ) -> None:
+        """One row more; `style` is given where the terms hold the style losses of several."""
+        content = terms.content.item()
+        style = terms.style.item() if style is None else style
+        total = self.recipe.content_weight * content
+        total += self.recipe.tv_weight * terms.variation.item()
+        total += self.objective.style_weights[index].item() * style
+        view.rows.append(Row(pack, method, view.name, content, style, total))
 
     def _report(self, figures: Figures) -> dict[str, Any]:
         request, source = self.request, self.source
@@ -276,12 +254,12 @@ class Comparison:
             "recipe": asdict(self.recipe),
             "loss_network": {
                 "name": self.recipe.loss_network,
-                "weights": source.file.name if source.file else self.recipe.loss_weights,
+                "weights": printable(source.file.name) if source.file else self.recipe.loss_weights,
             },
             "short_side": evaluate.SHORT_SIDE,
             "optimized": optimized if request.updates else None,
             "interval": f"95 %, percentile bootstrap of {evaluate.RESAMPLES} resamples",
-            "photographs_planned": self._planned,
+            "photographs_planned": self.planned,
             "photographs": self.measured,
             "skipped": [printable(reason) for reason in self.photos.skipped],
             "packs": {c.name: _described(c, figures.get(c.name, {})) for c in self.contenders},
@@ -293,11 +271,70 @@ class Comparison:
         top, captions = [blank], ["photograph"]
         for contender in self.contenders:
             painting = contender.painting
-            top.append(_small(_read(painting.path)) if painting else blank)
+            top.append(_fitted(read_rgb(painting.path)) if painting else blank)
             captions.append(contender.name)
             if painting and self.request.updates:
                 top.append(blank)
-                captions.append(f"optimized {self.request.updates}")
-        above = ["the painting" if picture is not blank else "" for picture in top]
-        rows = [top, *self.pictures]
-        return contact_sheet(rows, [above, *([captions] * len(self.pictures))], CELL)
+                captions.append(f"{contender.name}, optimized")
+        above = ["" if picture is blank else "the painting" for picture in top]
+        below = [captions] * len(self.pictures)
+        return contact_sheet([top, *self.pictures], [above, *below], CELL)
+
+
+def sampled(photos: PhotoFolder) -> PhotoFolder:
+    """The photographs in an order that is drawn once and for all: its beginning is a sample."""
+    order = torch.randperm(len(photos.paths), generator=seeded(0, "evaluation")).tolist()
+    return PhotoFolder([photos.paths[index] for index in order], photos.skipped)
+
+
+def psnr(picture: Tensor, photo: Tensor) -> float:
+    """Peak signal-to-noise ratio in dB of two (1, 3, H, W) in 0..1, 100 at most."""
+    error = (picture - photo).square().mean().clamp_min(CLOSEST)
+    return -10 * error.log10().item()
+
+
+def cropped(path: Path, size: tuple[int, int]) -> Tensor:
+    """The middle of a painting at (width, height) pixels: (3, H, W) float32 RGB in 0..1."""
+    fitted = ImageOps.fit(read_rgb(path), size, Image.Resampling.LANCZOS)
+    return Photo.from_image(fitted).to_float()
+
+
+def read_rgb(path: Path) -> Image.Image:
+    """A whole picture, upright, in RGB."""
+    with open_image(path) as image:
+        return Photo.from_image(upright(image)).to_image()
+
+
+def _small(pictures: Tensor) -> Image.Image:
+    return _fitted(Photo.from_float(pictures[0]).to_image())
+
+
+def _fitted(picture: Image.Image) -> Image.Image:
+    return ImageOps.contain(picture, (CELL, CELL), Image.Resampling.LANCZOS)
+
+
+def _csv(rows: Iterable[Row]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(field.name for field in fields(Row))
+    for row in rows:
+        writer.writerow(f"{v:.6g}" if isinstance(v, float) else v for v in astuple(row))
+    return text.getvalue()
+
+
+def _described(contender: Contender, methods: dict[str, dict[str, Figure]]) -> dict[str, Any]:
+    """A pack as the JSON tells it, every number to six digits."""
+    painting = contender.painting
+    return {
+        "painting": printable(painting.path.name) if painting else None,
+        "matched_by": contender.matched_by or None,
+        "methods": {
+            method: {quantity: _figure(figure) for quantity, figure in quantities.items()}
+            for method, quantities in methods.items()
+        },
+    }
+
+
+def _figure(figure: Figure) -> dict[str, Any]:
+    rounded = [float(f"{value:.6g}") for value in (figure.mean, *(figure.interval or ()))]
+    return {"mean": rounded[0], "interval": rounded[1:] or None}

@@ -1,7 +1,8 @@
-"""Losses on photographs that training never saw."""
+"""Losses on photographs that training never saw, and how sure their means are."""
 
 import statistics
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,19 @@ def whole_photographs(
             yield path, None
         else:
             yield path, photo
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A mean over photographs and its 95 % interval, None for a single photograph."""
+
+    mean: float
+    interval: tuple[float, float] | None
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Figure":
+        """The mean of at least one value."""
+        return cls(statistics.fmean(values), bootstrap_interval(values))
 
 
 def bootstrap_interval(values: Sequence[float]) -> tuple[float, float] | None:

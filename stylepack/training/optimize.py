@@ -12,7 +12,10 @@ from torch import Tensor, nn
 from stylepack.network.trunk import photograph_logits
 from stylepack.training.objective import Objective
 
-LEARNING_RATE = 0.05
+# The Scream, a photograph of 128 pixels, the default recipe: after 100 updates the loss is 1.02
+# at 0.02, 0.78 at 0.05, 0.69 at 0.1, 0.64 at 0.2 and 0.62 at 0.4, which is the worse in the first
+# ten.  After 400 it is 0.59 at 0.05, 0.56 at 0.1 and 0.55 at 0.2.
+LEARNING_RATE = 0.2
 
 
 class PixelOptimization:

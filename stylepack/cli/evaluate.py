@@ -1,0 +1,156 @@
+"""`stylepack evaluate`: installed packs in figures, beside what they are to be compared with."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stylepack.cli import screen
+from stylepack.cli.options import Device, LossNetwork, RecipeName, TrunkFile, VggInput, VggWeights
+from stylepack.cli.stopping import Stop, stop_on_signals
+from stylepack.cli.train import check_vgg_input
+from stylepack.errors import StylepackError
+from stylepack.packs.shelf import BUNDLED_TRUNK
+from stylepack.training.recipe import load_recipe
+
+if TYPE_CHECKING:
+    from stylepack.training.comparison import Comparison, Figures
+    from stylepack.training.evaluate import Figure
+
+COLUMNS = ("pack", "method", "content", "95 %", "style", "95 %", "total", "PSNR")
+
+
+def evaluate(
+    photos: Annotated[Path, typer.Option(help="Folder of photographs, searched in depth.")],
+    paintings: Annotated[
+        Path, typer.Option(help="Folder of the paintings that the packs were learned from.")
+    ],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="FOLDER", help="Where the results go.")
+    ] = Path("evaluation"),
+    style: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="A pack; repeatable.  (default: every one with a painting there)"
+        ),
+    ] = None,
+    limit: Annotated[
+        int, typer.Option(min=1, help="Photographs, a sample that is always the same.")
+    ] = 24,
+    optimize: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Optimise pixels for N updates too; slow."),
+    ] = None,
+    recipe: RecipeName = None,
+    loss_network: LossNetwork = None,
+    vgg_weights: VggWeights = None,
+    vgg_input: VggInput = None,
+    trunk: TrunkFile = None,
+    device: Device = "auto",
+) -> None:
+    """Measure packs: content and style loss on photographs, with 95 % intervals.
+
+    Each pack stands beside the untouched photograph, whose style loss it must beat, and the
+    painting itself, cropped to the photograph's size, whose content loss is that of no
+    photograph left.  --optimize adds the same losses minimised in the pixels themselves.
+
+    Writes evaluation.csv, evaluation.json and sheet.png.  Ctrl-C stops and writes the
+    photographs that are done.
+    """
+    check_vgg_input(vgg_input)
+    base = load_recipe(recipe or "default", {"loss_network": loss_network})
+
+    from stylepack.network.device import pick_device
+    from stylepack.training.comparison import Comparison, Request
+    from stylepack.training.loss_network import WeightSource, at_hand
+
+    target = pick_device(device)
+    source = WeightSource(vgg_weights, vgg_input)
+    if not loss_network:
+        base = at_hand(base, source)
+    request = Request(
+        photos, paintings, trunk or BUNDLED_TRUNK, tuple(style or ()), limit, optimize or 0
+    )
+    comparison = Comparison(request, base, source, target)
+    if comparison.unmatched:
+        screen.warn(f"skipped, no painting in {paintings}: {', '.join(comparison.unmatched)}")
+    make_folder(output)
+    stop = measure(comparison)
+    if not comparison.measured:
+        screen.say("stopped before a whole photograph was measured; nothing is written")
+        raise typer.Exit(stop.exit_code)
+    figures = comparison.figures()
+    comparison.write(output, figures)
+    screen.show_table(COLUMNS, table(figures))
+    done, planned = len(comparison.measured), comparison.planned
+    cut_short = stop and done < planned
+    screen.say(
+        f"{f'stopped after {done} of {planned}' if cut_short else done} photographs, loss network "
+        f"{base.loss_network}; wrote evaluation.csv, evaluation.json and sheet.png in {output}"
+    )
+    if cut_short:
+        raise typer.Exit(stop.exit_code)
+
+
+def measure(comparison: Comparison) -> Stop:
+    """Measure every photograph, or as many as there is time for until the first Ctrl-C."""
+    told = 0
+    with (
+        stop_on_signals("writing what has been measured") as stop,
+        screen.meter("measuring", len(comparison)) as meter,
+        closing(comparison.measure()) as pieces,
+    ):
+        for words in pieces:
+            for reason in comparison.photos.skipped[told:]:
+                screen.warn(f"skipped: {reason}")
+            told = len(comparison.photos.skipped)
+            meter.advance(words)
+            if stop:
+                break
+    for reason in comparison.photos.skipped[told:]:
+        screen.warn(f"skipped: {reason}")
+    return stop
+
+
+def table(figures: Figures) -> list[list[str]]:
+    """A row a pack and method, under `COLUMNS`; what a method does not have is left blank."""
+    rows = []
+    for pack, methods in figures.items():
+        for method, quantities in methods.items():
+            content, style = quantities.get("content"), quantities.get("style")
+            rest = (quantities.get("total"), quantities.get("psnr"))
+            cells = (mean(content), interval(content), mean(style), interval(style))
+            rows.append([pack, method, *cells, *map(mean, rest)])
+    return rows
+
+
+def mean(figure: Figure | None) -> str:
+    """A mean, blank where there is none."""
+    return number(figure.mean) if figure else ""
+
+
+def interval(figure: Figure | None) -> str:
+    """A 95 % interval, blank where there is none."""
+    return "-".join(map(number, figure.interval)) if figure and figure.interval else ""
+
+
+def number(value: float) -> str:
+    """Three decimals where they tell enough, else three digits."""
+    return f"{value:.3f}" if value == 0 or 1e-3 <= value < 10 else f"{value:#.3g}"
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder for the results, so that a place that cannot be written fails at once.
+
+    Raises:
+        StylepackError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StylepackError(
+            f"cannot make the folder {folder}: {error.strerror}; choose another with -o"
+        ) from error

@@ -1,0 +1,139 @@
+"""`stylepack gallery`: every installed pack on a few photographs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stylepack.cli import screen
+from stylepack.cli.options import Device, Force, Precision, TrunkFile
+from stylepack.errors import UsageError, printable
+from stylepack.files import write_text
+from stylepack.packs.shelf import find_pack
+
+
+def gallery(
+    photos: Annotated[
+        list[Path], typer.Argument(metavar="PHOTO", help="Photographs, or folders of them.")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="The contact sheet, a .png.  (default: gallery.png, unless there is --html)",
+        ),
+    ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A web page with sliders to compare, a .html."),
+    ] = None,
+    size: Annotated[int, typer.Option(min=16, help="Paint at this long side.")] = 512,
+    cell: Annotated[
+        int, typer.Option(min=16, max=2048, help="Side of a picture on the contact sheet.")
+    ] = 256,
+    columns: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Pictures in a row of the sheet.  (default: even rows, at most 6)"
+        ),
+    ] = None,
+    style: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="A",
+            help="A pack, by name or file; repeatable.  (default: all installed ones)",
+        ),
+    ] = None,
+    keep_colors: Annotated[
+        bool, typer.Option("--keep-colors", help="Keep the photographs' colours.")
+    ] = False,
+    trunk: TrunkFile = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    force: Force = False,
+) -> None:
+    """Show installed packs side by side, as a contact sheet or a web page.
+
+    The paths of the written files are printed to stdout, one a line.
+    """
+    sheet_file = Path("gallery.png") if output is None and html is None else output
+    sources = find_photos(photos)
+    check_output(sheet_file, ".png", "-o", sources)
+    check_output(html, ".html", "--html", sources)
+    for name in style or ():
+        find_pack(name)
+
+    from stylepack.painting.gallery import (
+        Picture,
+        Wall,
+        gallery_sheet,
+        load_each,
+        paint_each,
+        read_small,
+        save_sheet,
+        select_packs,
+    )
+
+    selected = select_packs(style or (), trunk, force)
+    for message in selected.warnings:
+        screen.warn(message)
+    labels = list(selected.labels.values())
+    stylizers = load_each(
+        selected.mixes, trunk=trunk, device=device, precision=precision, force=force
+    )
+    read = [read_small(source, size) for source in sources]
+    walls = []
+    with screen.meter("painting", len(read) * len(stylizers)) as meter:
+        for source, photo in zip(sources, read, strict=True):
+            wall = Wall(printable(source.name), Picture.of(photo, cell), [])
+            for painting in paint_each(
+                stylizers, photo, cell, keep_colors=keep_colors, advance=meter.share
+            ):
+                meter.advance(f"{wall.name}: {labels[len(wall.paintings)].name}")
+                wall.paintings.append(painting)
+            walls.append(wall)
+    if sheet_file is not None:
+        save_sheet(gallery_sheet(walls, labels, cell, columns), sheet_file)
+        print(sheet_file)
+    if html is not None:
+        from stylepack.painting.page import gallery_page
+
+        write_text(html, gallery_page(walls, labels))
+        print(html)
+
+
+def find_photos(photos: Sequence[Path]) -> list[Path]:
+    """The image files that are named, and those in the folders that are, each once.
+
+    Raises:
+        UsageError: no such file, or no image in a folder.
+    """
+    from stylepack.pictures.imagefile import find_images
+
+    found: list[Path] = []
+    for photo in photos:
+        if not photo.exists():
+            raise UsageError(f"no such file or folder: {photo}")
+        found += find_images(photo) if photo.is_dir() else [photo]
+    return list(dict.fromkeys(found))
+
+
+def check_output(path: Path | None, suffix: str, option: str, sources: Sequence[Path]) -> None:
+    """Refuse, before anything is painted, a file that cannot be meant.
+
+    Raises:
+        UsageError: another suffix, no such folder, or one of the photographs.
+    """
+    if path is None:
+        return
+    if path.suffix.lower() != suffix:
+        raise UsageError(f"{option} is '{path}'; name it like {path.stem or 'gallery'}{suffix}")
+    if not path.parent.is_dir():
+        raise UsageError(f"no such folder: {path.parent}, for {option} {path}; make it first")
+    if path.resolve() in [source.resolve() for source in sources]:
+        raise UsageError(f"{option} {path} is one of the photographs; choose another file")

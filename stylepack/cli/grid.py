@@ -1,0 +1,73 @@
+"""`stylepack grid`: the mixes between two or four packs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stylepack.cli import screen
+from stylepack.cli.gallery import check_output, find_photos
+from stylepack.cli.options import Device, Force, Precision, TrunkFile
+from stylepack.errors import UsageError
+from stylepack.packs.mix import grid_mixes
+from stylepack.packs.shelf import find_pack
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+def grid(
+    photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="A photograph.")],
+    corners: Annotated[
+        str,
+        typer.Option(metavar="A,B[,C,D]", help="Packs: left and right, then those below them."),
+    ],
+    steps: Annotated[int, typer.Option(help="Pictures from corner to corner.")] = 5,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="FILE", help="The contact sheet, a .png.")
+    ] = Path("grid.png"),
+    size: Annotated[
+        int, typer.Option(min=16, max=2048, help="Long side of each painted picture.")
+    ] = 256,
+    trunk: TrunkFile = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    force: Force = False,
+) -> None:
+    """Show how packs blend: a row between two of them, or a square between four.
+
+    The path of the written file is printed to stdout.
+    """
+    rows = grid_mixes([corner.strip() for corner in corners.split(",")], steps)
+    for corner in corners.split(","):
+        find_pack(corner.strip())
+    if photo.is_dir():
+        raise UsageError(f"{photo} is a folder; a grid shows one photograph")
+    check_output(output, ".png", "-o", find_photos([photo]))
+
+    from stylepack.painting.gallery import (
+        load_each,
+        mix_caption,
+        paint_each,
+        read_small,
+        save_sheet,
+    )
+    from stylepack.pictures.sheet import contact_sheet
+
+    mixes = [mix for row in rows for mix in row]
+    small = read_small(photo, size)
+    stylizers = load_each(mixes, trunk=trunk, device=device, precision=precision, force=force)
+    pictures: list[Image] = []
+    with screen.meter("painting", len(mixes)) as meter:
+        for picture in paint_each(stylizers, small, size, advance=meter.share):
+            meter.advance(str(mixes[len(pictures)]))
+            pictures.append(picture.small)
+    sheet = contact_sheet(
+        [pictures[start : start + steps] for start in range(0, len(pictures), steps)],
+        [[mix_caption(mix) for mix in row] for row in rows],
+        size,
+    )
+    save_sheet(sheet, output)
+    print(output)

@@ -1,0 +1,248 @@
+"""Many styles on a few photographs: contact sheets of packs, and of mixes between them."""
+
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageOps
+
+from stylepack.errors import StylepackError, UsageError, WrongTrunkError, printable
+from stylepack.files import replacing
+from stylepack.packs.manifest import Manifest, read_manifest
+from stylepack.packs.mix import Mix
+from stylepack.packs.pack import check_trunk, load_pack
+from stylepack.packs.shelf import BUNDLED_TRUNK, IDENTITY, SUFFIX, find_pack, shelf
+from stylepack.packs.trunkfile import load_trunk
+from stylepack.painting.streaming import Advance, Style, in_silence
+from stylepack.painting.stylizer import Stylizer
+from stylepack.pictures.photo import Photo, read_photo
+from stylepack.pictures.sheet import UNKNOWN, contact_sheet, spell
+
+JPEG_QUALITY = 88
+MOST_COLUMNS = 6  # of a sheet, unless told otherwise
+LONGEST_WORDS = 120  # characters of a title or a name that are shown
+GLUE = "\N{NO-BREAK SPACE}"
+
+
+@dataclass(frozen=True)
+class Label:
+    """What is written at the paintings of a pack.  Strangers' words, each on one line."""
+
+    name: str
+    title: str
+    artist: str = ""
+    year: str = ""
+    painting_licence: str = ""
+    pack_licence: str = ""
+
+    @classmethod
+    def of(cls, name: str, manifest: Manifest) -> "Label":
+        """The words of a manifest, under the name that the pack goes by here."""
+        image = manifest.style_image
+        return cls(
+            name=in_words(name),
+            title=in_words(manifest.title) or in_words(name),
+            artist=in_words(image.get("artist")),
+            year=in_words(image.get("year")),
+            painting_licence=in_words(image.get("licence")),
+            pack_licence=in_words(manifest.license),
+        )
+
+    @property
+    def caption(self) -> str:
+        """Title and artist for a contact sheet, as far as it can spell them; else the name."""
+        lines = [self.title if _is_spelt(self.title) else self.name]
+        if self.artist and _is_spelt(self.artist):
+            lines.append(self.artist)
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture as the sheet and as the page need it."""
+
+    small: Image.Image
+    jpeg: bytes
+    size: tuple[int, int]
+
+    @classmethod
+    def of(cls, photo: Photo, cell: int) -> "Picture":
+        """Fitted into a square of `cell` pixels, and whole as a JPEG."""
+        image = photo.to_image()
+        file = io.BytesIO()
+        image.save(file, "JPEG", quality=JPEG_QUALITY, optimize=True)
+        return cls(ImageOps.contain(image, (cell, cell)), file.getvalue(), image.size)
+
+
+@dataclass(frozen=True)
+class Wall:
+    """A photograph with its paintings, one for each label of the gallery."""
+
+    name: str
+    photo: Picture
+    paintings: list[Picture]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Packs for a gallery: by path what is written at each, and warnings of what is left out."""
+
+    labels: dict[Path, Label]
+    warnings: list[str]
+
+    @property
+    def mixes(self) -> list[Mix]:
+        """Each of the packs alone."""
+        return [Mix(((str(path), 1.0),)) for path in self.labels]
+
+
+def select_packs(names: Sequence[str], trunk: Path | None, force: bool = False) -> Selection:
+    """The packs of these names or paths, else every installed one that the trunk can paint.
+
+    The identity pack is left out unless it is named.
+
+    Raises:
+        UsageError: an unknown name, or no pack of this trunk is installed.
+        PackError: a damaged trunk, or a named pack that is damaged or another trunk's.
+    """
+    network, digest = load_trunk(trunk or BUNDLED_TRUNK)
+
+    def label_of(path: Path) -> Label:
+        manifest = read_manifest(path)
+        if manifest.trunk_sha256 or not force:  # before the tensors: its layout may be another
+            check_trunk(manifest, digest, f"'{path.stem}'")
+        load_pack(path, network.config)
+        return Label.of(path.stem, manifest)
+
+    if names:
+        return Selection({path: label_of(path) for path in map(find_pack, names)}, [])
+    labels, strangers, warnings = {}, [], []
+    for name, shelved in shelf().items():
+        if name == IDENTITY:
+            continue
+        try:
+            labels[shelved.path] = label_of(shelved.path)
+        except WrongTrunkError:
+            strangers.append(name)
+        except StylepackError as error:
+            warnings.append(f"left out '{name}': {error}")
+    if strangers:
+        warnings.append(f"left out packs of another trunk: {', '.join(strangers)}")
+    if not labels:
+        raise UsageError(
+            f"no installed pack belongs to trunk {digest[:12]}; name packs with --style FILE"
+        )
+    return Selection(labels, warnings)
+
+
+def load_each(
+    mixes: Sequence[Mix],
+    *,
+    trunk: Path | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    force: bool = False,
+) -> list[Stylizer]:
+    """A stylizer for each of the mixes; they share the trunk, which is read once.
+
+    Raises:
+        StylepackError: as `Stylizer.load`.
+    """
+    whole = Stylizer.load(
+        mixes[0], regions=mixes[1:], trunk=trunk, device=device, precision=precision, force=force
+    )
+    vectors, own = whole.style.vectors, whole.style.own
+    styles = [
+        Style(vectors[row, None], own=None if own is None else own[row, None])
+        for row in range(len(whole.mixes))
+    ]
+    return [
+        Stylizer(whole.trunk, style, [mix], whole.packs, whole.device, whole.dtype)
+        for mix, style in zip(whole.mixes, styles, strict=True)
+    ]
+
+
+def read_small(path: Path, size: int) -> Photo:
+    """A photograph on white, its long side at `size` pixels.
+
+    Raises:
+        UsageError: no such file.
+        PhotoError: not an image, or damaged.
+    """
+    return read_photo(path).flattened("white").resized(size)
+
+
+def paint_each(
+    stylizers: Sequence[Stylizer],
+    photo: Photo,
+    cell: int,
+    *,
+    keep_colors: bool = False,
+    advance: Advance = in_silence,
+) -> Iterator[Picture]:
+    """The photograph painted by one stylizer after the other."""
+    for stylizer in stylizers:
+        yield Picture.of(stylizer.paint(photo, keep_colors=keep_colors, advance=advance), cell)
+
+
+def gallery_sheet(
+    walls: Sequence[Wall], labels: Sequence[Label], cell: int, columns: int | None = None
+) -> Image.Image:
+    """Every photograph and its paintings, in rows of at most `columns`."""
+    columns = columns or even_columns(1 + len(labels))
+    rows: list[list[Image.Image]] = []
+    captions: list[list[str]] = []
+    for wall in walls:
+        pictures = [wall.photo.small, *(painting.small for painting in wall.paintings)]
+        words = [wall.name, *(label.caption for label in labels)]
+        for start in range(0, len(pictures), columns):
+            rows.append(pictures[start : start + columns])
+            captions.append(words[start : start + columns])
+    return contact_sheet(rows, captions, cell)
+
+
+def even_columns(pictures: int) -> int:
+    """The columns that fill rows of at most `MOST_COLUMNS` evenly."""
+    rows = -(-pictures // MOST_COLUMNS)
+    return -(-pictures // rows)
+
+
+def mix_caption(mix: Mix) -> str:
+    """`75 % starry, 25 % scream`, two packs a line at most; one pack is its name alone."""
+    names = [in_words(Path(reference).name).removesuffix(SUFFIX) for reference in mix.references]
+    if len(names) == 1:
+        return names[0].replace(" ", GLUE)
+    parts = [
+        f"{_percent(weight)} % {name}".replace(" ", GLUE)
+        for name, weight in zip(names, mix.weights, strict=True)
+    ]
+    pairs = [", ".join(parts[start : start + 2]) for start in range(0, len(parts), 2)]
+    return ",\n".join(pairs)
+
+
+def save_sheet(sheet: Image.Image, path: Path) -> None:
+    """Write a PNG, whole or not at all.
+
+    Raises:
+        StylepackError: the place cannot be written.
+    """
+    with replacing(path) as temporary:
+        sheet.save(temporary, "PNG")
+
+
+def in_words(value: Any) -> str:
+    """A value of a stranger's metadata as printable words on one line; lists and such as ''."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return ""
+    words = printable(" ".join(str(value).split()))
+    return words if len(words) <= LONGEST_WORDS else f"{words[: LONGEST_WORDS - 1]}…"
+
+
+def _is_spelt(text: str) -> bool:
+    return UNKNOWN not in spell(text.replace(UNKNOWN, ""))
+
+
+def _percent(weight: float) -> str:
+    return f"{weight:.0%}"[:-1] if weight >= 0.005 else "<1"

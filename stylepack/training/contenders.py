@@ -1,0 +1,78 @@
+"""Which packs are compared, and which painting each of them was learned from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from stylepack.errors import PackError
+from stylepack.network.trunk import TrunkConfig
+from stylepack.packs.manifest import read_manifest
+from stylepack.packs.pack import Pack, check_trunk, load_pack
+from stylepack.packs.shelf import IDENTITY, SUFFIX, find_pack, shelf
+from stylepack.training.paintings import Painting
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A pack under the name it goes by, and its painting; None for the identity style."""
+
+    name: str
+    pack: Pack
+    painting: Painting | None
+    matched_by: str = ""  # sha256 or name
+
+
+def find_packs(
+    trunk: Path, digest: str, config: TrunkConfig, names: Sequence[str]
+) -> dict[str, Pack]:
+    """The packs of these names, else every pack of the trunk: the shelf's, then those beside it.
+
+    Raises:
+        UsageError: no pack of such a name.
+        PackError: a pack that was named is damaged, or belongs to another trunk.
+    """
+    beside = sorted((trunk.parent / "packs").glob(f"*{SUFFIX}"))
+    found: dict[str, Pack] = {}
+    for path in [*(shelved.path for shelved in shelf().values()), *beside]:
+        try:
+            pack = load_pack(path, config)
+        except PackError:
+            continue  # `packs list` names damaged packs; they need not stop this one
+        if pack.manifest.trunk_sha256 == digest:
+            found.setdefault(path.stem, pack)
+    if not names:
+        return found
+    chosen = {}
+    for name in names:
+        if name in found:
+            chosen[name] = found[name]
+            continue
+        path = find_pack(name)
+        check_trunk(read_manifest(path), digest, f"'{name}'")
+        chosen[path.stem] = load_pack(path, config)
+    return chosen
+
+
+def match(
+    packs: dict[str, Pack], paintings: Sequence[Painting]
+) -> tuple[list[Contender], list[str]]:
+    """(packs with their paintings, the identity style last; names of packs without a painting).
+
+    A pack's painting is the file that it was learned from, by its hash, else one of its name.
+    """
+    by_hash = {painting.facts["sha256"]: painting for painting in paintings}
+    by_name = {painting.name: painting for painting in paintings}
+    contenders, unmatched = [], []
+    for name, pack in packs.items():
+        learned_from = pack.manifest.style_image.get("sha256")
+        if name == IDENTITY:
+            continue
+        if learned_from in by_hash:
+            contenders.append(Contender(name, pack, by_hash[learned_from], "sha256"))
+        elif name in by_name:
+            contenders.append(Contender(name, pack, by_name[name], "name"))
+        else:
+            unmatched.append(name)
+    if IDENTITY in packs:
+        contenders.append(Contender(IDENTITY, packs[IDENTITY], None))
+    return contenders, unmatched
