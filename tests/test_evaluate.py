@@ -24,6 +24,7 @@ from stylepack.training.loss_network import WeightSource
 from stylepack.training.objective import Objective
 from stylepack.training.optimize import PixelOptimization
 from stylepack.training.paintings import read_paintings
+from stylepack.training.photos import PhotoFolder
 from stylepack.training.recipe import load_recipe
 
 CPU = torch.device("cpu")
@@ -342,3 +343,12 @@ def test_the_interval_holds_the_mean_and_is_as_wide_as_theory_says(count: int) -
         expected = 2 * 1.96 * np.std(drawn) / count**0.5
         assert high - low == pytest.approx(expected, rel=0.05)
     assert bootstrap_interval(drawn) == figure.interval
+
+
+def test_held_out_measures_only_what_training_holds_out(
+    command: list[str], out: Path, photos: Path
+) -> None:
+    _, held_out = PhotoFolder.open(photos).split()
+    assert stylepack([*command, "--held-out"]) == 0
+    assert {row["photograph"] for row in rows(out)} == {path.name for path in held_out.paths}
+    assert len(held_out.paths) < 6

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stylepack.cli.main import run as stylepack
-from stylepack.packs.pack import load_pack
+from stylepack.packs.manifest import Manifest
+from stylepack.packs.pack import Pack
 from stylepack.packs.shelf import BUNDLED_TRUNK, IDENTITY
 from stylepack.packs.trunkfile import load_trunk
 from stylepack.training import finetune as module
@@ -59,7 +60,7 @@ def test_a_painting_that_looks_like_a_pack_starts_there(vgg_file: Path) -> None:
     name = next(name for name in packs if name != IDENTITY)
     photos = torch.rand(2, 3, 48, 48)
     with torch.no_grad():
-        painted = trunk(photos, packs[name])
+        painted = trunk(photos, packs[name].style)
         objective = _objective_on(vgg_file, painted[0])
     mix = nearest_mix(trunk, packs, objective, photos[:1])
     assert sum(mix.values()) == pytest.approx(1)
@@ -72,21 +73,24 @@ def test_without_packs_it_starts_from_nothing(vgg_file: Path) -> None:
     trunk, _ = load_trunk(BUNDLED_TRUNK)
     objective = _objective_on(vgg_file, torch.rand(3, 48, 48))
     photos = torch.rand(1, 3, 32, 32)
-    only_identity = {IDENTITY: trunk.config.neutral_style()}
+    only_identity = {IDENTITY: Pack(Manifest(IDENTITY), trunk.config.neutral_style())}
     assert nearest_mix(trunk, only_identity, objective, photos) == {}
     assert torch.equal(mean_style(only_identity, trunk.config), trunk.config.neutral_style())
 
 
-def test_packs_beside_a_trunk_come_before_the_shelf(tmp_path: Path) -> None:
+def test_the_users_pack_comes_before_the_one_beside_the_trunk(tmp_path: Path, home: Path) -> None:
     trunk, digest = load_trunk(BUNDLED_TRUNK)
     packs = packs_of(BUNDLED_TRUNK, digest, trunk.config)
-    name = next(iter(packs))
-    beside = tmp_path / "packs"
-    beside.mkdir()
-    pack = load_pack(BUNDLED_TRUNK.parent / "packs" / f"{name}.safetensors", trunk.config)
-    replace(pack, style=pack.style + 1).save(beside / f"{name}.safetensors", trunk.config)
+    name, pack = next(iter(packs.items()))
+    (home / "packs").mkdir(parents=True)
+    (tmp_path / "packs").mkdir()
+    ours = replace(pack, style=pack.style + 1)
+    ours.save(home / "packs" / f"{name}.safetensors", trunk.config)
+    pack.save(tmp_path / "packs" / f"{name}.safetensors", trunk.config)
+    pack.save(tmp_path / "packs" / "beside.safetensors", trunk.config)
     found = packs_of(tmp_path / "trunk.safetensors", digest, trunk.config)
-    assert torch.equal(found[name], packs[name] + 1)
+    assert torch.equal(found[name].style, pack.style + 1)
+    assert torch.equal(found["beside"].style, pack.style)
     assert packs_of(BUNDLED_TRUNK, "another", trunk.config) == {}
 
 

@@ -40,6 +40,10 @@ def evaluate(
     limit: Annotated[
         int, typer.Option(min=1, help="Photographs, a sample that is always the same.")
     ] = 24,
+    held_out: Annotated[
+        bool,
+        typer.Option("--held-out", help="Only photographs that `train` holds out of this folder."),
+    ] = False,
     optimize: Annotated[
         int | None,
         typer.Option(min=1, metavar="N", help="Optimise pixels for N updates too; slow."),
@@ -72,7 +76,13 @@ def evaluate(
     if not loss_network:
         base = at_hand(base, source)
     request = Request(
-        photos, paintings, trunk or BUNDLED_TRUNK, tuple(style or ()), limit, optimize or 0
+        photos,
+        paintings,
+        trunk or BUNDLED_TRUNK,
+        tuple(style or ()),
+        limit,
+        optimize or 0,
+        held_out,
     )
     comparison = Comparison(request, base, source, target)
     if comparison.unmatched:

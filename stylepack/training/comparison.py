@@ -48,6 +48,7 @@ class Request:
     names: tuple[str, ...] = ()
     limit: int = 24  # photographs
     updates: int = 0  # of the pixels
+    held_out: bool = False  # only photographs that training on this folder holds out
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,8 @@ class Comparison:
     ) -> None:
         self.request, self.recipe, self.source = request, recipe, source
         paintings = read_paintings(request.paintings)
-        self.photos = sampled(PhotoFolder.open(request.photos, [p.path for p in paintings]))
+        photos = PhotoFolder.open(request.photos, [p.path for p in paintings])
+        self.photos = sampled(photos.split()[1] if request.held_out else photos)
         self.trunk, self.digest = load_trunk(request.trunk)
         self.trunk.to(device)
         packs = find_packs(request.trunk, self.digest, self.trunk.config, request.names)

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from stylepack.errors import PackError
 from stylepack.network.trunk import TrunkConfig
 from stylepack.packs.manifest import read_manifest
 from stylepack.packs.pack import Pack, check_trunk, load_pack
-from stylepack.packs.shelf import IDENTITY, SUFFIX, find_pack, shelf
+from stylepack.packs.shelf import IDENTITY, find_pack
 from stylepack.training.paintings import Painting
+from stylepack.training.start import packs_of
 
 
 @dataclass(frozen=True)
@@ -31,15 +31,7 @@ def find_packs(
         UsageError: no pack of such a name.
         PackError: a pack that was named is damaged, or belongs to another trunk.
     """
-    beside = sorted((trunk.parent / "packs").glob(f"*{SUFFIX}"))
-    found: dict[str, Pack] = {}
-    for path in [*(shelved.path for shelved in shelf().values()), *beside]:
-        try:
-            pack = load_pack(path, config)
-        except PackError:
-            continue  # `packs list` names damaged packs; they need not stop this one
-        if pack.manifest.trunk_sha256 == digest:
-            found.setdefault(path.stem, pack)
+    found = packs_of(trunk, digest, config)
     if not names:
         return found
     chosen = {}

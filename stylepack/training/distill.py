@@ -86,7 +86,7 @@ class Diet:
             raise TrainingError(f"{folders.trunk} has no packs to paint with; give another --trunk")
         neutral = self.trunk.config.neutral_style()
         self.styles = torch.stack(
-            [neutral, *(style for name, style in packs.items() if name != IDENTITY)]
+            [neutral, *(pack.style for name, pack in packs.items() if name != IDENTITY)]
         ).to(device)
         torch.manual_seed(recipe.seed)
         self.untrained = Trunk(self.trunk.config).to(device).requires_grad_(False)

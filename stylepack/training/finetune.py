@@ -81,7 +81,8 @@ class Finetune:
         crops = _on(device, Batches(self.photos, recipe, styles=1).draw(0).photos)
         self.started_from = nearest_mix(self.trunk, packs, objective, crops)
         start = blend(
-            [packs[name] for name in self.started_from] or [self.trunk.config.neutral_style()],
+            [packs[name].style for name in self.started_from]
+            or [self.trunk.config.neutral_style()],
             [*self.started_from.values()] or [1.0],
         )
         self.best = start[None].to(device)

@@ -60,7 +60,9 @@ def balanced(paintings: Sequence[Painting], weights: Mapping[str, float]) -> lis
     names = [painting.name for painting in paintings]
     for name in weights:
         if name not in names:
-            raise UsageError(f"--balance names '{name}'; the paintings are {', '.join(sorted(names))}")
+            raise UsageError(
+                f"--balance names '{name}'; the paintings are {', '.join(sorted(names))}"
+            )
     return [replace(p, weight=weights.get(p.name, 1.0)) for p in paintings]
 
 

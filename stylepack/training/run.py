@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import TextIO
 
 import torch
-from torch import Tensor
 
 from stylepack.errors import TrainingError, UsageError
 from stylepack.files import replacing
 from stylepack.network.trunk import Trunk
 from stylepack.packs.manifest import Manifest
+from stylepack.packs.pack import Pack
 from stylepack.packs.shelf import IDENTITY
 from stylepack.packs.trunkfile import load_trunk
 from stylepack.training.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
@@ -174,13 +174,14 @@ class Run:
         trunk, packs = self._start()
         trunk.config = replace(trunk.config, grain=recipe.grain)
         blank = mean_style(packs, trunk.config)
-        styles = torch.stack([packs.get(name, blank) for name in self.names]).to(device)
+        known = {name: pack.style for name, pack in packs.items()}
+        styles = torch.stack([known.get(name, blank) for name in self.names]).to(device)
         if recipe.identity:
             styles[-1] = identity_start(styles[-1], trunk.config)
         objective = Objective.for_paintings(recipe, self.source, self.styles, device)
         return Trainer(trunk.to(device), styles, objective, recipe, frozen=False)
 
-    def _start(self) -> tuple[Trunk, dict[str, Tensor]]:
+    def _start(self) -> tuple[Trunk, dict[str, Pack]]:
         """The trunk to begin with, and the packs that it has."""
         if self.settings.start_from:
             trunk, digest = load_trunk(self.settings.start_from)

@@ -8,30 +8,29 @@ from torch import Tensor
 from stylepack.errors import PackError
 from stylepack.network.device import training_dtype
 from stylepack.network.trunk import Trunk, TrunkConfig
-from stylepack.packs.pack import load_pack
+from stylepack.packs.pack import Pack, load_pack
 from stylepack.packs.shelf import IDENTITY, SUFFIX, shelf
 from stylepack.training.objective import Grams, Objective
 
 MOST = 32  # packs that a start is looked for among
 
 
-def packs_of(trunk: Path, digest: str, config: TrunkConfig) -> dict[str, Tensor]:
-    """Name -> style vector of every pack of a trunk: those beside its file, then the shelf's."""
-    places = {path.stem: path for path in sorted((trunk.parent / "packs").glob(f"*{SUFFIX}"))}
-    places = {name: shelved.path for name, shelved in shelf().items()} | places
-    found = {}
-    for name, path in places.items():
+def packs_of(trunk: Path, digest: str, config: TrunkConfig) -> dict[str, Pack]:
+    """Every pack of a trunk by name: the shelf's, then those that lie beside its file."""
+    beside = sorted((trunk.parent / "packs").glob(f"*{SUFFIX}"))
+    found: dict[str, Pack] = {}
+    for path in [*(shelved.path for shelved in shelf().values()), *beside]:
         try:
             pack = load_pack(path, config)
         except PackError:
             continue  # `packs list` names damaged packs; they need not stop this one
         if pack.manifest.trunk_sha256 == digest:
-            found[name] = pack.style
+            found.setdefault(path.stem, pack)
     return found
 
 
 def nearest_mix(
-    trunk: Trunk, packs: dict[str, Tensor], objective: Objective, photos: Tensor
+    trunk: Trunk, packs: dict[str, Pack], objective: Objective, photos: Tensor
 ) -> dict[str, float]:
     """The mix of packs whose paintings' Gram matrices come nearest to the new painting's.
 
@@ -41,7 +40,7 @@ def nearest_mix(
 
     Args:
         trunk: the network.
-        packs: name -> style vector; the identity style and all beyond `MOST` are left out.
+        packs: by name; the identity style and all beyond `MOST` are left out.
         objective: its only painting is the new one.
         photos: (N, 3, H, W) RGB in 0..1, on the trunk's device.
 
@@ -53,7 +52,7 @@ def nearest_mix(
         return {}
     product = torch.zeros(len(names), len(names), dtype=torch.float64)
     toward = torch.zeros(len(names), dtype=torch.float64)
-    painted = [_mean_grams(trunk, packs[name], objective, photos) for name in names]
+    painted = [_mean_grams(trunk, packs[name].style, objective, photos) for name in names]
     for level, targets in enumerate(objective.targets):
         for layer, target in targets.items():
             grams = torch.stack([one[level][layer] for one in painted]).flatten(1).double().cpu()
@@ -87,9 +86,9 @@ def _mean_grams(trunk: Trunk, style: Tensor, objective: Objective, photos: Tenso
     ]
 
 
-def mean_style(packs: dict[str, Tensor], config: TrunkConfig) -> Tensor:
+def mean_style(packs: dict[str, Pack], config: TrunkConfig) -> Tensor:
     """The mean of the packs but for the identity style; neutral if there are none."""
-    styles = [style for name, style in packs.items() if name != IDENTITY]
+    styles = [pack.style for name, pack in packs.items() if name != IDENTITY]
     return torch.stack(styles).mean(0) if styles else config.neutral_style()
 
 
