@@ -1,0 +1,76 @@
+"""Content and style loss of every bundled pack at `--strength` 0 to 1 in steps of 0.1.
+
+python tests/benchmarks/strength.py PHOTOS PAINTINGS VGG_WEIGHTS
+
+Content loss should rise and style loss fall; strength 0 should give the photograph back.
+"""
+
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+
+from stylepack import Stylizer
+from stylepack.network.device import training_dtype
+from stylepack.packs.shelf import BUNDLED_PHOTOS, BUNDLED_TRUNK
+from stylepack.packs.trunkfile import load_trunk
+from stylepack.pictures.imagefile import find_images
+from stylepack.pictures.photo import Photo, read_photo
+from stylepack.training.comparison import psnr
+from stylepack.training.contenders import find_packs, match
+from stylepack.training.evaluate import SHORT_SIDE
+from stylepack.training.loss_network import WeightSource
+from stylepack.training.objective import Objective
+from stylepack.training.paintings import read_paintings
+from stylepack.training.photos import resized
+from stylepack.training.recipe import Recipe
+
+STRENGTHS = [step / 10 for step in range(11)]
+PHOTOS = 4
+
+
+def main() -> None:
+    photos, paintings, weights = map(Path, sys.argv[1:4])
+    device = torch.device("cpu")
+    trunk, digest = load_trunk(BUNDLED_TRUNK)
+    packs = find_packs(BUNDLED_TRUNK, digest, trunk.config, [])
+    contenders = [c for c in match(packs, read_paintings(paintings))[0] if c.painting]
+    objective = Objective.for_paintings(
+        Recipe(), WeightSource(weights), [c.painting for c in contenders], device
+    )
+    images = [resized(path, SHORT_SIDE)[None] for path in find_images(photos)[:PHOTOS]]
+    targets = [objective.content_targets(image) for image in images]
+    identity, dtype = packs["photo"].numbers, training_dtype(device)
+    for index, contender in enumerate(contenders):
+        content, style = [], []
+        for strength in STRENGTHS:
+            numbers = torch.lerp(identity, contender.pack.numbers, strength)
+            found = []
+            for image, target in zip(images, targets, strict=True):
+                with torch.no_grad():
+                    painted = trunk(image.to(dtype), numbers[:-1], float(numbers[-1])).float()
+                    which = torch.tensor([index])
+                    terms = objective(painted, image, which, targets=target)
+                found.append((terms.content.item(), terms.style.item()))
+            content.append(sum(c for c, _ in found) / len(found))
+            style.append(sum(s for _, s in found) / len(found))
+        rises = all(a <= b for a, b in pairwise(content))
+        falls = all(a >= b for a, b in pairwise(style))
+        print(f"{contender.name:12} content {'rises' if rises else 'DOES NOT RISE'}:", end="")
+        print(*(f"{value:.3f}" for value in content))
+        print(f"{'':12} style   {'falls' if falls else 'DOES NOT FALL'}:", end="")
+        print(*(f"{value:.3f}" for value in style), flush=True)
+    stylizer = Stylizer.load(contenders[0].name, strength=0.0, device="cpu")
+    for path in find_images(BUNDLED_PHOTOS):
+        photo = read_photo(path)
+        given = stylizer.paint(photo).pixels[None].float() / 255
+        print(f"strength 0, {path.name}: {psnr(given, photo.pixels[None].float() / 255):.1f} dB")
+    for place, image in enumerate(images):
+        photo = Photo.from_float(image[0])
+        given = stylizer.paint(photo).pixels[None].float() / 255
+        print(f"strength 0, photograph {place}: {psnr(given, image):.1f} dB")
+
+
+if __name__ == "__main__":
+    main()
