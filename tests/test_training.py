@@ -1,18 +1,22 @@
 """Training as a whole, small: a run folder from start to packs, stopped and resumed."""
 
 import csv
+import errno
+import io
 import json
 import re
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import picture
 from safetensors.torch import load_file
+from torch import Tensor
 
 from stylepack.cli.main import run as stylepack
 from stylepack.errors import TrainingError
@@ -21,6 +25,8 @@ from stylepack.packs.manifest import read_manifest
 from stylepack.packs.pack import load_pack
 from stylepack.packs.trunkfile import load_trunk
 from stylepack.training.checkpoint import NAME, PREVIOUS, load_checkpoint, save_checkpoint
+from stylepack.training.history import History
+from stylepack.training.trainer import Step, Trainer
 
 SMALL = """
 batch = 2
@@ -273,6 +279,124 @@ def test_a_diverging_run_says_so_and_keeps_its_checkpoint(
     assert (run / NAME).read_bytes() == before
 
 
+def test_a_run_that_diverges_goes_back_once_at_a_lower_rate(
+    arguments: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = Trainer._logits
+    spoilt = []
+
+    def spoil_once(trainer: Trainer, photos: Tensor, styles: Tensor, update: int) -> Tensor:
+        logits = whole(trainer, photos, styles, update)
+        if update == 2 and not spoilt:
+            spoilt.append(update)
+            return logits * float("nan")
+        return logits
+
+    monkeypatch.setattr(Trainer, "_logits", spoil_once)
+    run = tmp_path / "run"
+    assert stylepack([*arguments, str(run), "--checkpoint-every", "2"]) == 0
+    said = capsys.readouterr().err
+    assert "the loss is nan at update 3; going on from update 2 at 0.3 of the" in said
+    assert [int(row["update"]) for row in rows(run)] == [1, 1, 2, 2, 3, 3, 4, 4]
+    assert float(load_checkpoint(run)["rate_scale"]) == pytest.approx(0.3)
+    rates = [float(row["learning_rate"]) for row in rows(run)[::2]]
+    assert rates[2] < 0.31 * rates[1]
+
+
+def test_black_and_white_pictures_are_a_divergence(
+    arguments: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = Trainer._logits
+    monkeypatch.setattr(Trainer, "_logits", lambda *given: whole(*given) * 100)
+    assert stylepack([*arguments, str(tmp_path / "run")]) == 1
+    said = capsys.readouterr().err
+    assert "nothing but black and white is painted at update 1; going on from update 0" in said
+    assert "with a lower learning rate too" in said
+
+
+def test_a_full_disk_pauses_checkpoints_and_not_training(
+    arguments: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(folder: Path, state: dict[str, Tensor]) -> None:
+        if 0 < int(state["update"]) < 4:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save_checkpoint(folder, state)
+
+    monkeypatch.setattr("stylepack.training.run.save_checkpoint", full)
+    run = tmp_path / "run"
+    assert stylepack([*arguments, str(run), "--checkpoint-every", "1"]) == 0
+    said = capsys.readouterr().err
+    assert said.count("No space left on device; training goes on") == 3
+    assert [int(row["update"]) for row in rows(run)] == [1, 1, 2, 2, 3, 3, 4, 4]
+    assert int(load_checkpoint(run)["update"]) == 4
+
+
+def test_losses_that_cannot_be_written_wait_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history = History(tmp_path, ["dawn"])
+    history.cut(0)
+    step = Step(1, [0], [0.5], [0.25], [0.125], 1.0, 1e-3)
+    history.add(step)
+    history.flush()
+    before = history.path.read_bytes()
+    history.add(replace(step, update=2))
+
+    class FullDisk(io.StringIO):
+        def write(self, text: str) -> int:
+            with open(history.path, "a") as file:  # noqa: PTH123
+                file.write(text[:5])
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    whole_open = Path.open
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            Path,
+            "open",
+            lambda path, mode="r", **more: (
+                FullDisk() if mode == "a" else whole_open(path, mode, **more)
+            ),
+        )
+        with pytest.raises(OSError, match="No space left"):
+            history.flush()
+    assert history.path.read_bytes() == before
+    history.flush()
+    assert [row["update"] for row in rows(tmp_path)] == ["1", "2"]
+
+
+def test_a_kill_at_any_moment_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
+    code = (
+        "import sys, torch; from pathlib import Path\n"
+        "from stylepack.training.checkpoint import save_checkpoint\n"
+        "for update in range(1, 10**9):\n"
+        "    full = torch.full((300_000,), float(update))\n"
+        f"    save_checkpoint(Path({str(tmp_path)!r}), "
+        "{'update': torch.tensor(update), 'full': full})\n"
+        "    print(update, flush=True)\n"
+    )
+    for attempt in range(4):
+        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        for _ in range(3 + attempt):
+            told = int(process.stdout.readline())
+        time.sleep(0.003 * attempt)
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        state = load_checkpoint(tmp_path)
+        assert int(state["update"]) >= told
+        assert state["full"].unique().tolist() == [float(state["update"])]
+
+
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, {"update": torch.tensor(1)})
     save_checkpoint(tmp_path, {"update": torch.tensor(2)})
@@ -291,7 +415,6 @@ def test_every_preset_trains(preset: str, tmp_path: Path, paintings: Path, photo
     from stylepack.training.objective import Objective
     from stylepack.training.photos import Batches, PhotoFolder, resized
     from stylepack.training.recipe import load_recipe
-    from stylepack.training.trainer import Trainer
 
     small = {"batch": 2, "crop": 32, "photo_side": 40, "style_side": 40, "updates": 2}
     recipe = load_recipe(preset, small)

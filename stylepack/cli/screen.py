@@ -69,9 +69,10 @@ class Meter:
         """Show how much of the unit at hand is done, 0..1."""
         self._progress.update(self._task, completed=self._done + share)
 
-    def advance(self, words: str = "") -> None:
-        """Count one unit as done."""
-        self._done += 1
+    def advance(self, words: str = "", to: int | None = None) -> None:
+        """Count one unit as done, or as many as `to` says: fewer, if work has to be done again."""
+        self._done = self._done + 1 if to is None else to
+        self._first = min(self._first, self._done - 1)
         self._progress.update(self._task, completed=self._done, words=escape(printable(words)))
         now = time.monotonic()
         last = self._done == self._total

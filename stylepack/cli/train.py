@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -198,13 +199,16 @@ def follow(run: Run) -> None:
     with (
         stop_on_signals("saving a checkpoint") as stop,
         screen.meter("training", recipe.updates, run.trainer.update) as meter,
+        notices_of(run),
         closing(run.train()) as steps,
     ):
         for step in steps:
             for reason in run.skipped[told:]:
                 screen.warn(f"skipped: {reason}")
             told = len(run.skipped)
-            meter.advance(losses_in_words(step))
+            while run.notices:
+                screen.warn(run.notices.pop(0))
+            meter.advance(losses_in_words(step), to=step.update)
             if stop and step.update < recipe.updates:
                 break
     if stop and run.trainer.update < recipe.updates:
@@ -218,6 +222,16 @@ def follow(run: Run) -> None:
     for manifest in run.write_packs(evaluation):
         screen.say(metrics_in_words(manifest))
     screen.say(f"wrote {run.folder / 'trunk.safetensors'} and {run.folder / 'packs'}")
+
+
+@contextmanager
+def notices_of(run: Run) -> Iterator[None]:
+    """Tell what is left of a run's notices at the end, whatever the end is."""
+    try:
+        yield
+    finally:
+        for notice in run.notices:
+            screen.warn(notice)
 
 
 def check_vgg_input(value: str | None) -> None:

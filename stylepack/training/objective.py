@@ -23,6 +23,7 @@ class Terms:
     content: Tensor
     style: Tensor
     variation: Tensor
+    saturation: Tensor  # zeros where no logits were given
     total: Tensor  # scalar, carries the gradient
 
 
@@ -94,13 +95,16 @@ class Objective:
         weighted = weighted + torch.where(
             identity, recipe.identity_weight * pixels, self.style_weights[styles] * style
         )
-        if logits is not None and recipe.saturation_weight:
-            saturation = losses.saturation_loss(logits).masked_fill(identity, 0.0)
-            weighted = weighted + recipe.saturation_weight * saturation
+        saturation = torch.zeros_like(content)
+        if logits is not None:
+            saturation = losses.saturation_loss(logits)
+            weight = recipe.saturation_weight * (~identity)  # a photograph may be black and white
+            weighted = weighted + weight * saturation
         return Terms(
             content.detach(),
             torch.where(identity, torch.zeros_like(style), style).detach(),
             variation.detach(),
+            saturation.detach(),
             weighted.mean(),
         )
 

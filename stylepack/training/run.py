@@ -8,16 +8,13 @@ sheets/                   test photographs in every style, over time
 trunk.safetensors, packs/ the result
 """
 
-import csv
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from pathlib import Path
-from typing import TextIO
 
 import torch
 
-from stylepack.errors import TrainingError, UsageError
-from stylepack.files import replacing
+from stylepack.errors import StylepackError, TrainingError, UsageError
 from stylepack.network.trunk import Trunk
 from stylepack.packs.manifest import Manifest
 from stylepack.packs.pack import Pack
@@ -26,16 +23,16 @@ from stylepack.packs.trunkfile import load_trunk
 from stylepack.training.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
 from stylepack.training.evaluate import Evaluation
 from stylepack.training.export import paint_sheet, provenance, write_packs, write_trunk
+from stylepack.training.history import History
 from stylepack.training.loss_network import WeightSource
 from stylepack.training.objective import Objective
 from stylepack.training.paintings import Painting, balanced, read_paintings
 from stylepack.training.photos import Batches, PhotoFolder
 from stylepack.training.settings import SETTINGS, RunSettings
 from stylepack.training.start import identity_start, mean_style, packs_of
-from stylepack.training.trainer import Step, Trainer
+from stylepack.training.trainer import DivergedError, Step, Trainer
 
-LOSSES = "losses.csv"
-COLUMNS = ("update", "style", "content_loss", "style_loss", "total_variation", "learning_rate")
+LOWER = 0.3  # of the learning rate, after the run has diverged
 
 
 class Run:
@@ -56,6 +53,9 @@ class Run:
         everything = PhotoFolder.open(settings.photos, [p.path for p in paintings])
         self.photos, self.held_out = everything.split()
         self.trainer = self._trainer(device)
+        self.history = History(folder, self.names)
+        self.saved = -1  # the update of the last checkpoint
+        self.notices: list[str] = []  # what went wrong on the way and did not stop the run
 
     @classmethod
     def start(cls, folder: Path, settings: RunSettings, device: torch.device) -> "Run":
@@ -109,32 +109,74 @@ class Run:
     def train(self) -> Generator[Step]:
         """Yield each update; checkpoints, sheets and the loss history are written on the way.
 
-        Closing the iterator between two updates saves a checkpoint there.
+        Closing the iterator saves a checkpoint.  A run that diverges goes back to its last
+        checkpoint once, with a lower learning rate.  A checkpoint that cannot be written, to a
+        full disk say, is told in `notices` and tried again later; training goes on.
+
+        Raises:
+            TrainingError: the run diverged a second time.
+            StylepackError: the last checkpoint cannot be written.
         """
-        trainer, every = self.trainer, self.settings.checkpoint_every
-        batches = Batches(self.photos, self.recipe, len(self.names), trainer.update)
-        saved = trainer.update
-        with self._history() as history:
+        self.history.cut(self.trainer.update)
+        if has_checkpoint(self.folder):
+            self.saved = self.trainer.update
+        else:
+            self.checkpoint()  # what a run that diverges early goes back to
+        while True:
             try:
-                for step in trainer.steps(batches):
-                    _write_losses(history, step, self.names)
-                    if step.update % every == 0:
-                        history.flush()
-                        self.checkpoint()
-                        saved = step.update
-                    if step.update % self.settings.sheet_every == 0:
-                        self.paint_sheet()
-                    yield step
-            except GeneratorExit:
-                if trainer.update > saved:
-                    self.checkpoint()
-                raise
-        if trainer.update > saved:
+                yield from self._train_on()
+            except DivergedError as error:
+                self._go_back(error)
+            else:
+                break
+        self.checkpoint()
+
+    def _train_on(self) -> Generator[Step]:
+        trainer, settings = self.trainer, self.settings
+        every, sheets = settings.checkpoint_every, settings.sheet_every
+        batches = Batches(self.photos, self.recipe, len(self.names), trainer.update)
+        before = trainer.update
+        try:
+            for steps in trainer.groups(batches):
+                for step in steps:
+                    self.history.add(step)
+                if trainer.update // every > before // every:
+                    self._attempt(self.checkpoint)
+                if trainer.update // sheets > before // sheets:
+                    self._attempt(self.paint_sheet)
+                before = trainer.update
+                yield from steps
+        except GeneratorExit:
             self.checkpoint()
+            raise
+
+    def _go_back(self, error: DivergedError) -> None:
+        """Start again from the last checkpoint with a lower learning rate, once."""
+        if self.trainer.rate_scale < 1:
+            raise TrainingError(
+                f"{error}, with a lower learning rate too; the last checkpoint is kept: go on from "
+                "it with a lower --learning-rate"
+            ) from error
+        self.trainer.restore(load_checkpoint(self.folder))
+        self.trainer.rate_scale = LOWER
+        self.history.cut(self.trainer.update)
+        self.notices.append(
+            f"{error}; going on from update {self.trainer.update} at {LOWER} of the learning rate"
+        )
+
+    def _attempt(self, write: Callable[[], object]) -> None:
+        try:
+            write()
+        except (StylepackError, OSError) as error:
+            self.notices.append(f"{error}; training goes on, and it will be tried again")
 
     def checkpoint(self) -> None:
-        """Write the state of this moment."""
+        """Write the losses and the state of this moment, if they are not written yet."""
+        if self.saved == self.trainer.update:
+            return
+        self.history.flush()
         save_checkpoint(self.folder, self.trainer.state())
+        self.saved = self.trainer.update
 
     def paint_sheet(self) -> Path:
         """Paint held-out photographs in every style; sheets/NNNNNN.png."""
@@ -192,31 +234,3 @@ class Run:
             for weight in trunk.parameters():
                 torch.nn.init.normal_(weight, 0.0, self.recipe.initial_std)
         return trunk, {}
-
-    def _history(self) -> TextIO:
-        """losses.csv, cut back to the update that training goes on from."""
-        path = self.folder / LOSSES
-        rows = []
-        if path.exists() and self.trainer.update:
-            with path.open(encoding="utf-8", newline="") as file:
-                rows = [
-                    row
-                    for row in csv.reader(file)
-                    if len(row) == len(COLUMNS)
-                    and row[0].isdigit()
-                    and int(row[0]) <= self.trainer.update
-                ]
-        with (
-            replacing(path) as temporary,
-            temporary.open("w", encoding="utf-8", newline="") as file,
-        ):
-            csv.writer(file).writerows([COLUMNS, *rows])
-        return path.open("a", encoding="utf-8", newline="")
-
-
-def _write_losses(file: TextIO, step: Step, names: list[str]) -> None:
-    writer = csv.writer(file)
-    values = zip(step.styles, step.content, step.style, step.variation, strict=True)
-    for style, *losses in values:
-        row = [f"{loss:.6g}" for loss in (*losses, step.learning_rate)]
-        writer.writerow([step.update, names[style], *row])

@@ -16,6 +16,8 @@ from stylepack.training.objective import Objective
 from stylepack.training.photos import Batch, seeded
 from stylepack.training.recipe import Recipe
 
+GROUP = 20  # updates whose losses are read together from a device of its own
+SATURATED = 25.0  # mean squared excess of logits beyond 3.5: |logit| is 8.5, black or white
 LAST_RATE = 0.02  # cosine decay ends at this share of the learning rate
 
 
@@ -30,6 +32,20 @@ class Step:
     variation: list[float]
     total: float
     learning_rate: float
+
+
+@dataclass(frozen=True)
+class _Pending:
+    """A `Step` whose losses are still on the device: (5, N), the total in the last row."""
+
+    update: int
+    styles: list[int]
+    losses: Tensor
+    learning_rate: float
+
+
+class DivergedError(TrainingError):
+    """The loss is no longer finite, or nothing but black and white is painted."""
 
 
 class Trainer:
@@ -48,6 +64,7 @@ class Trainer:
         self.objective = objective
         self.recipe = recipe
         self.update = 0
+        self.rate_scale = 1.0  # lower after training has diverged
         self.planned = recipe.updates  # when the learning rate is to have decayed
         self.parameters: dict[str, nn.Parameter] = {"style": nn.Parameter(styles.clone())}
         if not frozen:
@@ -64,13 +81,31 @@ class Trainer:
         """Train on each batch and report it.
 
         Raises:
-            TrainingError: the loss is no longer finite.
+            DivergedError: the loss is no longer finite, or the pictures are black and white.
         """
-        for batch in batches:
-            yield self.step(batch)
+        for group in self.groups(batches):
+            yield from group
 
-    def step(self, batch: Batch) -> Step:
-        """One update."""
+    def groups(self, batches: Iterable[Batch]) -> Generator[list[Step]]:
+        """Train; report a few updates at a time where reading a loss makes the device wait.
+
+        Between two groups the weights are those after the last update that was reported.
+
+        Raises:
+            DivergedError: as `steps`.
+        """
+        size = 1 if self.device.type == "cpu" else GROUP
+        waiting: list[_Pending] = []
+        for batch in batches:
+            waiting.append(self.step(batch))
+            if len(waiting) == size:
+                yield _report(waiting)
+                waiting = []
+        if waiting:
+            yield _report(waiting)
+
+    def step(self, batch: Batch) -> "_Pending":
+        """One update; its losses stay on the device."""
         rate = self.learning_rate(batch.update)
         for group in self.adam.param_groups:
             group["lr"] = rate * group["times"]
@@ -79,26 +114,14 @@ class Trainer:
         logits = self._logits(photos, indices, batch.update)
         painted = torch.sigmoid(logits.float())
         terms = self.objective(painted, photos, indices, logits, batch.targets)
-        total = terms.total.item()
-        if not math.isfinite(total):
-            raise TrainingError(
-                f"the loss is {total} at update {batch.update + 1}; go on from the last "
-                "checkpoint with a lower --learning-rate"
-            )
         self.adam.zero_grad(set_to_none=True)
         terms.total.backward()  # type: ignore[no-untyped-call]
         self.adam.step()
         self.update = batch.update + 1
         self._follow_average()
-        return Step(
-            self.update,
-            batch.styles.tolist(),
-            terms.content.tolist(),
-            terms.style.tolist(),
-            terms.variation.tolist(),
-            total,
-            rate,
-        )
+        losses = torch.stack([terms.content, terms.style, terms.variation, terms.saturation])
+        total = terms.total.detach().expand(1, losses.shape[1])
+        return _Pending(self.update, batch.styles.tolist(), torch.cat([losses, total]), rate)
 
     def _logits(self, photos: Tensor, styles: Tensor, update: int) -> Tensor:
         """The network on photographs under fresh grain."""
@@ -114,7 +137,8 @@ class Trainer:
     def learning_rate(self, update: int) -> float:
         """The rate at an update counted from 0: linear warm-up, then the recipe's decay."""
         recipe = self.recipe
-        return scheduled(recipe.learning_rate, update, self.planned, recipe.warmup, recipe.decay)
+        rate = recipe.learning_rate * self.rate_scale
+        return scheduled(rate, update, self.planned, recipe.warmup, recipe.decay)
 
     def averaged(self) -> tuple[Trunk, Tensor]:
         """A copy of the trunk and the styles at their moving average, for use and export."""
@@ -130,7 +154,8 @@ class Trainer:
     def state(self) -> dict[str, Tensor]:
         """Everything that `restore` needs to go on exactly here."""
         averages = {f"average/{name}": tensor for name, tensor in self.average.items()}
-        return training_state(self.update, self.parameters, self.adam) | averages
+        scale = {"rate_scale": torch.tensor(self.rate_scale)}
+        return training_state(self.update, self.parameters, self.adam) | averages | scale
 
     @torch.no_grad()
     def restore(self, tensors: dict[str, Tensor]) -> None:
@@ -142,6 +167,7 @@ class Trainer:
         self.update = restore_training(tensors, self.parameters, self.adam)
         for name, average in self.average.items():
             average.copy_(tensors[f"average/{name}"])
+        self.rate_scale = float(tensors.get("rate_scale", torch.tensor(1.0)))
 
     @torch.no_grad()
     def _follow_average(self) -> None:
@@ -158,3 +184,22 @@ def scheduled(rate: float, update: int, updates: int, warmup: int, decay: str) -
         return rate * warm
     wave = 0.5 + 0.5 * math.cos(math.pi * update / updates)
     return rate * warm * (LAST_RATE + (1 - LAST_RATE) * wave)
+
+
+def _report(pending: list[_Pending]) -> list[Step]:
+    """Read the losses of a few updates at once.
+
+    Raises:
+        DivergedError: one of them went wrong.
+    """
+    steps = []
+    for one, values in zip(pending, torch.stack([p.losses for p in pending]).tolist(), strict=True):
+        content, style, variation, saturation, totals = values
+        if not math.isfinite(totals[0]):
+            raise DivergedError(f"the loss is {totals[0]} at update {one.update}")
+        if sum(saturation) > SATURATED * len(saturation):
+            raise DivergedError(f"nothing but black and white is painted at update {one.update}")
+        steps.append(
+            Step(one.update, one.styles, content, style, variation, totals[0], one.learning_rate)
+        )
+    return steps

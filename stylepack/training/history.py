@@ -1,0 +1,68 @@
+"""losses.csv: one row an image, appended to as training goes on."""
+
+import csv
+import io
+from contextlib import suppress
+from pathlib import Path
+
+from stylepack.files import replacing
+from stylepack.training.trainer import Step
+
+NAME = "losses.csv"
+COLUMNS = ("update", "style", "content_loss", "style_loss", "total_variation", "learning_rate")
+
+
+class History:
+    """The loss history of a run folder.  Rows wait in memory until `flush` has written them."""
+
+    def __init__(self, folder: Path, names: list[str]) -> None:
+        self.path = folder / NAME
+        self.names = names
+        self.waiting: list[list[str]] = []
+
+    def cut(self, update: int) -> None:
+        """Keep the rows up to `update`, from which training goes on.
+
+        Raises:
+            StylepackError: the file cannot be written.
+        """
+        self.waiting = [row for row in self.waiting if int(row[0]) <= update]
+        kept = []
+        if self.path.exists() and update:
+            with self.path.open(encoding="utf-8", newline="") as file:
+                kept = [row for row in csv.reader(file) if _is_row(row) and int(row[0]) <= update]
+        with replacing(self.path) as temporary:
+            temporary.write_text(_lines([list(COLUMNS), *kept]), encoding="utf-8", newline="")
+
+    def add(self, step: Step) -> None:
+        """Take in the losses of one update."""
+        values = zip(step.styles, step.content, step.style, step.variation, strict=True)
+        for style, *losses in values:
+            row = [f"{loss:.6g}" for loss in (*losses, step.learning_rate)]
+            self.waiting.append([str(step.update), self.names[style], *row])
+
+    def flush(self) -> None:
+        """Write the waiting rows, all or none of them.
+
+        Raises:
+            OSError: the disk is full, say; the rows go on waiting.
+        """
+        size = self.path.stat().st_size
+        try:
+            with self.path.open("a", encoding="utf-8", newline="") as file:
+                file.write(_lines(self.waiting))
+        except OSError:
+            with suppress(OSError), self.path.open("r+b") as file:
+                file.truncate(size)
+            raise
+        self.waiting = []
+
+
+def _is_row(row: list[str]) -> bool:
+    return len(row) == len(COLUMNS) and row[0].isdigit()
+
+
+def _lines(rows: list[list[str]]) -> str:
+    text = io.StringIO()
+    csv.writer(text).writerows(rows)
+    return text.getvalue()
