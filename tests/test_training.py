@@ -81,7 +81,9 @@ def test_a_run_ends_in_a_trunk_and_a_pack_for_every_painting(
     assert packs["dawn"].manifest.style_image["artist"] == "A. Painter"
     assert packs["photo"].manifest.metrics["style"] == 0
     assert not torch.equal(packs["dawn"].style, packs["dusk-over-sea"].style)
-    assert sorted(path.name for path in (run / "sheets").iterdir()) == ["000002.png", "000004.png"]
+    assert sorted(p.name for p in (run / "sheets").glob("*.png")) == ["000002.png", "000004.png"]
+    assert (run / "losses.png").exists()
+    assert (run / "progress.png").exists()
     assert [int(row["update"]) for row in rows(run)] == [1, 1, 2, 2, 3, 3, 4, 4]
     assert json.loads((run / "run.json").read_text())["recipe"]["crop"] == 32
     assert "crop = 32" in (run / "recipe.toml").read_text()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from stylepack.files import replacing
@@ -120,8 +121,8 @@ def thumbnail(trunk: Trunk, style: Tensor, own: float = 0.0) -> str:
 @torch.no_grad()
 def paint_sheet(
     path: Path, trunk: Trunk, styles: Tensor, names: Sequence[str], photos: PhotoFolder
-) -> None:
-    """Paint up to four photographs in every style on one sheet."""
+) -> list[Image.Image]:
+    """Paint up to four photographs in every style on one sheet; give the first one's paintings."""
     dtype = training_dtype(styles.device)
     rows, captions = [], []
     for place in range(min(SHEET_PHOTOS, len(photos.paths))):
@@ -136,6 +137,7 @@ def paint_sheet(
     sheet = contact_sheet(rows, captions, SHEET_CELL)
     with replacing(path) as temporary:
         sheet.save(temporary, "PNG")
+    return rows[0][1:]
 
 
 def provenance(

@@ -2,13 +2,15 @@
 
 run.json                  what was asked for: paintings, photographs, recipe, versions
 recipe.toml               the recipe, ready to be used again
-losses.csv                one row an image
+losses.csv, losses.png    one row an image, and the curves so far
+progress.png              one photograph in every style over time
 checkpoint.safetensors    the last state; checkpoint.previous.safetensors the one before
 sheets/                   test photographs in every style, over time
 trunk.safetensors, packs/ the result
 """
 
 from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from stylepack.packs.manifest import Manifest
 from stylepack.packs.pack import Pack
 from stylepack.packs.shelf import IDENTITY
 from stylepack.packs.trunkfile import load_trunk
+from stylepack.training.board import Board
 from stylepack.training.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
 from stylepack.training.evaluate import Evaluation
 from stylepack.training.export import paint_sheet, provenance, write_packs, write_trunk
@@ -28,6 +31,7 @@ from stylepack.training.loss_network import WeightSource
 from stylepack.training.objective import Objective
 from stylepack.training.paintings import Painting, balanced, read_paintings
 from stylepack.training.photos import Batches, PhotoFolder
+from stylepack.training.plots import draw_progress, plot_losses, save_moment
 from stylepack.training.settings import SETTINGS, RunSettings
 from stylepack.training.start import identity_start, mean_style, packs_of
 from stylepack.training.trainer import DivergedError, Step, Trainer
@@ -122,16 +126,17 @@ class Run:
             self.saved = self.trainer.update
         else:
             self.checkpoint()  # what a run that diverges early goes back to
-        while True:
-            try:
-                yield from self._train_on()
-            except DivergedError as error:
-                self._go_back(error)
-            else:
-                break
+        with closing(Board(self.folder / "tensorboard", self.names)) as board:
+            while True:
+                try:
+                    yield from self._train_on(board)
+                except DivergedError as error:
+                    self._go_back(error)
+                else:
+                    break
         self.checkpoint()
 
-    def _train_on(self) -> Generator[Step]:
+    def _train_on(self, board: Board) -> Generator[Step]:
         trainer, settings = self.trainer, self.settings
         every, sheets = settings.checkpoint_every, settings.sheet_every
         batches = Batches(self.photos, self.recipe, len(self.names), trainer.update)
@@ -140,10 +145,11 @@ class Run:
             for steps in trainer.groups(batches):
                 for step in steps:
                     self.history.add(step)
+                    board.add(step)
                 if trainer.update // every > before // every:
                     self._attempt(self.checkpoint)
                 if trainer.update // sheets > before // sheets:
-                    self._attempt(self.paint_sheet)
+                    self._attempt(self.show)
                 before = trainer.update
                 yield from steps
         except GeneratorExit:
@@ -178,12 +184,16 @@ class Run:
         save_checkpoint(self.folder, self.trainer.state())
         self.saved = self.trainer.update
 
-    def paint_sheet(self) -> Path:
-        """Paint held-out photographs in every style; sheets/NNNNNN.png."""
+    def show(self) -> None:
+        """Paint held-out photographs in every style, and draw progress and losses so far."""
         trunk, styles = self.trainer.averaged()
-        path = self.folder / "sheets" / f"{self.trainer.update:06d}.png"
-        paint_sheet(path, trunk, styles, self.names, self.held_out)
-        return path
+        update, sheets = self.trainer.update, self.folder / "sheets"
+        path = sheets / f"{update:06d}.png"
+        pictures = paint_sheet(path, trunk, styles, self.names, self.held_out)
+        save_moment(sheets / "moments", update, pictures)
+        draw_progress(sheets / "moments", self.names, self.folder / "progress.png")
+        self.history.flush()
+        plot_losses(self.history.path, self.folder / "losses.png")
 
     def evaluation(self) -> Evaluation:
         """Write the trunk; what comes back measures its styles on the held-out photographs."""
