@@ -93,3 +93,24 @@ def test_it_learns_on_the_bundled_photographs_when_none_are_given(
     place = options.index("--photos")
     assert stylepack(["add-style", str(painting), *options[:place], *options[place + 2 :]]) == 0
     assert shelf()["dream-no-1"].manifest().train["photographs"] == 4
+
+
+def test_without_any_vgg_it_learns_with_the_bundled_network(
+    painting: Path, options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = options.index("--vgg-weights")
+    offline = [*options[:place], *options[place + 2 :]]
+    assert stylepack(["add-style", str(painting), *offline]) == 0
+    assert "loss network: bundled" in capsys.readouterr().err
+    train = shelf()["dream-no-1"].manifest().train
+    assert (train["loss_network"], train["loss_weights"]) == ("bundled", "stylepack")
+
+
+def test_a_loss_network_can_be_chosen(
+    painting: Path, options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen = ["add-style", str(painting), *options, "--loss-network"]
+    assert stylepack([*chosen, "vgg99"]) == 2
+    assert "must be one of bundled, vgg16, vgg19" in capsys.readouterr().err
+    assert stylepack([*chosen, "vgg19"]) == 0
+    assert shelf()["dream-no-1"].manifest().train["loss_network"] == "vgg19"

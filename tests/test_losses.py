@@ -6,6 +6,7 @@ from torch import Tensor
 
 from stylepack.training.losses import (
     content_loss,
+    gram_and_mean,
     gram_matrix,
     half,
     pixel_loss,
@@ -145,3 +146,11 @@ def test_each_loss_sends_a_gradient_to_its_own_image_only() -> None:
         assert painted.grad is not None
         assert painted.grad[0].abs().max() > 0, name
         assert painted.grad[1].abs().max() == 0, name
+
+
+@pytest.mark.parametrize("divisor", ["size", "pixels"])
+def test_gradients_of_gram_matrices_and_means_are_right(divisor: str) -> None:
+    features = torch.randn(2, 3, 4, 5, dtype=torch.float64, requires_grad=True)
+    torch.autograd.gradcheck(lambda x: gram_matrix(x, divisor), features)
+    torch.autograd.gradcheck(lambda x: gram_and_mean(x, divisor), features)
+    torch.testing.assert_close(gram_and_mean(features, divisor)[1], features.mean((2, 3)))

@@ -103,8 +103,7 @@ class Distilled(nn.Module):
     def gram_matrix(self, layer: str, activations: Tensor, divisor: str) -> Tensor:
         """Gram matrix of the predicted activations, (N, C, C) float32: `losses.gram_matrix`."""
         weight, bias = self._head(layer)
-        own = losses.gram_matrix(activations, "pixels")
-        mean = activations.mean(dim=(2, 3), dtype=torch.float32)
+        own, mean = losses.gram_and_mean(activations, "pixels")
         # (W f + b)(W f + b)^T, averaged over the pixels.
         cross = (mean @ weight.T)[:, :, None] * bias
         gram = weight @ own @ weight.T + cross + cross.transpose(1, 2) + bias[:, None] * bias

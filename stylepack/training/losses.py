@@ -16,31 +16,47 @@ def gram_matrix(features: Tensor, divisor: str = "size") -> Tensor:
     G[i, j] = sum over pixels of F_i F_j (Gatys, Ecker & Bethge 2016, equation 3), divided
     by C*H*W (`size`: Johnson et al. 2016, equation 3) or H*W (`pixels`: Dumoulin et al. 2017).
     """
+    return _products(features, divisor, mean=False)[0]
+
+
+def gram_and_mean(features: Tensor, divisor: str = "size") -> tuple[Tensor, Tensor]:
+    """`gram_matrix`, and the mean of each channel: (N, C, C) and (N, C) float32."""
+    return _products(features, divisor, mean=True)
+
+
+def _products(features: Tensor, divisor: str, *, mean: bool) -> tuple[Tensor, Tensor]:
     n, c, h, w = features.shape
     pixels = features.permute(0, 2, 3, 1).reshape(n, h * w, c)
     count = h * w * (c if divisor == "size" else 1)
-    gram: Tensor = _Gram.apply(pixels, count**-0.5)  # type: ignore[no-untyped-call]
-    return gram
+    gram, means = _Moments.apply(pixels, count**-0.5, mean)  # type: ignore[no-untyped-call]
+    return gram, means
 
 
-class _Gram(torch.autograd.Function):
-    """(s X)^T (s X) for (N, pixels, C); autograd by itself would multiply twice going back."""
+class _Moments(torch.autograd.Function):
+    """(s X)^T (s X) and, if asked, the mean of X, for (N, pixels, C).
+
+    Going back takes one product; autograd by itself would take two.
+    """
 
     @staticmethod
-    def forward(ctx: Any, pixels: Tensor, scale: float) -> Tensor:
+    def forward(ctx: Any, pixels: Tensor, scale: float, mean: bool) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(pixels)
-        ctx.scale = scale
-        gram = pixels.transpose(1, 2) @ (pixels * scale)
-        return gram.to(torch.promote_types(gram.dtype, torch.float32)) * scale
+        ctx.scale, ctx.mean = scale, mean
+        wide = torch.promote_types(pixels.dtype, torch.float32)
+        gram = (pixels.transpose(1, 2) @ (pixels * scale)).to(wide) * scale
+        return gram, pixels.mean(1, dtype=wide) if mean else gram.new_zeros(())
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor, grad_mean: Tensor) -> tuple[Tensor, None, None]:
         # d (s^2 X^T X) = s^2 (dX^T X + X^T dX), so dX = X s^2 (G + G^T).  s^2 is of the order
         # of 1 / pixels: it is applied to the small matrix, in its own wider dtype.
         (pixels,) = ctx.saved_tensors
-        both = (grad + grad.transpose(1, 2)) * ctx.scale**2
-        return pixels @ both.to(pixels.dtype), None
+        both = ((grad + grad.transpose(1, 2)) * ctx.scale**2).to(pixels.dtype)
+        if not ctx.mean:
+            return pixels @ both, None, None
+        each = (grad_mean / pixels.shape[1]).to(pixels.dtype)[:, None]
+        return torch.baddbmm(each.expand_as(pixels), pixels, both), None, None
 
 
 def content_loss(painted: Tensor, photo: Tensor, relative: bool) -> Tensor:

@@ -1,0 +1,100 @@
+"""Updates a second of training against the usual loop, in turn, on one device.
+
+python tests/benchmarks/training.py [cpu|cuda]
+
+The usual loop is that of github.com/pytorch/examples, fast_neural_style: its network, float32,
+NCHW, a pass of the loss network over the painted photographs and one over the plain ones, Gram
+matrices by bmm, Adam.  Both have the same loss network (VGG-19 to relu3_4 with random weights,
+which take as long as trained ones), batch and size, and one scale.
+"""
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from baseline import UsualNetwork
+from loss_network import random_vgg
+from torch import Tensor
+
+from stylepack.network.device import training_dtype
+from stylepack.network.trunk import Trunk
+from stylepack.training.loss_network import WeightSource, load_vgg
+from stylepack.training.objective import Objective
+from stylepack.training.photos import Batch
+from stylepack.training.recipe import Recipe
+from stylepack.training.trainer import Trainer
+
+BATCH, CROP, STYLES = 4, 256, 10
+WARM, TIMED, ROUNDS = 2, 3, 3
+
+
+def usual_step(weights: WeightSource, device: torch.device) -> Callable[[Batch], object]:
+    recipe = Recipe()
+    network = UsualNetwork().to(device)
+    vgg = load_vgg(recipe, weights, device, torch.float32).to(memory_format=torch.contiguous_format)
+    adam = torch.optim.Adam(network.parameters(), 1e-3)
+    painting = torch.rand(1, 3, CROP, CROP, device=device)
+    targets = {layer: gram(x) for layer, x in vgg(painting, recipe.style_layers).items()}
+
+    def step(batch: Batch) -> float:
+        photos = batch.photos.to(device).float() / 255
+        adam.zero_grad()
+        painted = torch.sigmoid(network(photos))
+        found, plain = vgg(painted), vgg(photos)
+        loss = F.mse_loss(found["relu3_2"], plain["relu3_2"])
+        for layer, target in targets.items():
+            loss = loss + 1e5 * F.mse_loss(gram(found[layer]), target.expand(BATCH, -1, -1))
+        loss.backward()
+        adam.step()
+        return loss.item()
+
+    return step
+
+
+def gram(x: Tensor) -> Tensor:
+    n, c, h, w = x.shape
+    flat = x.reshape(n, c, h * w)
+    return flat.bmm(flat.transpose(1, 2)) / (c * h * w)
+
+
+def our_step(weights: WeightSource, device: torch.device) -> Callable[[Batch], object]:
+    recipe = Recipe(scales=1, batch=BATCH, crop=CROP)
+    vgg = load_vgg(recipe, weights, device, training_dtype(device))
+    paintings = [torch.rand(3, CROP, CROP) for _ in range(STYLES)]
+    trunk = Trunk().to(device)
+    styles = trunk.config.neutral_style().repeat(STYLES, 1).to(device)
+    trainer = Trainer(trunk, styles, Objective(vgg, recipe, paintings), recipe, frozen=False)
+    return lambda batch: trainer.step(batch)
+
+
+def main() -> None:
+    device = torch.device(sys.argv[1] if len(sys.argv) > 1 else "cpu")
+    photos = torch.randint(0, 256, (BATCH, 3, CROP, CROP), dtype=torch.uint8)
+    with tempfile.TemporaryDirectory() as place:
+        weights = WeightSource(random_vgg(Path(place) / "vgg.safetensors"))
+        steps = {"usual": usual_step(weights, device), "ours": our_step(weights, device)}
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for turn in range(ROUNDS):
+        for name, step in steps.items():
+            for run in range(WARM + TIMED):
+                batch = Batch(run, photos, torch.randint(STYLES, (BATCH,)))
+                start = time.perf_counter()
+                step(batch)
+                if device.type == "cuda":
+                    torch.cuda.synchronize()
+                if run >= WARM or turn:
+                    times[name].append(time.perf_counter() - start)
+    middle = {name: sorted(found)[len(found) // 2] for name, found in times.items()}
+    print(f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    print(f"batch {BATCH}, {CROP} px, {STYLES} styles, VGG-19 to relu3_4")
+    for name, seconds in middle.items():
+        print(f"{name:6} {1 / seconds:6.2f} updates a second")
+    print(f"ours / usual: {middle['usual'] / middle['ours']:.2f}")
+
+
+if __name__ == "__main__":
+    main()
