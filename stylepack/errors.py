@@ -19,6 +19,8 @@ class StylepackError(Exception):
 
 def printable(text: str) -> str:
     """`text` with every character that is not printable shown as an escape."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

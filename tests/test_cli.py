@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import struct
 import zlib
 from pathlib import Path
@@ -271,12 +272,14 @@ def test_packs_info_as_text_and_json(capsys: pytest.CaptureFixture[str]) -> None
 def test_install_apply_and_remove_a_pack(
     photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    source = BUNDLED_PACKS / "wave.safetensors"
-    assert stylepack(["packs", "install", str(source)]) == 1
-    assert "--replace" in only_line(capsys)
+    source = tmp_path / "wave.safetensors"
+    shutil.copyfile(BUNDLED_PACKS / "wave.safetensors", source)
+    assert stylepack(["packs", "install", str(source)]) == 0
+    assert "'wave' is installed already, with the same content" in capsys.readouterr().err
+    assert shelf()["wave"].bundled
     assert stylepack(["packs", "install", str(source), "--as", "surf"]) == 0
     assert stylepack(["apply", str(photo), "--style", "surf"]) == 0
-    assert stylepack(["packs", "remove", "surf"]) == 0
+    assert stylepack(["packs", "remove", "surf", "-y"]) == 0
     assert "surf" not in shelf()
 
 

@@ -7,12 +7,12 @@ import pytest
 
 from stylepack.errors import PackError, StylepackError, UsageError
 from stylepack.packs import shelf as shelf_room
+from stylepack.packs.installing import install_pack
 from stylepack.packs.shelf import (
     BUNDLED_PACKS,
     cache_folder,
     find_pack,
     home_folder,
-    install_pack,
     install_place,
     remove_pack,
     shelf,
@@ -145,14 +145,17 @@ def test_an_interrupted_install_leaves_nothing(make_pack, home, monkeypatch, bro
     if before:
         old = install_pack(make_pack("dots", seed=before)).path.read_bytes()
 
-    def half(source: Path, target: Path) -> None:
-        target.write_bytes(source.read_bytes()[:100])
+    new = make_pack("dots", seed=2)
+    write = Path.write_bytes
+
+    def half(target: Path, content: bytes) -> None:
+        write(target, content[:100])
         raise broken
 
-    monkeypatch.setattr(shutil, "copyfile", half)
+    monkeypatch.setattr(Path, "write_bytes", half)
     expected = StylepackError if isinstance(broken, OSError) else KeyboardInterrupt
     with pytest.raises(expected):
-        install_pack(make_pack("dots", seed=2), replace=True)
+        install_pack(new, replace=True)
     left = {path.name: path.read_bytes() for path in (home / "packs").iterdir()}
     assert left == ({"dots.safetensors": old} if before else {})
 

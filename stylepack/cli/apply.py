@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stylepack.cli import screen
+from stylepack.cli.completion import complete_mix, complete_pack
 from stylepack.cli.options import Device, Force, Precision, TrunkFile
 from stylepack.errors import PhotoError, UsageError
 from stylepack.packs.mix import Mix, parse_mix
@@ -25,9 +26,17 @@ def apply(
         typer.Argument(metavar="PHOTO", help="Photographs, folders, patterns, or - for stdin."),
     ],
     mix: Annotated[
-        str, typer.Option(metavar="A=W,B=W", help="Packs (names or files) with weights.")
+        str,
+        typer.Option(
+            metavar="A=W,B=W",
+            help="Packs (names or files) with weights.",
+            autocompletion=complete_mix,
+        ),
     ] = "",
-    style: Annotated[str, typer.Option(metavar="A", help="One pack, by name or file.")] = "",
+    style: Annotated[
+        str,
+        typer.Option(metavar="A", help="One pack, by name or file.", autocompletion=complete_pack),
+    ] = "",
     output: Annotated[
         str | None,
         typer.Option(

@@ -24,6 +24,10 @@ Force = Annotated[bool, typer.Option("--force", help="Use packs that do not name
 Replace = Annotated[
     bool, typer.Option("--replace", help="Replace an installed pack of the same name.")
 ]
+Upgrade = Annotated[
+    bool,
+    typer.Option("-U", "--upgrade", "--replace", help="Replace installed packs of the same name."),
+]
 RecipeName = Annotated[
     str | None,
     typer.Option(metavar="NAME|FILE", help=f"A preset ({', '.join(RECIPES)}) or a .toml file."),

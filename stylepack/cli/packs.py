@@ -10,96 +10,111 @@ from typing import Annotated, Any
 import typer
 
 from stylepack.cli import screen
-from stylepack.cli.options import Force, Replace, TrunkFile
-from stylepack.errors import StylepackError, UsageError
-from stylepack.packs.manifest import Manifest, read_manifest
-from stylepack.packs.shelf import find_pack, install_pack, remove_pack, shelf
+from stylepack.cli.completion import complete_pack
+from stylepack.cli.packs_blend import blend
+from stylepack.cli.packs_check import diff, verify
+from stylepack.cli.packs_install import hide, install, remove, restore
+from stylepack.errors import StylepackError
+from stylepack.packs.manifest import Manifest, in_words, read_manifest
+from stylepack.packs.shelf import Shelved, bundled_trunk_sha256, find_pack, shelf
 
-packs = typer.Typer(help="List, inspect, install and remove style packs.", no_args_is_help=True)
+LONGEST_CELL = 60  # characters of a title or a name in the list on a terminal
+
+packs = typer.Typer(
+    help="List, inspect, install, blend and remove style packs.", no_args_is_help=True
+)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @packs.command("list")
-def list_packs(as_json: Json = False) -> None:
+def list_packs(
+    query: Annotated[
+        str,
+        typer.Option(
+            "-q",
+            "--query",
+            metavar="TEXT",
+            help="Only packs with this in their name, title, artist, tags or description.",
+        ),
+    ] = "",
+    as_json: Json = False,
+) -> None:
     """List the installed packs."""
     entries, broken = [], []
     for shelved in shelf().values():
         try:
-            entries.append((shelved, shelved.manifest()))
+            manifest = shelved.manifest()
         except StylepackError as error:
             broken.append(str(error))
+            continue
+        if query.casefold() in searched(shelved.name, manifest):
+            entries.append((shelved, manifest))
     if as_json:
-        found = [summary(s.name, m, s.path) | {"bundled": s.bundled} for s, m in entries]
-        print(json.dumps(found, indent=1, ensure_ascii=False))
-    else:
-        screen.show_table(
-            ("name", "title", "artist", "licence", "trunk", "from"),
-            [
-                (
-                    shelved.name,
-                    manifest.title,
-                    str(manifest.style_image.get("artist", "")),
-                    manifest.license,
-                    manifest.trunk_sha256[:12],
-                    "bundled" if shelved.bundled else "installed",
-                )
-                for shelved, manifest in entries
-            ],
+        print_json(
+            [summary(s.name, m, s.path) | {"bundled": s.bundled} for s, m in entries],
         )
+    else:
+        columns = ("name", "title", "artist", "licence", "trunk", "size", "from")
+        ours = bundled_trunk_sha256()
+        screen.show_table(columns, [row(shelved, manifest, ours) for shelved, manifest in entries])
     for message in broken:
         screen.warn(message)
 
 
 @packs.command()
 def info(
-    pack: Annotated[str, typer.Argument(help="A pack by name or file.")], as_json: Json = False
+    pack: Annotated[
+        str, typer.Argument(help="A pack by name or file.", autocompletion=complete_pack)
+    ],
+    as_json: Json = False,
 ) -> None:
-    """Show what a pack says about itself."""
+    """Show all that a pack says about itself."""
     path = find_pack(pack)
     manifest = read_manifest(path)
     name = path.stem  # the name it goes by here
     if as_json:
-        facts = {**asdict(manifest), "name": name, "path": str(path)}
-        print(json.dumps(facts, indent=1, ensure_ascii=False))
+        print_json({**asdict(manifest), "name": name, "path": str(path)})
         return
-    rows = [(key, value) for key, value in summary(name, manifest, path).items() if value]
-    for key, values in (("train", manifest.train), ("metrics", manifest.metrics)):
-        rows += [(f"{key}.{name}", value) for name, value in values.items()]
-    screen.show_table(("", ""), [(key, as_text(value)) for key, value in rows])
+    rows = list(summary(name, manifest, path).items())
+    rows.append(("own_contrast", manifest.own_contrast or ""))
+    rows.append(("thumbnail", f"{len(manifest.thumbnail):,} bytes" if manifest.thumbnail else ""))
+    for key in ("style_image", "train", "metrics"):
+        shown = ("artist", "year") if key == "style_image" else ()
+        values = getattr(manifest, key)
+        rows += [(f"{key}.{name}", value) for name, value in values.items() if name not in shown]
+    screen.show_table(("", ""), [(key, in_words(value)) for key, value in rows if value != ""])
 
 
-@packs.command()
-def install(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Pack files.")],
-    name: Annotated[str, typer.Option("--as", help="Install one pack under another name.")] = "",
-    replace: Replace = False,
-    trunk: TrunkFile = None,
-    force: Force = False,
-) -> None:
-    """Check pack files and copy them to your shelf."""
-    if name and len(files) > 1:
-        raise UsageError(f"--as {name} is one name for {len(files)} packs; install them one by one")
-
-    from stylepack.packs.pack import check_trunk, load_pack
-    from stylepack.packs.shelf import BUNDLED_TRUNK
-    from stylepack.packs.trunkfile import load_trunk
-
-    network, digest = load_trunk(trunk or BUNDLED_TRUNK)
-    for file in files:
-        manifest = load_pack(file, network.config).manifest
-        if manifest.trunk_sha256 or not force:
-            check_trunk(manifest, digest, f"'{file}'")
-    for file in files:
-        shelved = install_pack(file, name or None, replace)
-        screen.say(f"installed '{shelved.name}' as {shelved.path}")
+packs.command()(install)
+packs.command()(remove)
+packs.command()(hide)
+packs.command()(restore)
+packs.command()(blend)
+packs.command()(verify)
+packs.command()(diff)
 
 
-@packs.command()
-def remove(names: Annotated[list[str], typer.Argument(metavar="NAME", help="Packs.")]) -> None:
-    """Remove packs that you installed."""
-    for name in names:
-        screen.say(f"removed {remove_pack(name)}")
+def row(shelved: Shelved, manifest: Manifest, ours: str) -> tuple[str, ...]:
+    """One line of `list`; `ours` is the bundled trunk's hash."""
+    artist = str(manifest.style_image.get("artist", ""))
+    known = bool(ours) and manifest.trunk_sha256 == ours
+    return (
+        shelved.name,
+        shortened(manifest.title),
+        shortened(artist),
+        shortened(manifest.license),
+        "bundled" if known else manifest.trunk_sha256[:8] or "unknown",
+        size_in_words(shelved.path.stat().st_size),
+        "bundled" if shelved.bundled else "installed",
+    )
+
+
+def searched(name: str, manifest: Manifest) -> str:
+    """The words in which `list -q` looks."""
+    artist = str(manifest.style_image.get("artist", ""))
+    words = (name, manifest.title, artist, manifest.tags, manifest.description)
+    return "\n".join(words).casefold()
 
 
 def summary(name: str, manifest: Manifest, path: Path) -> dict[str, Any]:
@@ -110,6 +125,7 @@ def summary(name: str, manifest: Manifest, path: Path) -> dict[str, Any]:
         "artist": manifest.style_image.get("artist", ""),
         "year": manifest.style_image.get("year", ""),
         "description": manifest.description,
+        "tags": manifest.tags,
         "author": manifest.author,
         "date": manifest.date,
         "license": manifest.license,
@@ -121,6 +137,21 @@ def summary(name: str, manifest: Manifest, path: Path) -> dict[str, Any]:
     }
 
 
-def as_text(value: Any) -> str:
-    """A metadata value on one line."""
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+def print_json(value: Any) -> None:
+    """JSON on stdout; what could steer a terminal, or is no character, as an escape."""
+    text = json.dumps(value, indent=1, ensure_ascii=False)
+    if not text.replace("\n", "").isprintable():
+        text = "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
+    print(text)
+
+
+def shortened(text: str) -> str:
+    """A stranger's words, cut for a table."""
+    return (
+        text if len(text) <= LONGEST_CELL else f"{text[: LONGEST_CELL - 1]}\N{HORIZONTAL ELLIPSIS}"
+    )
+
+
+def size_in_words(size: int) -> str:
+    """Bytes as people read them."""
+    return f"{size / 1e3:.0f} KB" if size < 1e6 else f"{size / 1e6:.1f} MB"

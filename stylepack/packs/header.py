@@ -8,22 +8,25 @@ strangers, so nothing in the header is believed before it has been checked again
 import hashlib
 import json
 import math
+import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from stylepack.errors import PackError, UsageError
 
 LENGTH_BYTES = 8
 LARGEST_HEADER = 1 << 20  # ours are about 30 KB, most of it the thumbnail
+READ_AHEAD = 1 << 16  # most headers in one read
 LARGEST_RANK = 8
 LARGEST_COUNT = 1 << 40
+LONGEST_SHOWN = 80  # characters of a stranger's text in a message
+ENTRY_KEYS = frozenset(["dtype", "shape", "data_offsets"])
 DTYPE_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "U8": 1}
 
 
-@dataclass(frozen=True)
-class TensorEntry:
+class TensorEntry(NamedTuple):
     """One tensor's line in the header; `start` and `end` count from the first data byte."""
 
     dtype: str
@@ -50,9 +53,8 @@ def read_header(path: Path, largest_file: int) -> Header:
             what safetensors allows.
     """
     try:
-        with path.open("rb") as file:
-            size = file.seek(0, 2)
-            file.seek(0)
+        with path.open("rb", READ_AHEAD) as file:
+            size = os.fstat(file.fileno()).st_size
             if size > largest_file:
                 raise PackError(
                     f"{path} is {size:,} bytes; a file of this kind has at most {largest_file:,}"
@@ -66,7 +68,35 @@ def read_header(path: Path, largest_file: int) -> Header:
         raise PackError(f"cannot read {path}: {error.strerror or error}") from error
 
 
-def header_length(start: bytes, size: int, path: Path) -> int:
+def read_content(path: Path, largest_file: int) -> bytes:
+    """All bytes of a file, read once.
+
+    Raises:
+        UsageError: no such file.
+        PackError: larger than `largest_file` bytes, or unreadable.
+    """
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            if size > largest_file:
+                raise PackError(
+                    f"{path} is {size:,} bytes; a file of this kind has at most {largest_file:,}"
+                )
+            file.seek(0)
+            return file.read(size)
+    except FileNotFoundError:
+        raise UsageError(f"no such file: {path}; give a .safetensors file") from None
+    except OSError as error:
+        raise PackError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def parse_content(content: bytes, source: object) -> Header:
+    """Check the header of a file that is in memory; `source` names it in messages."""
+    length = header_length(content[:LENGTH_BYTES], len(content), source)
+    return parse_header(content[LENGTH_BYTES : LENGTH_BYTES + length], len(content), source)
+
+
+def header_length(start: bytes, size: int, path: object) -> int:
     """The header's length from the file's first 8 bytes, checked against the file's size."""
     if len(start) < LENGTH_BYTES:
         raise PackError(f"{path} is not a safetensors file: {size} bytes, expected at least 8")
@@ -80,11 +110,12 @@ def header_length(start: bytes, size: int, path: Path) -> int:
     return int(length)
 
 
-def parse_header(raw: bytes, size: int, path: Path) -> Header:
+def parse_header(raw: bytes, size: int, path: object) -> Header:
     """Check the header's JSON against the format and the size of the file it came from."""
     try:
         fields = json.loads(raw.decode("utf-8"), object_pairs_hook=_unique_keys)
-        json.dumps(fields, ensure_ascii=False).encode("utf-8")  # no half surrogate pairs
+        if b"\\u" in raw:
+            json.dumps(fields, ensure_ascii=False).encode("utf-8")  # no half surrogate pairs
     except (ValueError, RecursionError):
         raise PackError(f"{path}: the header is not valid JSON; download it again") from None
     if not isinstance(fields, dict):
@@ -105,21 +136,29 @@ def data_sha256(content: bytes, header: Header) -> str:
     return hashlib.sha256(memoryview(content)[header.data_start :]).hexdigest()
 
 
-def _entry(name: str, value: Any, path: Path) -> TensorEntry:
-    refused = PackError(f"{path}: tensor '{name}' is not described as safetensors expects")
-    if not isinstance(value, dict) or value.keys() != {"dtype", "shape", "data_offsets"}:
-        raise refused
+def shown(text: str) -> str:
+    """A stranger's text as far as a message shows it."""
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
+
+
+def _entry(name: str, value: Any, path: object) -> TensorEntry:
+    if not _is_entry(value):
+        raise PackError(f"{path}: tensor '{shown(name)}' is not described as safetensors expects")
+    return TensorEntry(value["dtype"], tuple(value["shape"]), *value["data_offsets"])
+
+
+def _is_entry(value: Any) -> bool:
+    if not isinstance(value, dict) or value.keys() != ENTRY_KEYS:
+        return False
     dtype, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
     if not isinstance(dtype, str) or dtype not in DTYPE_BYTES:
-        raise refused
+        return False
     if not _counts(shape) or not _counts(offsets) or len(shape) > LARGEST_RANK:
-        raise refused
-    if len(offsets) != 2 or offsets[1] - offsets[0] != math.prod(shape) * DTYPE_BYTES[dtype]:
-        raise refused
-    return TensorEntry(dtype, tuple(shape), *offsets)
+        return False
+    return len(offsets) == 2 and offsets[1] - offsets[0] == math.prod(shape) * DTYPE_BYTES[dtype]
 
 
-def _check_tiling(tensors: dict[str, TensorEntry], data_size: int, path: Path) -> None:
+def _check_tiling(tensors: dict[str, TensorEntry], data_size: int, path: object) -> None:
     """The tensors must cover the data exactly: no gap, no overlap, nothing beyond the end."""
     position = 0
     for entry in sorted(tensors.values(), key=lambda entry: (entry.start, entry.end)):
@@ -135,9 +174,12 @@ def _check_tiling(tensors: dict[str, TensorEntry], data_size: int, path: Path) -
 
 def _counts(value: Any) -> bool:
     """Whether this is a list of sensible counts: whole numbers from 0 (True and 1.0 are not)."""
-    return isinstance(value, list) and all(
-        type(item) is int and 0 <= item <= LARGEST_COUNT for item in value
-    )
+    if not isinstance(value, list):
+        return False
+    for item in value:  # noqa: SIM110 - a thousand packs are listed at once
+        if type(item) is not int or not 0 <= item <= LARGEST_COUNT:
+            return False
+    return True
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stylepack.errors import PackError
-from stylepack.packs.header import Header, read_header
+from stylepack.packs.header import Header, read_header, shown
 
 ARCHITECTURE = "stylepack-cin-v1"
 PACK_ARCHITECTURE = f"{ARCHITECTURE}/style"
@@ -16,6 +16,8 @@ IMPLEMENTATION = "https://pypi.org/project/stylepack"
 FORMAT_VERSION = "1"
 MODELSPEC_VERSION = "1.0.1"
 LARGEST_PACK = 4 << 20
+LARGEST_TRUNK = 256 << 20
+DEEPEST = 16  # levels of a JSON field
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 RESERVED_NAMES = frozenset(
     ["con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))]
@@ -59,7 +61,7 @@ class Manifest:
             "stylepack.format_version": FORMAT_VERSION,
             "stylepack.name": self.name,
             "stylepack.trunk_sha256": self.trunk_sha256,
-            "stylepack.own_contrast": f"{self.own_contrast:g}" if self.own_contrast else "",
+            "stylepack.own_contrast": f"{self.own_contrast:.9g}" if self.own_contrast else "",
             "stylepack.style_image": _dump(self.style_image),
             "stylepack.train": _dump(self.train),
             "stylepack.metrics": _dump(self.metrics),
@@ -67,7 +69,7 @@ class Manifest:
         return {key: value for key, value in fields.items() if value}
 
     @classmethod
-    def from_header(cls, header: Header, path: Path) -> "Manifest":
+    def from_header(cls, header: Header, path: object) -> "Manifest":
         """Check the metadata of a pack file and give it names.
 
         Raises:
@@ -77,7 +79,7 @@ class Manifest:
         architecture = data.get("modelspec.architecture")
         if architecture != PACK_ARCHITECTURE:
             raise PackError(
-                f"{path} is not a style pack: architecture {architecture!r}, "
+                f"{path} is not a style pack: architecture {_quoted(architecture)}, "
                 f"expected '{PACK_ARCHITECTURE}'"
             )
         check_version(header, path)
@@ -105,13 +107,13 @@ def read_manifest(path: Path) -> Manifest:
     return Manifest.from_header(read_header(path, LARGEST_PACK), path)
 
 
-def check_version(header: Header, path: Path) -> None:
+def check_version(header: Header, path: object) -> None:
     """Refuse a pack or trunk of a format that this version does not know."""
     version = header.metadata.get("stylepack.format_version")
     if version != FORMAT_VERSION:
         raise PackError(
-            f"{path} has format version {version!r}, this stylepack reads '{FORMAT_VERSION}'; "
-            "upgrade with: pip install -U stylepack"
+            f"{path} has format version {_quoted(version)}, this stylepack reads "
+            f"'{FORMAT_VERSION}'; upgrade with: pip install -U stylepack"
         )
 
 
@@ -123,19 +125,35 @@ def checked_name(name: str, source: object) -> str:
     """
     if not NAME_PATTERN.fullmatch(name) or name in RESERVED_NAMES:
         raise PackError(
-            f"{source}: {name!r} cannot be a pack's name; use lower-case letters, digits, "
+            f"{source}: {_quoted(name)} cannot be a pack's name; use lower-case letters, digits, "
             "'-' and '_', at most 64"
         )
     return name
 
 
-def _share(data: dict[str, str], key: str, path: Path) -> float:
+def in_words(value: Any) -> str:
+    """A metadata value on one line, nested ones too."""
+    if isinstance(value, dict):
+        return " ".join(f"{key} {in_words(inner)}" for key, inner in value.items())
+    if isinstance(value, list):
+        nested = any(isinstance(item, dict | list) for item in value)
+        return ("; " if nested else ", ").join(map(in_words, value))
+    return str(value)
+
+
+def _quoted(text: str | None) -> str:
+    return repr(text if text is None else shown(text))
+
+
+def _share(data: dict[str, str], key: str, path: object) -> float:
     try:
         share = float(data.get(key) or 0.0)
     except ValueError:
         share = math.nan
     if not 0 <= share <= 1:
-        raise PackError(f"{path}: metadata '{key}' is {data[key]!r}, expected a number in 0..1")
+        raise PackError(
+            f"{path}: metadata '{key}' is {_quoted(data[key])}, expected a number in 0..1"
+        )
     return share
 
 
@@ -143,11 +161,24 @@ def _dump(fields: dict[str, Any]) -> str:
     return json.dumps(fields, ensure_ascii=False, sort_keys=True) if fields else ""
 
 
-def _load(data: dict[str, str], key: str, path: Path) -> dict[str, Any]:
+def _load(data: dict[str, str], key: str, path: object) -> dict[str, Any]:
+    text = data.get(key) or "{}"
     try:
-        fields = json.loads(data.get(key) or "{}")
+        fields = json.loads(text)
     except (ValueError, RecursionError):
         fields = None
-    if not isinstance(fields, dict):
-        raise PackError(f"{path}: metadata '{key}' is not a JSON object")
+    if not isinstance(fields, dict) or (
+        text.count("[") + text.count("{") > DEEPEST and _is_deeper(fields, DEEPEST)
+    ):
+        raise PackError(
+            f"{path}: metadata '{key}' is not a JSON object of at most {DEEPEST} levels"
+        )
     return fields
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    """Whether lists and objects lie within each other more than `levels` deep."""
+    inner = value.values() if isinstance(value, dict) else value
+    if not isinstance(value, dict | list):
+        return False
+    return levels == 0 or any(_is_deeper(item, levels - 1) for item in inner)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from stylepack.errors import UsageError
+from stylepack.packs.header import shown
 
 EXAMPLE = "--mix starry=0.5,scream=0.5"
 
@@ -33,9 +34,11 @@ class Mix:
         """
         largest = max(self.weights, default=0.0)
         if math.isinf(largest):
-            raise UsageError(f"the weights of '{self}' are too large to be added up")
+            raise UsageError(f"the weights of '{shown(str(self))}' are too large to be added up")
         if largest == 0:
-            raise UsageError(f"the weights of '{self}' are all zero; give one of them a weight")
+            raise UsageError(
+                f"the weights of '{shown(str(self))}' are all zero; give one of them a weight"
+            )
         # By the largest first: a sum of huge weights may be infinite.
         scaled = [weight / largest for weight in self.weights]
         total = math.fsum(scaled)
@@ -97,14 +100,16 @@ def _parse_part(part: str, whole: str) -> tuple[str, float]:
         reference, number = part, "1"
     reference = reference.strip()
     if not reference:
-        raise UsageError(f"'{whole}' has a part without a pack; write it like {EXAMPLE}")
+        raise UsageError(f"'{shown(whole)}' has a part without a pack; write it like {EXAMPLE}")
     try:
         weight = float(number)
     except ValueError:
         raise UsageError(
-            f"the weight of '{reference}' is '{number.strip()}', not a number; "
+            f"the weight of '{shown(reference)}' is '{shown(number.strip())}', not a number; "
             f"write it like {EXAMPLE}"
         ) from None
     if not math.isfinite(weight) or weight < 0:
-        raise UsageError(f"the weight of '{reference}' is {number.strip()}; it must be 0 or more")
+        raise UsageError(
+            f"the weight of '{shown(reference)}' is {shown(number.strip())}; it must be 0 or more"
+        )
     return reference, weight

@@ -1,7 +1,7 @@
 """A style pack in memory: its manifest and its style vector."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -9,9 +9,9 @@ from torch import Tensor
 
 from stylepack.errors import PackError, WrongTrunkError
 from stylepack.network.trunk import TrunkConfig
-from stylepack.packs.header import Header
+from stylepack.packs.header import Header, read_content, shown
 from stylepack.packs.manifest import LARGEST_PACK, Manifest
-from stylepack.packs.tensors import read_tensors, write_tensors
+from stylepack.packs.tensors import parse_tensors, write_tensors
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,10 @@ class Pack:
     def numbers(self) -> Tensor:
         """All that blends: the style and, last, its share of the photograph's own contrast."""
         return torch.cat([self.style, torch.tensor([self.manifest.own_contrast])])
+
+    def with_thumbnail(self, picture: str) -> "Pack":
+        """The same pack with an example picture, a data URI."""
+        return replace(self, manifest=replace(self.manifest, thumbnail=picture))
 
     def save(self, path: Path, config: TrunkConfig) -> None:
         """Write the pack file (docs/pack-format.md)."""
@@ -41,7 +45,18 @@ def load_pack(path: Path, config: TrunkConfig) -> Pack:
     Raises:
         PackError: damaged, or tensors missing, extra, misshapen or not finite.
     """
-    header, tensors, _ = read_tensors(path, LARGEST_PACK)
+    return parse_pack(read_content(path, LARGEST_PACK), config, path)
+
+
+def parse_pack(content: bytes, config: TrunkConfig, path: object) -> Pack:
+    """Check a pack that is in memory as `load_pack` does; `path` names it in messages.
+
+    Raises:
+        PackError: too large, damaged, or tensors missing, extra, misshapen or not finite.
+    """
+    if len(content) > LARGEST_PACK:
+        raise PackError(f"{path} is {len(content):,} bytes; a pack has at most {LARGEST_PACK:,}")
+    header, tensors, _ = parse_tensors(content, path)
     manifest = Manifest.from_header(header, path)
     check_layout(header, config, path)
     style = torch.empty(config.style_size)
@@ -51,7 +66,7 @@ def load_pack(path: Path, config: TrunkConfig) -> Pack:
     return Pack(manifest, style)
 
 
-def check_layout(header: Header, config: TrunkConfig, path: Path) -> None:
+def check_layout(header: Header, config: TrunkConfig, path: object) -> None:
     """Refuse a pack whose tensors are not exactly the trunk's gammas and betas in float32."""
     expected = {
         f"{slot.name}.{kind}": (slot.channels,)
@@ -61,7 +76,11 @@ def check_layout(header: Header, config: TrunkConfig, path: Path) -> None:
     missing = sorted(expected.keys() - header.tensors.keys())
     extra = sorted(header.tensors.keys() - expected.keys())
     if missing or extra:
-        what = f"lacks tensor '{missing[0]}'" if missing else f"has an extra tensor '{extra[0]}'"
+        what = (
+            f"lacks tensor '{missing[0]}'"
+            if missing
+            else f"has an extra tensor '{shown(extra[0])}'"
+        )
         raise PackError(f"{path} {what}; it does not fit this trunk")
     for name, entry in header.tensors.items():
         if entry.shape != expected[name] or entry.dtype != "F32":
@@ -69,6 +88,17 @@ def check_layout(header: Header, config: TrunkConfig, path: Path) -> None:
                 f"{path}: tensor '{name}' is {entry.dtype}{list(entry.shape)}, "
                 f"expected F32{list(expected[name])}"
             )
+
+
+def fitting_config(header: Header) -> TrunkConfig:
+    """Sizes of the trunk that a pack's tensors were made for; `check_layout` holds it to them."""
+
+    def channels(norm: str) -> int:
+        entry = header.tensors.get(f"{norm}.gamma")
+        return entry.shape[0] if entry and len(entry.shape) == 1 else 0
+
+    blocks = sum(name.startswith("res") and name.endswith("a.gamma") for name in header.tensors)
+    return TrunkConfig((channels("conv1"), channels("conv2"), channels("conv3")), blocks)
 
 
 def check_trunk(manifest: Manifest, trunk_sha256: str, source: object) -> None:

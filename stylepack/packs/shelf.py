@@ -2,8 +2,7 @@
 
 import difflib
 import os
-import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,9 @@ from pathlib import Path
 from platformdirs import user_cache_path, user_data_path
 
 from stylepack.errors import PackError, StylepackError, UsageError
-from stylepack.files import replacing
-from stylepack.packs.manifest import Manifest, checked_name, read_manifest
+from stylepack.packs.header import read_header
+from stylepack.packs.hidden import read_hidden, write_hidden
+from stylepack.packs.manifest import LARGEST_TRUNK, Manifest, checked_name, read_manifest
 
 SUFFIX = ".safetensors"
 IDENTITY = "photo"  # the name of a trunk's identity style
@@ -49,10 +49,33 @@ def cache_folder() -> Path:
 
 
 def shelf() -> dict[str, Shelved]:
-    """Every installed pack by name, sorted; a user's pack comes before a bundled one."""
-    found = dict(_scan(BUNDLED_PACKS, bundled=True))
-    found.update(_scan(home_folder() / "packs", bundled=False))
+    """Every installed pack by name, sorted; a user's pack comes before a bundled one.
+
+    Bundled packs that the user has hidden are left out.
+
+    Raises:
+        PackError: the list of hidden packs is damaged.
+    """
+    hidden = read_hidden(home_folder())
+    found = {name: pack for name, pack in bundled_packs().items() if name not in hidden}
+    found.update(user_packs())
     return dict(sorted(found.items()))
+
+
+def bundled_packs() -> dict[str, Shelved]:
+    """Every bundled pack by name, hidden ones too."""
+    return dict(sorted(_scan(BUNDLED_PACKS, bundled=True)))
+
+
+def user_packs() -> dict[str, Shelved]:
+    """Every pack that the user installed, by name."""
+    return dict(sorted(_scan(home_folder() / "packs", bundled=False)))
+
+
+def bundled_trunk_sha256() -> str:
+    """What the bundled trunk's file says its hash is: header only."""
+    metadata = read_header(BUNDLED_TRUNK, LARGEST_TRUNK).metadata
+    return metadata.get("modelspec.hash_sha256", "").removeprefix("0x")
 
 
 def find_pack(reference: str) -> Path:
@@ -70,24 +93,13 @@ def find_pack(reference: str) -> Path:
     packs = shelf()
     if reference in packs:
         return packs[reference].path
+    if reference in bundled_packs():
+        raise UsageError(
+            f"pack '{reference}' is hidden; bring it back: `stylepack packs restore {reference}`"
+        )
     close = difflib.get_close_matches(reference, packs, n=1, cutoff=0.5)
     hint = f"did you mean '{close[0]}'?" if close else "see `stylepack packs list`"
     raise UsageError(f"no pack '{reference}'; {hint}")
-
-
-def install_pack(source: Path, name: str | None = None, replace: bool = False) -> Shelved:
-    """Copy a checked pack file to the user's shelf.
-
-    The caller has read the file as a pack before; here only its header is read again.
-
-    Raises:
-        PackError: a pack of that name is installed already and `replace` is not set.
-    """
-    name = name or read_manifest(source).name
-    target = install_place(name, replace)
-    with replacing(target) as temporary:
-        shutil.copyfile(source, temporary)
-    return Shelved(name, target, bundled=False)
 
 
 def install_place(name: str, replace: bool = False) -> Path:
@@ -107,6 +119,15 @@ def install_place(name: str, replace: bool = False) -> Path:
         raise PackError(
             f"a pack '{name}' is {kind} already; choose another name or replace it with --replace"
         )
+    return packs_folder() / f"{name}{SUFFIX}"
+
+
+def packs_folder() -> Path:
+    """The folder of the user's packs; it exists afterwards.
+
+    Raises:
+        StylepackError: it cannot be made.
+    """
     folder = home_folder() / "packs"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -114,7 +135,23 @@ def install_place(name: str, replace: bool = False) -> Path:
         raise StylepackError(
             f"cannot make {folder}: {error.strerror}; set {HOME_VARIABLE} to a folder you own"
         ) from error
-    return folder / f"{name}{SUFFIX}"
+    return folder
+
+
+def removable(name: str) -> Path:
+    """The file of a pack that the user installed.
+
+    Raises:
+        UsageError: no such pack, or a bundled one.
+    """
+    path = find_pack(name)
+    if path.parent != home_folder() / "packs" or _is_path(name):
+        bundled = not _is_path(name) and name in bundled_packs()
+        hint = (
+            f"hide it: `stylepack packs hide {name}`" if bundled else "see `stylepack packs list`"
+        )
+        raise UsageError(f"'{name}' is not a pack that you installed; {hint}")
+    return path
 
 
 def remove_pack(name: str) -> Path:
@@ -123,14 +160,55 @@ def remove_pack(name: str) -> Path:
     Raises:
         UsageError: no such pack, or a bundled one.
     """
-    path = find_pack(name)
-    if path.parent != home_folder() / "packs" or _is_path(name):
-        raise UsageError(f"'{name}' is not a pack that you installed; see `stylepack packs list`")
+    path = removable(name)
     try:
         path.unlink()
     except OSError as error:
         raise StylepackError(f"cannot remove {path}: {error.strerror}") from error
     return path
+
+
+def hide_packs(names: Sequence[str]) -> None:
+    """Take bundled packs off the shelf until `restore_packs`; their files stay.
+
+    Raises:
+        UsageError: not a bundled pack, or the identity pack, which painting needs.
+    """
+    for name in names:
+        if name == IDENTITY:
+            raise UsageError(f"'{IDENTITY}' cannot be hidden: --strength and training need it")
+        if name not in bundled_packs():
+            find_pack(name)
+            raise UsageError(
+                f"'{name}' is not a bundled pack; remove it: `stylepack packs remove {name}`"
+            )
+    write_hidden(home_folder(), read_hidden(home_folder()).union(names))
+
+
+def restore_packs(names: Sequence[str] | None = None) -> list[str]:
+    """Put hidden packs back on the shelf, all of them without names; return which.
+
+    Without names a damaged list of hidden packs is written anew.
+
+    Raises:
+        UsageError: a pack that is not hidden.
+    """
+    home = home_folder()
+    if names is None:
+        try:
+            hidden = read_hidden(home)
+        except PackError:
+            hidden = frozenset(bundled_packs())
+        back = sorted(hidden)
+    else:
+        hidden, back = read_hidden(home), list(names)
+    for name in back:
+        if name not in hidden:
+            known = f"hidden are: {', '.join(sorted(hidden))}" if hidden else "no pack is"
+            raise UsageError(f"'{name}' is not hidden; {known}")
+    if back:
+        write_hidden(home, hidden.difference(back))
+    return back
 
 
 def _moved_home() -> Path | None:

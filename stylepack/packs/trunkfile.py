@@ -13,12 +13,12 @@ from stylepack.packs.manifest import (
     ARCHITECTURE,
     FORMAT_VERSION,
     IMPLEMENTATION,
+    LARGEST_TRUNK,
     MODELSPEC_VERSION,
     check_version,
 )
 from stylepack.packs.tensors import read_tensors, write_tensors
 
-LARGEST_TRUNK = 256 << 20
 CONFIG_KEY = "stylepack.trunk_config"
 
 

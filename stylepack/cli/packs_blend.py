@@ -1,0 +1,74 @@
+"""`stylepack packs blend`: a mix as a pack of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stylepack.cli import screen
+from stylepack.cli.completion import complete_mix
+from stylepack.cli.options import Author, Force, License, TrunkFile, Upgrade
+from stylepack.errors import PackError, UsageError
+from stylepack.packs.manifest import Manifest, checked_name
+from stylepack.packs.mix import parse_mix
+from stylepack.packs.shelf import BUNDLED_TRUNK, SUFFIX, find_pack, install_place
+
+
+def blend(
+    mix: Annotated[
+        str,
+        typer.Argument(
+            metavar="A=W,B=W",
+            help="Packs (names or files) with weights.",
+            autocompletion=complete_mix,
+        ),
+    ],
+    name: Annotated[str, typer.Option(help="The new pack's name.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="Write this file.  (default: install the pack)"),
+    ] = None,
+    title: Annotated[str, typer.Option(help="The new pack's title.")] = "",
+    author: Author = None,
+    license: License = None,
+    upgrade: Upgrade = False,
+    trunk: TrunkFile = None,
+    force: Force = False,
+) -> None:
+    """Make one pack of a mix: painting with it is painting with the mix.
+
+    The pack says what it was made of.  Its licence is that of the packs if they have the same.
+    """
+    wanted = parse_mix(mix).normalised()
+    paths = {reference: find_pack(reference) for reference in wanted.references}
+    try:
+        checked_name(name, "--name")
+    except PackError as error:
+        raise UsageError(str(error)) from error
+    if output and output.suffix != SUFFIX:
+        raise UsageError(f"-o is {output}; name it like {name}{SUFFIX}")
+    if output and output.exists() and not upgrade:
+        raise UsageError(f"{output} exists already; choose another name or add --replace")
+
+    from stylepack.packs.blending import blend_packs
+    from stylepack.packs.pack import check_trunk, load_pack
+    from stylepack.packs.trunkfile import load_trunk
+    from stylepack.training.export import thumbnail, today
+
+    network, digest = load_trunk(trunk or BUNDLED_TRUNK)
+    packs = {reference: load_pack(path, network.config) for reference, path in paths.items()}
+    for reference, pack in packs.items():
+        if pack.manifest.trunk_sha256 or not force:
+            check_trunk(pack.manifest, digest, f"'{reference}'")
+    place = output or install_place(name, upgrade)
+    told = Manifest(
+        name=name, title=title, author=author or "", license=license or "", date=today()
+    )
+    blended = blend_packs(wanted, packs, told)
+    picture = thumbnail(network, blended.style, blended.manifest.own_contrast)
+    blended.with_thumbnail(picture).save(place, network.config)
+    if not blended.manifest.license:
+        screen.warn("the packs do not have one licence in common: the blend names none; --license")
+    screen.say(f"wrote {place}" if output else f"installed '{name}' as {place}")

@@ -1,0 +1,114 @@
+"""`stylepack packs install`, `remove`, `hide` and `restore`: what is put on the shelf and off."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from stylepack.cli import screen
+from stylepack.cli.completion import complete_hidden, complete_installed, complete_pack
+from stylepack.cli.options import Force, TrunkFile, Upgrade
+from stylepack.errors import UsageError
+from stylepack.packs.shelf import (
+    bundled_packs,
+    hide_packs,
+    removable,
+    remove_pack,
+    restore_packs,
+)
+
+
+def install(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE", help="Pack files, folders, zips, wheels, https addresses."
+        ),
+    ],
+    name: Annotated[str, typer.Option("--as", help="Install one pack under another name.")] = "",
+    upgrade: Upgrade = False,
+    sha256: Annotated[
+        str, typer.Option(metavar="HEX", help="The SHA-256 that the one source must have.")
+    ] = "",
+    trunk: TrunkFile = None,
+    force: Force = False,
+) -> None:
+    """Check packs and copy them to your shelf: all of them, or none if one is refused."""
+    from stylepack.packs.sources import gather
+
+    with screen.meter("fetching", len(sources)) as meter:
+        files = gather(sources, sha256, meter.share)
+    if name and len(files) > 1:
+        raise UsageError(f"--as {name} is one name for {len(files)} packs; install them one by one")
+
+    from stylepack.packs.installing import install_all, plan_install
+    from stylepack.packs.pack import check_trunk, parse_pack
+    from stylepack.packs.shelf import BUNDLED_TRUNK
+    from stylepack.packs.trunkfile import load_trunk
+
+    network, digest = load_trunk(trunk or BUNDLED_TRUNK)
+    named = []
+    for file in files:
+        manifest = parse_pack(file.content, network.config, file.source).manifest
+        if manifest.trunk_sha256 or not force:
+            check_trunk(manifest, digest, f"'{file.source}'")
+        named.append((name or manifest.name, file))
+    plan = plan_install(named, upgrade)
+    for same in plan.same:
+        screen.say(f"'{same}' is installed already, with the same content")
+    if plan.new:
+        for shelved in install_all(plan.new):
+            verb = "replaced" if shelved.name in plan.replaced else "installed"
+            screen.say(f"{verb} '{shelved.name}' as {shelved.path}")
+
+
+def remove(
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="NAME", help="Packs.", autocompletion=complete_installed),
+    ],
+    yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
+) -> None:
+    """Delete packs that you installed."""
+    names = list(dict.fromkeys(names))
+    files = [removable(name) for name in names]
+    if not yes:
+        if not sys.stdin.isatty():
+            raise UsageError(f"nobody is there to be asked about {', '.join(names)}; add -y")
+        for file in files:
+            screen.say(str(file))
+        what = "this pack" if len(files) == 1 else f"these {len(files)} packs"
+        if not typer.confirm(f"Delete {what}?", err=True):
+            screen.say("nothing is removed")
+            raise typer.Exit(1)
+    for name in names:
+        screen.say(f"removed {remove_pack(name)}")
+        if name in bundled_packs():
+            screen.say(f"'{name}' is the bundled pack again")
+
+
+def hide(
+    names: Annotated[
+        list[str], typer.Argument(metavar="NAME", help="Packs.", autocompletion=complete_pack)
+    ],
+) -> None:
+    """Take bundled packs out of the list; `restore` brings them back."""
+    hide_packs(names)
+    for name in names:
+        screen.say(f"hid '{name}'; bring it back: stylepack packs restore {name}")
+
+
+def restore(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NAME", help="Packs.", autocompletion=complete_hidden),
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All that are hidden.")] = False,
+) -> None:
+    """Bring hidden packs back."""
+    if bool(names) == everything:
+        raise UsageError("give the names of hidden packs or --all")
+    back = restore_packs(None if everything else names)
+    screen.say(f"restored {', '.join(back)}" if back else "no pack is hidden")

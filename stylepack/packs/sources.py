@@ -1,0 +1,104 @@
+"""Where packs come from: files, folders, zips, addresses.  All are read once, into memory."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from stylepack.errors import PackError, UsageError
+from stylepack.packs.archive import is_other_kind, is_zip, packs_in_zip
+from stylepack.packs.download import LARGEST_DOWNLOAD, Progress, download, is_url
+from stylepack.packs.header import read_content
+from stylepack.packs.shelf import SUFFIX
+
+SHA256_PATTERN = re.compile(r"(?:0x)?[0-9a-fA-F]{64}")
+MOST_PACKS = 1000  # in one command
+LARGEST_TOTAL = 256 << 20  # bytes of them
+
+
+@dataclass(frozen=True)
+class PackFile:
+    """A pack file's bytes as they were read, and where from: for messages."""
+
+    source: str
+    content: bytes
+
+
+def gather(sources: Sequence[str], sha256: str, progress: Progress) -> list[PackFile]:
+    """Every pack file of the sources, none of them checked yet.
+
+    Args:
+        sources: pack files, folders, zips, wheels and https addresses.
+        sha256: what the bytes of the one source must hash to; empty if it does not matter.
+        progress: called with how many of the sources are here, the share of a download included.
+
+    Raises:
+        UsageError: a source that does not exist, or a hash that is none or fits no source.
+        PackError: a source that cannot be read, holds no pack, or has another hash.
+    """
+    if sha256:
+        _check_hash_option(sources, sha256)
+    found: list[PackFile] = []
+    for index, source in enumerate(sources):
+        arrived = partial(_pass_on, progress, index)
+        here = _from_folder(source) if _is_folder(source) else _from_one(source, sha256, arrived)
+        if not here:
+            raise PackError(f"there is no pack in {source}; expected files named NAME{SUFFIX}")
+        found += here
+        arrived(1.0)
+        if len(found) > MOST_PACKS or sum(len(file.content) for file in found) > LARGEST_TOTAL:
+            raise PackError(
+                f"more than {MOST_PACKS:,} packs or {LARGEST_TOTAL:,} bytes at {source}; "
+                "install them in several commands"
+            )
+    return found
+
+
+def _pass_on(progress: Progress, before: int, share: float) -> None:
+    progress(before + share)
+
+
+def _check_hash_option(sources: Sequence[str], sha256: str) -> None:
+    if not SHA256_PATTERN.fullmatch(sha256):
+        raise UsageError(f"--sha256 is '{sha256}'; expected 64 hexadecimal digits")
+    if len(sources) != 1:
+        raise UsageError(f"--sha256 is for one source, not {len(sources)}; install them one by one")
+    if _is_folder(sources[0]):
+        raise UsageError(f"--sha256 is for a file or an address, and {sources[0]} is a folder")
+
+
+def _is_folder(source: str) -> bool:
+    return not is_url(source) and Path(source).is_dir()
+
+
+def _from_folder(folder: str) -> list[PackFile]:
+    """The pack files that lie directly in a folder; trunks beside them are passed over."""
+    files = []
+    for path in sorted(Path(folder).glob(f"*{SUFFIX}")):
+        if path.is_file() and not path.name.startswith("."):
+            files.append(PackFile(str(path), read_content(path, LARGEST_DOWNLOAD)))
+            if len(files) > MOST_PACKS:
+                break
+    return [file for file in files if not is_other_kind(file.content, len(file.content))]
+
+
+def _from_one(source: str, sha256: str, progress: Progress) -> list[PackFile]:
+    """The packs of one file or address: itself, or those in it if it is a zip."""
+    if is_url(source):
+        content = download(source, progress)
+    elif Path(source).is_file():
+        content = read_content(Path(source), LARGEST_DOWNLOAD)
+    else:
+        raise UsageError(
+            f"no such file: {source}; give a pack file, a folder, a zip or an https address"
+        )
+    if sha256:
+        digest = hashlib.sha256(content).hexdigest()
+        if digest != sha256.lower().removeprefix("0x"):
+            raise PackError(f"{source} has the SHA-256 {digest}, not the one of --sha256")
+    if not is_zip(content):
+        return [PackFile(source, content)]
+    files = [PackFile(f"{source}:{name}", data) for name, data in packs_in_zip(content, source)]
+    return [file for file in files if not is_other_kind(file.content, len(file.content))]
