@@ -13,6 +13,11 @@ from stylepack.packs.pack import Pack
 from stylepack.packs.trunkfile import load_trunk, save_trunk
 from stylepack.training.features import parameter_shapes, plan
 
+PAINTINGS = [
+    *("composition", "edtaonisl", "marine", "metzinger", "nightcafe", "poppies"),
+    *("scream", "shipwreck", "starry", "tahiti", "wave", "wheatfield"),
+]
+BUNDLED = sorted([*PAINTINGS, "photo"])
 TINY = TrunkConfig(widths=(4, 6, 8), residual_blocks=1, edge_kernel=9)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import picture
+from conftest import PAINTINGS, picture
 from PIL import Image, ImageFont
 from torch import Tensor
 
@@ -24,7 +24,6 @@ from stylepack.pictures.photo import Photo
 from stylepack.pictures.sheet import CAPTION, LINE, MARGIN, contact_sheet, fit_captions, spell
 
 SMALL = ["--size", "32", "--cell", "32", "--device", "cpu", "--precision", "float32"]
-BUNDLED = sorted(path.stem for path in BUNDLED_PACKS.glob("*") if path.stem != "photo")
 NO_CONTENT = {"meta", "link", "img", "input"}
 HOSTILE = '</style><script>alert("x")</script>\n\'"><img src=http://evil.example/x>&\x1b[31m'
 
@@ -117,15 +116,15 @@ def test_every_pack_is_in_its_place(
     assert capsys.readouterr().out == f"{out}\n"
     seen = []
     original = Photo.from_image(Image.open(photo)).resized(32).pixels
-    for place, expected in enumerate([original, *(painted(photo, pack) for pack in BUNDLED)]):
+    for place, expected in enumerate([original, *(painted(photo, pack) for pack in PAINTINGS)]):
         (top,) = tops(out, place % columns, expected)
         seen.append(top)
         assert top == seen[place // columns * columns], place
     assert sorted(seen) == seen
-    assert len(set(seen)) == -(-5 // columns)
+    assert len(set(seen)) == -(-(1 + len(PAINTINGS)) // columns)
     with Image.open(out) as sheet:
         assert sheet.format == "PNG"
-        assert sheet.width == MARGIN + min(columns, 5) * (32 + MARGIN)
+        assert sheet.width == MARGIN + min(columns, 1 + len(PAINTINGS)) * (32 + MARGIN)
 
 
 def test_named_styles_come_in_their_order_for_every_photograph(photo: Path, tmp_path: Path) -> None:
@@ -176,16 +175,18 @@ def test_the_page_shows_every_painting_over_its_photograph(photo: Path, tmp_path
     html = out.read_text(encoding="utf-8")
     page = Page(html)
     assert page.open == []
-    assert len(page.of("figure")) == len(page.of("img")) == 8
+    assert len(page.of("figure")) == len(page.of("img")) == 2 * len(PAINTINGS)
     sliders = [tag for tag in page.of("input") if tag["type"] == "range"]
-    assert len({slider["aria-label"] for slider in sliders}) == 8
+    assert len({slider["aria-label"] for slider in sliders}) == 2 * len(PAINTINGS)
     assert [tag["id"] for tag in page.of("select")] == ["style", "photo"]
-    assert [tag["data-style"] for tag in page.of("figure")] == list("01230123")
+    assert [tag["data-style"] for tag in page.of("figure")] == 2 * [
+        str(style) for style in range(len(PAINTINGS))
+    ]
     pictures = embedded(html)
     assert Image.open(io.BytesIO(pictures[0])).format == "JPEG"
     sources = [photo, other]
     originals = [Photo.from_image(Image.open(source)).resized(32).pixels for source in sources]
-    expected = [*originals, *(painted(source, pack) for source in sources for pack in BUNDLED)]
+    expected = [*originals, *(painted(source, pack) for source in sources for pack in PAINTINGS)]
     assert pictures == [Picture.of(Photo(pixels), 32).jpeg for pixels in expected]
     for title in ("The Starry Night", "Vincent van Gogh, 1889", "painting: public domain"):
         assert title in page.text
@@ -227,7 +228,7 @@ def test_hostile_metadata_stays_text(photo: Path, tmp_path: Path, shelved) -> No
     parsed = Page(html)
     assert parsed.open == []
     assert len(parsed.of("script")) == 1
-    assert len(parsed.of("img")) == 6
+    assert len(parsed.of("img")) == len(PAINTINGS) + 2
     assert "b" not in [tag for tag, _ in parsed.tags]
     assert "<b>&amp;.png" in parsed.text
     shown = in_words(HOSTILE)
@@ -256,7 +257,7 @@ def test_packs_that_cannot_be_used_are_named_and_left_out(
     assert len(warnings) == 2
     assert "broken" in warnings[0]
     assert "another trunk: foreign" in warnings[1]
-    assert len(Page(out.read_text(encoding="utf-8")).of("figure")) == 4
+    assert len(Page(out.read_text(encoding="utf-8")).of("figure")) == len(PAINTINGS)
 
 
 def test_another_trunk_shows_its_own_packs(
@@ -274,7 +275,10 @@ def test_another_trunk_shows_its_own_packs(
     assert len(page.of("figure")) == 1
     assert page.of("select") == []
     assert "Dots" in page.text
-    assert f"left out packs of another trunk: {BUNDLED[0]}, {BUNDLED[1]}" in capsys.readouterr().err
+    assert (
+        f"left out packs of another trunk: {PAINTINGS[0]}, {PAINTINGS[1]}"
+        in capsys.readouterr().err
+    )
 
 
 def test_a_named_pack_of_another_trunk_is_an_error(photo: Path, tmp_path: Path, make_pack) -> None:
@@ -383,4 +387,4 @@ def test_letters_that_the_font_lacks() -> None:
 
 
 def test_bundled_packs_are_all_shown() -> None:
-    assert sorted(path.stem for path in BUNDLED_PACKS.glob("*")) == sorted([*BUNDLED, "photo"])
+    assert sorted(path.stem for path in BUNDLED_PACKS.glob("*")) == sorted([*PAINTINGS, "photo"])

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from conftest import BUNDLED
 
 from stylepack.errors import PackError, StylepackError, UsageError
 from stylepack.packs import shelf as shelf_room
@@ -17,8 +18,6 @@ from stylepack.packs.shelf import (
     remove_pack,
     shelf,
 )
-
-BUNDLED = ["composition", "photo", "scream", "starry", "wave"]
 
 
 def test_the_bundled_packs_are_on_an_empty_shelf() -> None:
