@@ -32,6 +32,18 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def make_folder(folder: Path, advice: str) -> None:
+    """Make a folder and those above it; it may be there already.
+
+    Raises:
+        StylepackError: it cannot be made; `advice` is what to do then.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StylepackError(f"cannot make {folder}: {error.strerror}; {advice}") from error
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` to `path` in one step."""
     with replacing(path) as temporary:

@@ -6,11 +6,14 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
+from torch import Tensor
 
 from stylepack.network.trunk import Trunk, TrunkConfig
 from stylepack.packs.manifest import Manifest
 from stylepack.packs.pack import Pack
 from stylepack.packs.trunkfile import load_trunk, save_trunk
+from stylepack.pictures.photo import Photo
+from stylepack.pictures.sheet import MARGIN
 from stylepack.training.features import parameter_shapes, plan
 
 PAINTINGS = [
@@ -105,3 +108,16 @@ def vgg_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("vgg") / "vgg.safetensors"
     save_file(weights, path)
     return path
+
+
+def tops(sheet: Path, column: int, pixels: Tensor) -> list[int]:
+    """Where in a column of a sheet of 32-pixel cells a picture is to be seen."""
+    left = MARGIN + column * (32 + MARGIN)
+    with Image.open(sheet) as image:
+        strip = Photo.from_image(image.crop((left, 0, left + 32, image.height))).pixels
+    height = pixels.shape[1]
+    return [
+        top
+        for top in range(MARGIN, strip.shape[1] - height)
+        if torch.equal(strip[:, top : top + height], pixels)
+    ]

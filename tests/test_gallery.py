@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import PAINTINGS, picture
+from conftest import PAINTINGS, picture, tops
 from PIL import Image, ImageFont
 from torch import Tensor
 
@@ -56,19 +56,6 @@ def painted(photo: Path, pack: str, **options: bool) -> Tensor:
     small = Photo.from_image(Image.open(photo)).resized(32)
     stylizer = Stylizer.load(pack, device="cpu", precision="float32")
     return stylizer.paint(small, **options).pixels
-
-
-def tops(sheet: Path, column: int, pixels: Tensor) -> list[int]:
-    """Where in a column of a sheet of 32-pixel cells a picture is to be seen."""
-    left = MARGIN + column * (32 + MARGIN)
-    with Image.open(sheet) as image:
-        strip = Photo.from_image(image.crop((left, 0, left + 32, image.height))).pixels
-    height = pixels.shape[1]
-    return [
-        top
-        for top in range(MARGIN, strip.shape[1] - height)
-        if torch.equal(strip[:, top : top + height], pixels)
-    ]
 
 
 def embedded(page: str) -> list[bytes]:

@@ -4,8 +4,7 @@ import math
 from pathlib import Path
 
 import pytest
-import torch
-from conftest import picture
+from conftest import picture, tops
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -33,18 +32,6 @@ def photo(tmp_path: Path) -> Path:
 def painted(photo: Path, mix: str) -> Tensor:
     small = Photo.from_image(Image.open(photo)).resized(32)
     return Stylizer.load(mix, device="cpu", precision="float32").paint(small).pixels
-
-
-def tops(sheet: Path, column: int, pixels: Tensor) -> list[int]:
-    """Where in a column of a sheet of 32-pixel cells a picture is to be seen."""
-    left = MARGIN + column * (32 + MARGIN)
-    with Image.open(sheet) as image:
-        strip = Photo.from_image(image.crop((left, 0, left + 32, image.height))).pixels
-    return [
-        top
-        for top in range(MARGIN, strip.shape[1] - 24)
-        if torch.equal(strip[:, top : top + 24], pixels)
-    ]
 
 
 @settings(max_examples=50, deadline=None)

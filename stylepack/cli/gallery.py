@@ -75,9 +75,9 @@ def gallery(
         load_each,
         paint_each,
         read_small,
-        save_sheet,
         select_packs,
     )
+    from stylepack.pictures.sheet import save_png
 
     selected = select_packs(style or (), trunk, force)
     for message in selected.warnings:
@@ -98,7 +98,7 @@ def gallery(
                 wall.paintings.append(painting)
             walls.append(wall)
     if sheet_file is not None:
-        save_sheet(gallery_sheet(walls, labels, cell, columns), sheet_file)
+        save_png(gallery_sheet(walls, labels, cell, columns), sheet_file)
         print(sheet_file)
     if html is not None:
         from stylepack.painting.page import gallery_page

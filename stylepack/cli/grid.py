@@ -52,9 +52,8 @@ def grid(
         mix_caption,
         paint_each,
         read_small,
-        save_sheet,
     )
-    from stylepack.pictures.sheet import contact_sheet
+    from stylepack.pictures.sheet import contact_sheet, save_png
 
     mixes = [mix for row in rows for mix in row]
     small = read_small(photo, size)
@@ -69,5 +68,5 @@ def grid(
         [[mix_caption(mix) for mix in row] for row in rows],
         size,
     )
-    save_sheet(sheet, output)
+    save_png(sheet, output)
     print(output)

@@ -4,8 +4,8 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from stylepack.errors import PackError, StylepackError
-from stylepack.files import write_text
+from stylepack.errors import PackError
+from stylepack.files import make_folder, write_text
 
 FILE = "hidden.json"
 LARGEST = 1 << 16
@@ -38,10 +38,5 @@ def write_hidden(home: Path, names: Iterable[str]) -> None:
     Raises:
         StylepackError: the home folder cannot be made or written to.
     """
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StylepackError(
-            f"cannot make {home}: {error.strerror}; set STYLEPACK_HOME to a folder you own"
-        ) from error
+    make_folder(home, "set STYLEPACK_HOME to a folder you own")
     write_text(home / FILE, json.dumps({"hidden": sorted(names)}) + "\n")

@@ -10,6 +10,7 @@ from pathlib import Path
 from platformdirs import user_cache_path, user_data_path
 
 from stylepack.errors import PackError, StylepackError, UsageError
+from stylepack.files import make_folder
 from stylepack.packs.header import read_header
 from stylepack.packs.hidden import read_hidden, write_hidden
 from stylepack.packs.manifest import LARGEST_TRUNK, Manifest, checked_name, read_manifest
@@ -129,12 +130,7 @@ def packs_folder() -> Path:
         StylepackError: it cannot be made.
     """
     folder = home_folder() / "packs"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StylepackError(
-            f"cannot make {folder}: {error.strerror}; set {HOME_VARIABLE} to a folder you own"
-        ) from error
+    make_folder(folder, f"set {HOME_VARIABLE} to a folder you own")
     return folder
 
 

@@ -9,7 +9,6 @@ from typing import Any
 from PIL import Image, ImageOps
 
 from stylepack.errors import StylepackError, UsageError, WrongTrunkError, printable
-from stylepack.files import replacing
 from stylepack.packs.manifest import Manifest, read_manifest
 from stylepack.packs.mix import Mix
 from stylepack.packs.pack import check_trunk, load_pack
@@ -220,16 +219,6 @@ def mix_caption(mix: Mix) -> str:
     ]
     pairs = [", ".join(parts[start : start + 2]) for start in range(0, len(parts), 2)]
     return ",\n".join(pairs)
-
-
-def save_sheet(sheet: Image.Image, path: Path) -> None:
-    """Write a PNG, whole or not at all.
-
-    Raises:
-        StylepackError: the place cannot be written.
-    """
-    with replacing(path) as temporary:
-        sheet.save(temporary, "PNG")
 
 
 def in_words(value: Any) -> str:

@@ -3,8 +3,11 @@
 import unicodedata
 from collections.abc import Iterable, Sequence
 from itertools import product
+from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from stylepack.files import replacing
 
 CAPTION = 20  # pixels of height under each picture, for one line
 LINE = 15  # and for every further one
@@ -48,6 +51,16 @@ def contact_sheet(
                 draw.text(below, line, fill=INK, font=font, anchor="mm")
         top += tallest + space + MARGIN
     return sheet
+
+
+def save_png(picture: Image.Image, path: Path) -> None:
+    """Write a PNG, whole or not at all.
+
+    Raises:
+        StylepackError: the place cannot be written.
+    """
+    with replacing(path) as temporary:
+        picture.save(temporary, "PNG")
 
 
 def fit_captions(captions: Iterable[str], width: int) -> tuple[Font, dict[str, list[str]]]:

@@ -14,12 +14,12 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from stylepack.errors import TrainingError, UsageError, printable
-from stylepack.files import replacing, write_text
+from stylepack.files import write_text
 from stylepack.network.device import keep_large_blocks, training_dtype
 from stylepack.packs.trunkfile import load_trunk
 from stylepack.pictures.imagefile import open_image, upright
 from stylepack.pictures.photo import Photo
-from stylepack.pictures.sheet import contact_sheet
+from stylepack.pictures.sheet import contact_sheet, save_png
 from stylepack.training import evaluate
 from stylepack.training.contenders import Contender, find_packs, match
 from stylepack.training.evaluate import Figure
@@ -176,9 +176,7 @@ class Comparison:
         write_text(folder / "evaluation.csv", _csv(self.rows))
         text = json.dumps(self._report(figures), indent=1, ensure_ascii=False)
         write_text(folder / "evaluation.json", text + "\n")
-        sheet = self._sheet()
-        with replacing(folder / "sheet.png") as temporary:
-            sheet.save(temporary, "PNG")
+        save_png(self._sheet(), folder / "sheet.png")
 
     def _pieces(self, view: _View) -> Generator[str]:
         self._photograph(view)

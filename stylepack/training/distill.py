@@ -30,7 +30,7 @@ from stylepack.training.checkpoint import (
 )
 from stylepack.training.distilled import Distilled, DistilledConfig, save_distilled
 from stylepack.training.loss_network import WeightSource, load_vgg
-from stylepack.training.photos import Batches, PhotoFolder, seeded
+from stylepack.training.photos import Batches, PhotoFolder, on_device, seeded
 from stylepack.training.recipe import Recipe
 from stylepack.training.settings import versions
 from stylepack.training.start import packs_of
@@ -111,8 +111,8 @@ class Diet:
     @torch.no_grad()
     def serve(self, update: int, photos: Tensor, paintings: Tensor) -> Tensor:
         """One batch, made of as many photographs and paintings, (N, 3, H, W) uint8 each."""
-        images = photos.to(self.device).float().div_(255)
-        pictures = paintings.to(self.device).float().div_(255)
+        images = on_device(photos, self.device)
+        pictures = on_device(paintings, self.device)
         generator = seeded(self.recipe.seed, f"diet/{update}")
         served = []
         for place, image in enumerate(images):

@@ -15,14 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stylepack.errors import PackError, UsageError
 from stylepack.packs.header import Header
 from stylepack.packs.tensors import read_tensors, write_tensors
 from stylepack.training import losses
-from stylepack.training.features import WIDTHS, plan
+from stylepack.training.features import WIDTHS, activations_of, plan
 
 ARCHITECTURE = "stylepack-loss-v1"
 CONFIG_KEY = "stylepack.loss_network"
@@ -60,6 +59,7 @@ class Distilled(nn.Module):
         super().__init__()
         self.config = config
         self.layers = frozenset(config.layers)
+        self.steps = config.steps()
         for name, c_in, c_out in config.convolutions():
             self.add_module(name, nn.Conv2d(c_in, c_out, 3, padding=1))
         for layer in config.layers:
@@ -77,23 +77,13 @@ class Distilled(nn.Module):
 
         It computes in the dtype of its weights and stops after the deepest of `layers`.
         """
-        wanted = set(self.layers if layers is None else layers)
-        found: dict[str, Tensor] = {}
         x = (images.float() - MEAN) / DEVIATION
         x = x.to(self.get_parameter("conv1_1.weight").dtype)
-        x = x.contiguous(memory_format=torch.channels_last)
-        for step in self.config.steps():
-            if step.startswith("conv"):
-                x = self.get_submodule(step)(x)
-            elif step.startswith("relu"):
-                x = F.relu(x, inplace=True)
-            else:
-                x = F.max_pool2d(x, 2)
-            if step in wanted:
-                found[step] = x
-                if len(found) == len(wanted):
-                    break
-        return found
+        return activations_of(x, self.steps, self.layers if layers is None else layers, self._conv)
+
+    def _conv(self, step: str, x: Tensor) -> Tensor:
+        convolved: Tensor = self.get_submodule(step)(x)
+        return convolved
 
     def predict(self, layer: str, activations: Tensor) -> Tensor:
         """The teacher's activations at a layer, from this network's own there."""

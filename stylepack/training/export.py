@@ -11,7 +11,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from stylepack.files import replacing
 from stylepack.network.device import training_dtype
 from stylepack.network.trunk import Trunk
 from stylepack.packs.manifest import Manifest
@@ -19,7 +18,7 @@ from stylepack.packs.pack import Pack
 from stylepack.packs.shelf import BUNDLED_PHOTOS, IDENTITY, SUFFIX
 from stylepack.packs.trunkfile import load_trunk, save_trunk
 from stylepack.pictures.photo import Photo
-from stylepack.pictures.sheet import contact_sheet
+from stylepack.pictures.sheet import contact_sheet, save_png
 from stylepack.training.evaluate import Evaluation
 from stylepack.training.loss_network import WeightSource
 from stylepack.training.paintings import Painting
@@ -135,8 +134,7 @@ def paint_sheet(
         rows.append([Photo.from_float(photo).to_image(), *painted])
         captions.append(["the photograph", *names])
     sheet = contact_sheet(rows, captions, SHEET_CELL)
-    with replacing(path) as temporary:
-        sheet.save(temporary, "PNG")
+    save_png(sheet, path)
     return rows[0][1:]
 
 

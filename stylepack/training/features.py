@@ -1,7 +1,7 @@
 """Loss networks: frozen VGG-16 and VGG-19 whose activations are taken by name."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -66,24 +66,13 @@ class VGG(nn.Module):
         Returns:
             layer name -> (N, C, H', W') activations.
         """
-        wanted = set(self.layers if layers is None else layers)
-        found: dict[str, Tensor] = {}
         x = (images.float() - self.get_buffer("mean")) / self.get_buffer("deviation")
         x = x.to(self.get_buffer("conv1_1_weight").dtype)
-        x = x.contiguous(memory_format=torch.channels_last)
-        for step in self.steps:
-            if step.startswith("conv"):
-                weight, bias = self.get_buffer(f"{step}_weight"), self.get_buffer(f"{step}_bias")
-                x = F.conv2d(x, weight, bias, padding=1)
-            elif step.startswith("relu"):
-                x = F.relu(x, inplace=step.replace("relu", "conv") not in wanted)
-            else:
-                x = F.max_pool2d(x, 2)
-            if step in wanted:
-                found[step] = x
-                if len(found) == len(wanted):
-                    break
-        return found
+        return activations_of(x, self.steps, self.layers if layers is None else layers, self._conv)
+
+    def _conv(self, step: str, x: Tensor) -> Tensor:
+        weight, bias = self.get_buffer(f"{step}_weight"), self.get_buffer(f"{step}_bias")
+        return F.conv2d(x, weight, bias, padding=1)
 
     def gram_matrix(self, layer: str, activations: Tensor, divisor: str) -> Tensor:
         """Gram matrix of the activations at a layer, (N, C, C): `losses.gram_matrix`."""
@@ -120,6 +109,33 @@ class VGG(nn.Module):
                 target.copy_(given)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return self
+
+
+def activations_of(
+    x: Tensor,
+    steps: Sequence[str],
+    layers: Iterable[str],
+    convolve: Callable[[str, Tensor], Tensor],
+) -> dict[str, Tensor]:
+    """Take (N, C, H, W) through the steps of a VGG as far as the deepest of `layers`.
+
+    `convolve` applies the convolution of a step; ReLU and pooling are VGG's.
+    """
+    wanted = set(layers)
+    found: dict[str, Tensor] = {}
+    x = x.contiguous(memory_format=torch.channels_last)
+    for step in steps:
+        if step.startswith("conv"):
+            x = convolve(step, x)
+        elif step.startswith("relu"):
+            x = F.relu(x, inplace=step.replace("relu", "conv") not in wanted)
+        else:
+            x = F.max_pool2d(x, 2)
+        if step in wanted:
+            found[step] = x
+            if len(found) == len(wanted):
+                break
+    return found
 
 
 def plan(network: str, layers: Iterable[str]) -> list[str]:

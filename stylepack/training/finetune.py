@@ -21,7 +21,7 @@ from stylepack.training.export import describe_pack, provenance, thumbnail
 from stylepack.training.loss_network import WeightSource
 from stylepack.training.objective import Objective
 from stylepack.training.paintings import Painting
-from stylepack.training.photos import Batch, Batches, PhotoFolder
+from stylepack.training.photos import Batch, Batches, PhotoFolder, on_device
 from stylepack.training.recipe import Recipe
 from stylepack.training.start import nearest_mix, packs_of
 from stylepack.training.trainer import Step, Trainer
@@ -78,7 +78,7 @@ class Finetune:
         self.trunk.to(device)
         objective = Objective.for_paintings(recipe, source, [painting], device)
         packs = packs_of(trunk, self.digest, self.trunk.config)
-        crops = _on(device, Batches(self.photos, recipe, styles=1).draw(0).photos)
+        crops = on_device(Batches(self.photos, recipe, styles=1).draw(0).photos, device)
         self.started_from = nearest_mix(self.trunk, packs, objective, crops)
         start = blend(
             [packs[name].style for name in self.started_from]
@@ -118,7 +118,7 @@ class Finetune:
     @torch.no_grad()
     def _loss(self, batch: Batch) -> float:
         """The weighted losses of the moving average on photographs that it is not trained on."""
-        photos = _on(self.trainer.device, batch.photos)
+        photos = on_device(batch.photos, self.trainer.device)
         style = self.trainer.average["style"].expand(len(photos), -1)
         painted = self.trunk(photos.to(self.trainer.dtype), style).float()
         terms = self.trainer.objective(painted, photos, batch.styles, targets=batch.targets)
@@ -137,7 +137,7 @@ class Finetune:
     def _with_targets(self, batch: Batch) -> Batch:
         objective = self.trainer.objective
         return replace(
-            batch, targets=objective.content_targets(_on(self.trainer.device, batch.photos))
+            batch, targets=objective.content_targets(on_device(batch.photos, self.trainer.device))
         )
 
     def evaluation(self) -> Evaluation:
@@ -165,8 +165,3 @@ class Finetune:
             license,
         )
         return Pack(manifest, style.cpu())
-
-
-def _on(device: torch.device, photos: Tensor) -> Tensor:
-    """(N, 3, H, W) uint8 photographs as RGB in 0..1 on a device."""
-    return photos.to(device).float().div_(255)

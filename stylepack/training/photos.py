@@ -110,6 +110,11 @@ class Batch:
     targets: dict[str, Tensor] | None = None
 
 
+def on_device(photos: Tensor, device: torch.device) -> Tensor:
+    """(N, 3, H, W) uint8 photographs as float32 RGB in 0..1 on a device."""
+    return photos.to(device, non_blocking=True).float().div_(255)
+
+
 class Batches:
     """Batches from update `first` on, decoded by threads ahead of their use."""
 

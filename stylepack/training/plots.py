@@ -13,7 +13,7 @@ from PIL import Image
 
 from stylepack.files import replacing
 from stylepack.packs.shelf import IDENTITY
-from stylepack.pictures.sheet import contact_sheet
+from stylepack.pictures.sheet import contact_sheet, save_png
 
 POINTS = 40  # of a curve; each is the mean of as many updates as it takes
 MOMENTS = 8  # columns of progress.png
@@ -87,8 +87,7 @@ def save_moment(folder: Path, update: int, pictures: Sequence[Image.Image]) -> N
     strip = Image.new("RGB", (sum(p.width for p in pictures), pictures[0].height))
     for place, picture in enumerate(pictures):
         strip.paste(picture, (place * picture.width, 0))
-    with replacing(folder / f"{update:06d}.png") as temporary:
-        strip.save(temporary, "PNG")
+    save_png(strip, folder / f"{update:06d}.png")
 
 
 def draw_progress(folder: Path, names: Sequence[str], target: Path) -> None:
@@ -112,5 +111,4 @@ def draw_progress(folder: Path, names: Sequence[str], target: Path) -> None:
                 )
                 captions[place].append(f"{name}, {int(path.stem):,}")
     sheet = contact_sheet(rows, captions, max(rows[0][0].size))
-    with replacing(target) as temporary:
-        sheet.save(temporary, "PNG")
+    save_png(sheet, target)

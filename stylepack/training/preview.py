@@ -5,11 +5,10 @@ from pathlib import Path
 
 import torch
 
-from stylepack.files import replacing
 from stylepack.network.device import training_dtype
 from stylepack.pictures.imagefile import open_image, upright
 from stylepack.pictures.photo import Photo
-from stylepack.pictures.sheet import contact_sheet
+from stylepack.pictures.sheet import contact_sheet, save_png
 from stylepack.training.finetune import Finetune
 from stylepack.training.photos import resized
 from stylepack.training.trainer import Step
@@ -57,5 +56,4 @@ def paint_previews(path: Path, previews: Sequence[Preview]) -> None:
             words = [f"style weight {weight:g}" for weight in WEIGHTS]
             captions.append([work.painting.name, "the photograph", *words])
     sheet = contact_sheet(rows, captions, CELL)
-    with replacing(path) as temporary:
-        sheet.save(temporary, "PNG")
+    save_png(sheet, path)

@@ -13,7 +13,7 @@ from stylepack.network.grain import random_grain
 from stylepack.network.trunk import Trunk
 from stylepack.training.checkpoint import restore_training, training_state
 from stylepack.training.objective import Objective
-from stylepack.training.photos import Batch, seeded
+from stylepack.training.photos import Batch, on_device, seeded
 from stylepack.training.recipe import Recipe
 
 GROUP = 20  # updates whose losses are read together from a device of its own
@@ -109,7 +109,7 @@ class Trainer:
         rate = self.learning_rate(batch.update)
         for group in self.adam.param_groups:
             group["lr"] = rate * group["times"]
-        photos = batch.photos.to(self.device, non_blocking=True).float().div_(255)
+        photos = on_device(batch.photos, self.device)
         indices = batch.styles.to(self.device, non_blocking=True)
         logits = self._logits(photos, indices, batch.update)
         painted = torch.sigmoid(logits.float())
@@ -125,8 +125,10 @@ class Trainer:
 
     def _logits(self, photos: Tensor, styles: Tensor, update: int) -> Tensor:
         """The network on photographs under fresh grain."""
-        own = self.objective.identity[styles].float()
-        style = self.trunk.with_contrast(self.parameters["style"][styles], photos, own)
+        style = self.parameters["style"][styles]
+        if self.recipe.identity:
+            own = self.objective.identity[styles].float()
+            style = self.trunk.with_contrast(style, photos, own)
         amount = self.trunk.config.grain
         if amount:
             n, _, height, width = photos.shape
