@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from stylepack.pictures.photo import read_photo
-from stylepack.training.photos import random_crop, resized
+from stylepack.training.photos import decoded, random_crop, resized
 
 MIDDLE = (0.5, 0.5, 0.5, 0.5)
 
@@ -26,14 +26,16 @@ def test_a_crop_lies_where_it_is_asked_for(ramp: Path) -> None:
     # A short side of 60 at photo_side 60 is the photograph itself.
     for left, top in ((0, 0), (1, 0), (0, 1), (1, 1), (0.5, 0.5)):
         x, y = round(left * (80 - 32)), round(top * (60 - 32))
-        found = random_crop(ramp, 32, 60, (1, left, top, 0.9))
+        found = random_crop(decoded(ramp, 60), 32, 60, (1, left, top, 0.9))
         assert found.dtype == torch.uint8
         assert torch.equal(found, whole[:, y : y + 32, x : x + 32]), (left, top)
-        assert torch.equal(random_crop(ramp, 32, 60, (1, left, top, 0.1)), found.flip(2))
+        assert torch.equal(
+            random_crop(decoded(ramp, 60), 32, 60, (1, left, top, 0.1)), found.flip(2)
+        )
 
 
 def test_a_crop_at_the_smallest_scale_takes_the_whole_short_side(ramp: Path) -> None:
-    found = random_crop(ramp, 30, 60, (0, 0, 0, 0.9))[:2].float()
+    found = random_crop(decoded(ramp, 60), 30, 60, (0, 0, 0, 0.9))[:2].float()
     assert found[1, 0].mean() == pytest.approx(1, abs=1.5)
     assert found[1, -1].mean() == pytest.approx(117, abs=1.5)
     assert found[0, :, -1].mean() == pytest.approx(117, abs=1.5)
@@ -43,7 +45,7 @@ def test_a_photo_smaller_than_the_crop_is_enlarged(tmp_path: Path) -> None:
     for size in ((1, 1), (3, 200), (20, 10)):
         Image.new("RGB", size, (10, 200, 90)).save(tmp_path / "small.png")
         for where in ((0, 0, 0, 0), (1, 1, 1, 1), MIDDLE):
-            found = random_crop(tmp_path / "small.png", 48, 64, where)
+            found = random_crop(decoded(tmp_path / "small.png", 64), 48, 64, where)
             assert found.shape == (3, 48, 48)
             assert torch.equal(found, torch.tensor([10, 200, 90]).view(3, 1, 1).expand(3, 48, 48))
 
@@ -54,12 +56,12 @@ def test_photos_of_any_mode_are_upright_rgb(tmp_path: Path) -> None:
     stored = np.zeros((40, 60), np.uint8)
     stored[:, 30:] = 200
     Image.fromarray(stored).save(tmp_path / "grey.jpg", exif=exif)
-    found = random_crop(tmp_path / "grey.jpg", 40, 40, (0, 0, 0.5, 0.9)).float()
+    found = random_crop(decoded(tmp_path / "grey.jpg", 40), 40, 40, (0, 0, 0.5, 0.9)).float()
     assert found[:, :15].max() < 20
     assert found[:, -15:].min() > 180
     assert resized(tmp_path / "grey.jpg", 20).shape == (3, 30, 20)
     Image.new("RGBA", (40, 40), (0, 0, 0, 0)).save(tmp_path / "clear.png")
-    assert random_crop(tmp_path / "clear.png", 32, 40, MIDDLE).min() == 255
+    assert random_crop(decoded(tmp_path / "clear.png", 40), 32, 40, MIDDLE).min() == 255
 
 
 def test_resized_keeps_the_whole_picture(ramp: Path) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from stylepack.errors import TrainingError, UsageError
-from stylepack.training.photos import Batch, Batches, PhotoFolder, random_crop
+from stylepack.training.photos import Batch, Batches, PhotoFolder, decoded, random_crop
 from stylepack.training.recipe import Recipe
 
 SMALL = Recipe(crop=32, photo_side=40, style_side=32, updates=8, batch=2)
@@ -20,7 +20,7 @@ MIDDLE = (0.5, 0.5, 0.5, 0.5)
 
 
 def crop(path: Path) -> Tensor:
-    return random_crop(path, 32, 40, MIDDLE)
+    return random_crop(decoded(path, 40), 32, 40, MIDDLE)
 
 
 def drawn(folder: Path, recipe: Recipe = SMALL, first: int = 0, styles: int = 3) -> list[Batch]:

@@ -26,6 +26,7 @@ from stylepack.packs.pack import load_pack
 from stylepack.packs.trunkfile import load_trunk
 from stylepack.training.checkpoint import NAME, PREVIOUS, load_checkpoint, save_checkpoint
 from stylepack.training.history import History
+from stylepack.training.recipe import RECIPES
 from stylepack.training.trainer import Step, Trainer
 
 SMALL = """
@@ -290,10 +291,10 @@ def test_a_run_that_diverges_goes_back_once_at_a_lower_rate(
     whole = Trainer._logits
     spoilt = []
 
-    def spoil_once(trainer: Trainer, photos: Tensor, styles: Tensor, update: int) -> Tensor:
-        logits = whole(trainer, photos, styles, update)
-        if update == 2 and not spoilt:
-            spoilt.append(update)
+    def spoil_once(trainer: Trainer, photos: Tensor, styles: Tensor, grain: Tensor) -> Tensor:
+        logits = whole(trainer, photos, styles, grain)
+        if trainer.update == 2 and not spoilt:
+            spoilt.append(trainer.update)
             return logits * float("nan")
         return logits
 
@@ -411,7 +412,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path: Path) -> No
         load_checkpoint(tmp_path)
 
 
-@pytest.mark.parametrize("preset", ["default", "dumoulin", "johnson", "seed"])
+@pytest.mark.parametrize("preset", RECIPES)
 def test_every_preset_trains(preset: str, tmp_path: Path, paintings: Path, photos: Path) -> None:
     from stylepack.training.features import INPUT_SCALES, VGG
     from stylepack.training.objective import Objective

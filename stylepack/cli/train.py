@@ -28,6 +28,7 @@ from stylepack.cli.stopping import stop_on_signals
 from stylepack.errors import UsageError
 from stylepack.packs.mix import parse_mix
 from stylepack.packs.shelf import BUNDLED_TRUNK
+from stylepack.training.launch import Launch
 from stylepack.training.recipe import load_recipe
 from stylepack.training.settings import RunSettings
 
@@ -66,7 +67,15 @@ def train(
         int | None, typer.Option(help=of_recipe("Updates in all.", "updates"))
     ] = None,
     batch: Annotated[
-        int | None, typer.Option(help=of_recipe("Photographs an update.", "batch"))
+        str | None,
+        typer.Option(
+            metavar="N|auto",
+            help=of_recipe(
+                "Photographs an update, of all processes together; auto: as many as fit into "
+                "memory, at the same learning rate.",
+                "batch",
+            ),
+        ),
     ] = None,
     crop: Annotated[
         int | None, typer.Option(help=of_recipe("Crop size in pixels.", "crop"))
@@ -110,19 +119,30 @@ def train(
         ),
     ] = False,
     device: Device = "auto",
+    compiled: Annotated[
+        bool | None,
+        typer.Option(
+            "--compile/--no-compile",
+            help="Whether to go through torch.compile, which takes a minute to begin with.  "
+            "(default: on CUDA)",
+        ),
+    ] = None,
     author: Author = None,
     license: License = None,
 ) -> None:
     """Train a trunk on every painting of a folder and write one style pack for each.
 
-    Ctrl-C finishes the update, saves a checkpoint and stops; `--resume RUN` goes on.
+    Ctrl-C finishes the update, saves a checkpoint and stops; `--resume RUN` goes on.  Started
+    by torchrun, all processes train one trunk together.
     """
+    launch = Launch.from_environment()
+    screen.speak_as(launch.rank)
     check_vgg_input(vgg_input)
     if min(sheet_every or 1, checkpoint_every or 1) < 1:
         raise UsageError("--sheet-every and --checkpoint-every must be at least 1")
     changes: dict[str, Any] = {
         "updates": updates,
-        "batch": batch,
+        "batch": launch.world if batch == "auto" else whole_number(batch, "--batch"),
         "crop": crop,
         "first_crop": first_crop,
         "style_weight": style_weight,
@@ -141,6 +161,7 @@ def train(
         "vgg_input": vgg_input,
         "sheet_every": sheet_every,
         "checkpoint_every": checkpoint_every,
+        "compiled": compiled,
         "author": author,
         "license": license,
     }
@@ -148,6 +169,8 @@ def train(
     if resume is not None:
         if output is not None or recipe is not None:
             raise UsageError("--resume goes on in its own folder and recipe: no -o, no --recipe")
+        if batch == "auto":
+            raise UsageError("--batch auto is for the start of a run; a run keeps what it found")
         folder, settings = resume, RunSettings.read(resume)
         settings = replace(settings, recipe=settings.recipe.changed(changes), **given)
     elif styles is None or photos is None or output is None:
@@ -156,15 +179,22 @@ def train(
         folder = output
         settings = RunSettings(recipe=load_recipe(recipe or "default", changes), **given)
 
-    from stylepack.network.device import pick_device
+    from stylepack.training.ranks import joined, own_device
     from stylepack.training.run import Run
 
+    place = own_device(device, launch)
     if preview:
-        preview_styles(folder, settings, pick_device(device))
+        preview_styles(folder, settings, place)
         return
-    start = Run.start if resume is None else Run.resume
-    run = start(folder, settings, pick_device(device))
-    follow(run)
+    with joined(launch, place) as ranks:
+        if resume is None:
+            fit = batch == "auto"
+            run = Run.start(folder, settings, place, ranks, launch, fit_batch=fit)
+        else:
+            run = Run.resume(folder, settings, place, ranks, launch)
+        code = follow(run)
+    if code:
+        raise typer.Exit(code)
 
 
 def preview_styles(folder: Path, settings: RunSettings, device: torch.device) -> None:
@@ -188,20 +218,23 @@ def preview_styles(folder: Path, settings: RunSettings, device: torch.device) ->
     follow_previews([Preview(work) for work in works], folder / "preview.png")
 
 
-def follow(run: Run) -> None:
-    """Show a run's progress to its end, or to the first Ctrl-C."""
+def follow(run: Run) -> int:
+    """Show a run's progress to its end, or to the first Ctrl-C; return the exit code."""
     recipe = run.recipe
+    together = f", {run.ranks.world} processes" if run.ranks.world > 1 else ""
     screen.say(
         f"{len(run.names)} styles ({', '.join(run.names)}), {len(run.photos.paths)} photographs, "
-        f"{len(run.held_out.paths)} held out, on {run.trainer.device}"
+        f"{len(run.held_out.paths)} held out, batch {recipe.batch}, on {run.trainer.device}"
+        f"{together}"
     )
-    told = 0
+    told = 0 if run.ranks.first else len(run.skipped)
     with (
         stop_on_signals("saving a checkpoint") as stop,
-        screen.meter("training", recipe.updates, run.trainer.update) as meter,
+        screen.meter("training", recipe.updates, run.trainer.update, speed=True) as meter,
         notices_of(run),
         closing(run.train()) as steps,
     ):
+        run.wish = lambda: stop.asked
         for step in steps:
             for reason in run.skipped[told:]:
                 screen.warn(f"skipped: {reason}")
@@ -209,19 +242,34 @@ def follow(run: Run) -> None:
             while run.notices:
                 screen.warn(run.notices.pop(0))
             meter.advance(losses_in_words(step), to=step.update)
-            if stop and step.update < recipe.updates:
+            if run.stopping and run.trainer.update < recipe.updates:
                 break
-    if stop and run.trainer.update < recipe.updates:
+    if run.pace.updates:
+        screen.say(str(run.pace))
+    if run.trainer.update < recipe.updates:
         screen.say(
             f"stopped at update {run.trainer.update}; "
             f"go on with `stylepack train --resume {run.folder}`"
         )
-        raise typer.Exit(stop.exit_code)
-    evaluation = run.evaluation()
-    measure(evaluation)
-    for manifest in run.write_packs(evaluation):
-        screen.say(metrics_in_words(manifest))
-    screen.say(f"wrote {run.folder / 'trunk.safetensors'} and {run.folder / 'packs'}")
+        return 128 + run.stopping
+    if run.ranks.first:
+        evaluation = run.evaluation()
+        measure(evaluation)
+        for manifest in run.write_packs(evaluation):
+            screen.say(metrics_in_words(manifest))
+        screen.say(f"wrote {run.folder / 'trunk.safetensors'} and {run.folder / 'packs'}")
+    return 0
+
+
+def whole_number(text: str | None, option: str) -> int | None:
+    """An option that is a whole number, if it was given.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    if text is None or text.isdecimal():
+        return None if text is None else int(text)
+    raise UsageError(f"{option} is '{text}'; it must be a whole number or auto")
 
 
 @contextmanager

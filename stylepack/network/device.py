@@ -2,6 +2,8 @@
 
 import ctypes
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -68,6 +70,25 @@ def painting_dtype(device: torch.device, precision: str = "auto") -> torch.dtype
         dtype: torch.dtype = getattr(torch, precision)
         return dtype
     return torch.float16 if device.type == "cuda" else training_dtype(device)
+
+
+@contextmanager
+def fast_products(device: torch.device) -> Iterator[None]:
+    """On CUDA, multiply what is still float32 in TF32, and let cuDNN choose by trying.
+
+    As it was before outside the block; no other device changes.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    precision, trying = torch.get_float32_matmul_precision(), torch.backends.cudnn.benchmark
+    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(precision)
+        torch.backends.cudnn.benchmark = trying
 
 
 def keep_large_blocks() -> None:

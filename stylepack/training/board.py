@@ -1,19 +1,25 @@
 """Losses for TensorBoard, where it is installed."""
 
 import statistics
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from stylepack.packs.shelf import IDENTITY
 from stylepack.training.trainer import Step
 
+EVERY = 10  # updates
+
 
 class Board:
     """Scalars of a run under `folder`; does nothing without the package `tensorboard`."""
 
-    def __init__(self, folder: Path, names: list[str]) -> None:
+    def __init__(self, folder: Path, names: list[str], *, active: bool = True) -> None:
         self.names = names
+        self.waiting: dict[str, list[float]] = {}  # title -> values since they were last logged
         self.writer: Any = None
+        if not active:
+            return
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
@@ -21,18 +27,31 @@ class Board:
         self.writer = SummaryWriter(str(folder))
 
     def add(self, step: Step) -> None:
-        """Log the losses of one update: of each style, and the learning rate."""
+        """Take in the losses of one update; every few updates their means are logged.
+
+        One call for each update and style would cost a fast card a tenth of its time.
+        """
         if self.writer is None:
             return
-        for style in set(step.styles):
+        for style, content, loss in zip(step.styles, step.content, step.style, strict=True):
             name = self.names[style]
-            for kind, losses in (("content", step.content), ("style", step.style)):
-                own = [loss for s, loss in zip(step.styles, losses, strict=True) if s == style]
-                if kind == "content" or name != IDENTITY:
-                    self.writer.add_scalar(f"{kind}/{name}", statistics.fmean(own), step.update)
-        self.writer.add_scalar("learning rate", step.learning_rate, step.update)
+            self.waiting.setdefault(f"content/{name}", []).append(content)
+            if name != IDENTITY:
+                self.waiting.setdefault(f"style/{name}", []).append(loss)
+        self.waiting.setdefault("learning rate", []).append(step.learning_rate)
+        if step.update % EVERY == 0:
+            self._log(step.update)
+
+    def _log(self, update: int) -> None:
+        try:
+            for title, values in self.waiting.items():
+                self.writer.add_scalar(title, statistics.fmean(values), update)
+        except OSError:  # the disk is full, say: losses.csv, which is tried again, tells of it
+            self.writer = None
+        self.waiting = {}
 
     def close(self) -> None:
         """Write what is waiting."""
         if self.writer is not None:
-            self.writer.close()
+            with suppress(OSError):
+                self.writer.close()

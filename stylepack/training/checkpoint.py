@@ -1,5 +1,6 @@
 """Checkpoints: one safetensors file, written whole, the one before it kept."""
 
+import os
 from pathlib import Path
 
 import torch
@@ -20,6 +21,8 @@ def save_checkpoint(folder: Path, state: dict[str, Tensor]) -> None:
     fresh = folder / f"{NAME}.new"
     write_tensors(fresh, state, {"stylepack.kind": "checkpoint"})
     try:
+        with fresh.open("rb+") as file:
+            os.fsync(file.fileno())  # a power cut must not leave two names for nothing
         if path.exists():
             path.replace(folder / PREVIOUS)
         fresh.replace(path)
@@ -58,8 +61,10 @@ def restore_training(
             raise TrainingError(f"the checkpoint does not fit this run: '{name}' differs")
         parameter.copy_(weight)
         if f"step/{name}" in tensors:
+            step = tensors[f"step/{name}"]
             adam.state[parameter] = {
-                "step": tensors[f"step/{name}"].clone(),
+                # The fused optimiser counts on the device, the others on the CPU.
+                "step": step.to(parameter.device if adam.defaults["fused"] else "cpu", copy=True),
                 "exp_avg": torch.empty_like(parameter).copy_(tensors[f"exp_avg/{name}"]),
                 "exp_avg_sq": torch.empty_like(parameter).copy_(tensors[f"exp_avg_sq/{name}"]),
             }

@@ -18,7 +18,6 @@ from stylepack.packs.pack import Pack
 from stylepack.packs.shelf import BUNDLED_PHOTOS, IDENTITY, SUFFIX
 from stylepack.packs.trunkfile import load_trunk, save_trunk
 from stylepack.pictures.photo import Photo
-from stylepack.pictures.sheet import contact_sheet, save_png
 from stylepack.training.evaluate import Evaluation
 from stylepack.training.loss_network import WeightSource
 from stylepack.training.paintings import Painting
@@ -30,6 +29,8 @@ THUMBNAIL = 160  # pixels, short side
 THUMBNAIL_PHOTO = BUNDLED_PHOTOS / "chelsea.png"
 SHEET_PHOTOS = 4
 SHEET_CELL = 224
+
+Rows = list[list[Image.Image]]
 
 
 def write_trunk(folder: Path, trunk: Trunk, author: str) -> tuple[Trunk, str]:
@@ -118,10 +119,10 @@ def thumbnail(trunk: Trunk, style: Tensor, own: float = 0.0) -> str:
 
 
 @torch.no_grad()
-def paint_sheet(
-    path: Path, trunk: Trunk, styles: Tensor, names: Sequence[str], photos: PhotoFolder
-) -> list[Image.Image]:
-    """Paint up to four photographs in every style on one sheet; give the first one's paintings."""
+def paint_rows(
+    trunk: Trunk, styles: Tensor, names: Sequence[str], photos: PhotoFolder
+) -> tuple[Rows, list[list[str]]]:
+    """Up to four photographs, each followed by itself in every style, and their captions."""
     dtype = training_dtype(styles.device)
     rows, captions = [], []
     for place in range(min(SHEET_PHOTOS, len(photos.paths))):
@@ -133,9 +134,7 @@ def paint_sheet(
         ]
         rows.append([Photo.from_float(photo).to_image(), *painted])
         captions.append(["the photograph", *names])
-    sheet = contact_sheet(rows, captions, SHEET_CELL)
-    save_png(sheet, path)
-    return rows[0][1:]
+    return rows, captions
 
 
 def provenance(

@@ -6,7 +6,7 @@ that is stopped and goes on sees exactly what it would have seen.
 
 import hashlib
 import itertools
-import os
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,11 +19,14 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from stylepack.errors import PhotoError, TrainingError, UsageError
-from stylepack.pictures.imagefile import find_images, open_image, upright
+from stylepack.pictures.imagefile import as_rgb, find_images, open_image, upright
 from stylepack.pictures.photo import Photo
+from stylepack.training.machine import processors
+from stylepack.training.ranks import ALONE, Ranks
 from stylepack.training.recipe import Recipe
 
-AHEAD = 4  # updates whose photographs are decoded before they are needed
+AHEAD = 2  # batches that wait for their use, besides those that are being decoded
+MOST_WORKERS = 16  # threads that decode
 HELD_OUT_SHARE = 10  # one photograph in ten is held out,
 HELD_OUT_MOST = 24  # up to this many
 
@@ -115,69 +118,127 @@ def on_device(photos: Tensor, device: torch.device) -> Tensor:
     return photos.to(device, non_blocking=True).float().div_(255)
 
 
-class Batches:
-    """Batches from update `first` on, decoded by threads ahead of their use."""
+class Decoder:
+    """Photographs as they come from the decoder, kept in memory while they fit into `room` bytes.
 
-    def __init__(self, folder: PhotoFolder, recipe: Recipe, styles: int, first: int = 0) -> None:
+    What is kept is what would be decoded again, so a cache changes no crop.
+    """
+
+    def __init__(self, photo_side: int, room: int = 0) -> None:
+        self.photo_side = photo_side
+        self.room = room
+        self._kept: dict[Path, Image.Image] = {}
+
+    def __call__(self, path: Path) -> Image.Image:
+        """An RGB picture whose sides are both `photo_side` at least, if the photograph's are."""
+        image = self._kept.get(path)
+        if image is None:
+            image = decoded(path, self.photo_side)
+            size = 4 * image.width * image.height  # Pillow keeps RGB in four bytes
+            if size <= self.room:  # two threads may both count one photograph: it stays a bound
+                self.room -= size
+                self._kept[path] = image
+        return image
+
+
+class Batches:
+    """Batches from update `first` on, decoded by threads ahead of their use.
+
+    With several `ranks`, this one's part of each.  `pinned` batches copy to CUDA without a wait.
+    `waited` grows by the seconds for which an iteration had to wait for photographs.
+    """
+
+    def __init__(
+        self,
+        folder: PhotoFolder,
+        recipe: Recipe,
+        styles: int,
+        first: int = 0,
+        *,
+        decoder: Decoder | None = None,
+        ranks: Ranks = ALONE,
+        pinned: bool = False,
+        workers: int | None = None,
+    ) -> None:
         self.folder = folder
         self.recipe = recipe
         self.styles = styles
         self.first = first
+        self.decoder = decoder or Decoder(recipe.photo_side)
+        self.ranks = ranks
+        self.pinned = pinned
+        self.workers = min(MOST_WORKERS, workers or processors())
+        self.waited = 0.0
 
     def __iter__(self) -> Iterator[Batch]:
-        workers = ThreadPoolExecutor(min(8, os.cpu_count() or 1), "photographs")
+        workers = ThreadPoolExecutor(self.workers, "photographs")
         waiting: deque[Future[Batch]] = deque()
         try:
             for update in range(self.first, self.recipe.updates):
                 waiting.append(workers.submit(self.draw, update))
-                if len(waiting) > AHEAD:
-                    yield waiting.popleft().result()
+                if len(waiting) > self.workers + AHEAD:
+                    yield self._next(waiting)
             while waiting:
-                yield waiting.popleft().result()
+                yield self._next(waiting)
         finally:
             workers.shutdown(wait=True, cancel_futures=True)
 
+    def _next(self, waiting: deque[Future[Batch]]) -> Batch:
+        start = time.perf_counter()
+        batch = waiting.popleft().result()
+        self.waited += time.perf_counter() - start
+        return batch
+
     def draw(self, update: int) -> Batch:
         """The batch of one update."""
-        recipe, total = self.recipe, len(self.folder.paths)
+        recipe = self.recipe
         generator = seeded(recipe.seed, update + 1)
-        photos = []
-        for place in range(update * recipe.batch, (update + 1) * recipe.batch):
-            epoch, position = divmod(place, total)
-            index = _shuffled(recipe.seed, epoch, total)[position]
-            where = torch.rand(4, generator=generator).tolist()
-            photos.append(
-                self.folder.read_first(
-                    index,
-                    lambda path, where=where: random_crop(  # type: ignore[misc]
-                        path, recipe.crop_at(update), recipe.photo_side, where
-                    ),
-                )
-            )
+        # All is drawn for the whole batch: the number of processes changes no crop.
+        where = [torch.rand(4, generator=generator).tolist() for _ in range(recipe.batch)]
         if recipe.selection == "random":
             styles = torch.randint(self.styles, (recipe.batch,), generator=generator)
         else:
             styles = torch.full((recipe.batch,), update % self.styles)
-        return Batch(update, torch.stack(photos), styles)
+        mine = self.ranks.part(recipe.batch)
+        crops = [self._crop(update, place, where[place]) for place in range(recipe.batch)[mine]]
+        photos, styles = torch.stack(crops), styles[mine]
+        if self.pinned:
+            photos, styles = photos.pin_memory(), styles.pin_memory()
+        return Batch(update, photos, styles)
+
+    def _crop(self, update: int, place: int, where: Sequence[float]) -> Tensor:
+        """The crop at one place of an update's batch."""
+        recipe, total = self.recipe, len(self.folder.paths)
+        epoch, position = divmod(update * recipe.batch + place, total)
+        index = _shuffled(recipe.seed, epoch, total)[position]
+        crop = recipe.crop_at(update)
+        return self.folder.read_first(
+            index, lambda path: random_crop(self.decoder(path), crop, recipe.photo_side, where)
+        )
 
 
-def random_crop(path: Path, crop: int, photo_side: int, where: Sequence[float]) -> Tensor:
-    """A square crop of a photograph: (3, crop, crop) uint8.
+def decoded(path: Path, photo_side: int) -> Image.Image:
+    """A photograph in RGB, upright, not much larger than crops of `photo_side` pixels need."""
+    with open_image(path) as image:
+        # JPEG decodes at 1/2, 1/4 or 1/8 size for a fraction of the time.
+        image.draft("RGB", (photo_side, photo_side))
+        rgb = as_rgb(upright(image))
+        shrink = min(rgb.size) // photo_side
+        return rgb.reduce(shrink) if shrink > 1 else rgb.copy()
+
+
+def random_crop(photo: Image.Image, crop: int, photo_side: int, where: Sequence[float]) -> Tensor:
+    """A square crop of an RGB photograph: (3, crop, crop) uint8.
 
     `where` are four numbers in 0..1: scale (the short side becomes `crop` to `photo_side`
     pixels), left, top, and whether it is mirrored.
     """
-    with open_image(path) as image:
-        # JPEG decodes at 1/2, 1/4 or 1/8 size for a fraction of the time.
-        image.draft("RGB", (photo_side, photo_side))
-        image = upright(image)
-        side = crop + where[0] * max(0, photo_side - crop)
-        window = crop * min(image.size) / side
-        left, top = where[1] * (image.width - window), where[2] * (image.height - window)
-        rgb = image if image.mode == "RGB" else Photo.from_image(image).to_image()
-        picture = rgb.resize(
-            (crop, crop), Image.Resampling.BICUBIC, (left, top, left + window, top + window)
-        )
+    side = crop + where[0] * max(0, photo_side - crop)
+    window = crop * min(photo.size) / side
+    left, top = where[1] * (photo.width - window), where[2] * (photo.height - window)
+    picture = photo.resize(
+        (crop, crop), Image.Resampling.BICUBIC, (left, top, left + window, top + window)
+    )
     if where[3] < 0.5:
         picture = ImageOps.mirror(picture)
     return Photo.from_image(picture).pixels

@@ -1,5 +1,6 @@
 """A run folder: everything that one training writes, and what it needs to go on.
 
+README.md                 what the run is and how far it is
 run.json                  what was asked for: paintings, photographs, recipe, versions
 recipe.toml               the recipe, ready to be used again
 losses.csv, losses.png    one row an image, and the curves so far
@@ -9,6 +10,7 @@ sheets/                   test photographs in every style, over time
 trunk.safetensors, packs/ the result
 """
 
+import time
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import replace
@@ -22,33 +24,49 @@ from stylepack.packs.manifest import Manifest
 from stylepack.packs.pack import Pack
 from stylepack.packs.shelf import IDENTITY
 from stylepack.packs.trunkfile import load_trunk
+from stylepack.training.batch_size import find_batch
 from stylepack.training.board import Board
 from stylepack.training.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
 from stylepack.training.evaluate import Evaluation
-from stylepack.training.export import paint_sheet, provenance, write_packs, write_trunk
+from stylepack.training.export import provenance, write_packs, write_trunk
 from stylepack.training.history import History
+from stylepack.training.launch import Launch
 from stylepack.training.loss_network import WeightSource
+from stylepack.training.machine import available_memory, processors
+from stylepack.training.notes import Pace, write_notes
 from stylepack.training.objective import Objective
 from stylepack.training.paintings import Painting, balanced, read_paintings
-from stylepack.training.photos import Batches, PhotoFolder
-from stylepack.training.plots import draw_progress, plot_losses, save_moment
+from stylepack.training.photos import Batches, Decoder, PhotoFolder
+from stylepack.training.ranks import ALONE, Ranks
+from stylepack.training.recipe import Recipe
 from stylepack.training.settings import SETTINGS, RunSettings
+from stylepack.training.sheets import Sheets
 from stylepack.training.start import identity_start, mean_style, packs_of
 from stylepack.training.trainer import DivergedError, Step, Trainer
 
 LOWER = 0.3  # of the learning rate, after the run has diverged
+CACHE_SHARE = 0.25  # of the memory that is free, for photographs that are decoded already
 
 
 class Run:
     """A training in its folder.
 
-    Iterate `train()` to its end, then what `evaluation()` gives, then `write_packs()`.
+    Iterate `train()` to its end, then what `evaluation()` gives, then `write_packs()`.  Of
+    several `ranks` all train, and the first alone writes and evaluates.
     """
 
-    def __init__(self, folder: Path, settings: RunSettings, device: torch.device) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: RunSettings,
+        device: torch.device,
+        ranks: Ranks = ALONE,
+        launch: Launch | None = None,
+    ) -> None:
         self.folder = folder
         self.settings = settings
-        self.recipe = settings.recipe
+        self.ranks, self.launch = ranks, launch or Launch()
+        ranks.part(settings.recipe.batch)
         self.source = WeightSource(settings.vgg_weights, settings.vgg_input)
         paintings = balanced(read_paintings(settings.styles), settings.balance)
         self.styles: list[Painting | None] = [*paintings]
@@ -56,44 +74,84 @@ class Run:
             self.styles.append(None)
         everything = PhotoFolder.open(settings.photos, [p.path for p in paintings])
         self.photos, self.held_out = everything.split()
+        self._check_same_everywhere()
         self.trainer = self._trainer(device)
+        room = int(CACHE_SHARE * available_memory() / self.launch.local_world)
+        self.decoder = Decoder(self.recipe.photo_side, room)
         self.history = History(folder, self.names)
+        self.sheets = Sheets(folder, self.names, self.held_out, self.history.path)
+        self.pace = Pace()
         self.saved = -1  # the update of the last checkpoint
-        self.notices: list[str] = []  # what went wrong on the way and did not stop the run
+        self.wish: Callable[[], int] = int  # asked after every report: above 0 to stop
+        self.stopping = 0  # the largest wish of all processes
 
     @classmethod
-    def start(cls, folder: Path, settings: RunSettings, device: torch.device) -> "Run":
+    def start(
+        cls,
+        folder: Path,
+        settings: RunSettings,
+        device: torch.device,
+        ranks: Ranks = ALONE,
+        launch: Launch | None = None,
+        *,
+        fit_batch: bool = False,
+    ) -> "Run":
         """A new run in `folder`, which is made if need be.
+
+        `fit_batch` replaces the recipe's batch by the largest that the devices hold.
 
         Raises:
             UsageError: `folder` holds a run already.
         """
-        if has_checkpoint(folder) or (folder / SETTINGS).exists():
+        if ranks.first and (has_checkpoint(folder) or (folder / SETTINGS).exists()):
             raise UsageError(
                 f"{folder} holds a run already; go on with `stylepack train --resume {folder}` "
                 "or choose another folder with -o"
             )
-        run = cls(folder, settings, device)
-        try:
-            (folder / "sheets").mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UsageError(f"cannot make {folder}: {error.strerror}") from error
-        run.settings = replace(settings, paintings=run.fingerprints)
-        run.settings.write(folder)
+        run = cls(folder, settings, device, ranks, launch)
+        run.trainer.restore(ranks.from_first(run.trainer.state))
+        if fit_batch:
+            run._fit_batch()
+        if ranks.first:
+            try:
+                (folder / "sheets").mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise UsageError(f"cannot make {folder}: {error.strerror}") from error
+        run._begin_session()
         return run
 
     @classmethod
-    def resume(cls, folder: Path, settings: RunSettings, device: torch.device) -> "Run":
+    def resume(
+        cls,
+        folder: Path,
+        settings: RunSettings,
+        device: torch.device,
+        ranks: Ranks = ALONE,
+        launch: Launch | None = None,
+    ) -> "Run":
         """Go on from the last checkpoint of `folder`."""
-        run = cls(folder, settings, device)
+        run = cls(folder, settings, device, ranks, launch)
         if settings.paintings and [*settings.paintings.items()] != [*run.fingerprints.items()]:
             raise TrainingError(
                 f"the paintings in {settings.styles} are not those that {folder} was started with"
             )
-        if has_checkpoint(folder):
-            run.trainer.restore(load_checkpoint(folder))
-        run.settings.write(folder)
+        run.trainer.restore(
+            ranks.from_first(
+                lambda: load_checkpoint(folder) if has_checkpoint(folder) else run.trainer.state()
+            )
+        )
+        run._begin_session()
         return run
+
+    @property
+    def recipe(self) -> Recipe:
+        """How it is trained."""
+        return self.settings.recipe
+
+    @property
+    def notices(self) -> list[str]:
+        """What went wrong on the way and did not stop the run."""
+        return self.trainer.notices
 
     @property
     def fingerprints(self) -> dict[str, str]:
@@ -121,31 +179,40 @@ class Run:
             TrainingError: the run diverged a second time.
             StylepackError: the last checkpoint cannot be written.
         """
-        self.history.cut(self.trainer.update)
-        if has_checkpoint(self.folder):
+        first = self.ranks.first
+        if first:
+            self.history.cut(self.trainer.update)
+        if first and has_checkpoint(self.folder):
             self.saved = self.trainer.update
         else:
             self.checkpoint()  # what a run that diverges early goes back to
-        with closing(Board(self.folder / "tensorboard", self.names)) as board:
-            while True:
-                try:
-                    yield from self._train_on(board)
-                except DivergedError as error:
-                    self._go_back(error)
-                else:
-                    break
+        with closing(Board(self.folder / "tensorboard", self.names, active=first)) as board:
+            try:
+                while True:
+                    try:
+                        yield from self._train_on(board)
+                        break
+                    except DivergedError as error:
+                        self._go_back(error)
+            finally:
+                self._attempt(self.sheets.finish)
         self.checkpoint()
 
     def _train_on(self, board: Board) -> Generator[Step]:
         trainer, settings = self.trainer, self.settings
         every, sheets = settings.checkpoint_every, settings.sheet_every
-        batches = Batches(self.photos, self.recipe, len(self.names), trainer.update)
-        before = trainer.update
+        batches = self._batches()
+        before, start = trainer.update, time.perf_counter()
         try:
             for steps in trainer.groups(batches):
-                for step in steps:
-                    self.history.add(step)
-                    board.add(step)
+                now, waited = time.perf_counter(), batches.waited
+                self.pace.add(len(steps), now - start, waited)
+                start, batches.waited = now, 0.0
+                self.stopping = self.ranks.largest(self.wish())
+                if self.ranks.first:
+                    for step in steps:
+                        self.history.add(step)
+                        board.add(step)
                 if trainer.update // every > before // every:
                     self._attempt(self.checkpoint)
                 if trainer.update // sheets > before // sheets:
@@ -156,6 +223,18 @@ class Run:
             self.checkpoint()
             raise
 
+    def _batches(self) -> Batches:
+        return Batches(
+            self.photos,
+            self.recipe,
+            len(self.names),
+            self.trainer.update,
+            decoder=self.decoder,
+            ranks=self.ranks,
+            pinned=self.trainer.device.type == "cuda",
+            workers=processors(self.launch.local_world),
+        )
+
     def _go_back(self, error: DivergedError) -> None:
         """Start again from the last checkpoint with a lower learning rate, once."""
         if self.trainer.rate_scale < 1:
@@ -163,9 +242,10 @@ class Run:
                 f"{error}, with a lower learning rate too; the last checkpoint is kept: go on from "
                 "it with a lower --learning-rate"
             ) from error
-        self.trainer.restore(load_checkpoint(self.folder))
+        self.trainer.restore(self.ranks.from_first(lambda: load_checkpoint(self.folder)))
         self.trainer.rate_scale = LOWER
-        self.history.cut(self.trainer.update)
+        if self.ranks.first:
+            self.history.cut(self.trainer.update)
         self.notices.append(
             f"{error}; going on from update {self.trainer.update} at {LOWER} of the learning rate"
         )
@@ -178,22 +258,19 @@ class Run:
 
     def checkpoint(self) -> None:
         """Write the losses and the state of this moment, if they are not written yet."""
-        if self.saved == self.trainer.update:
+        if not self.ranks.first or self.saved == self.trainer.update:
             return
         self.history.flush()
         save_checkpoint(self.folder, self.trainer.state())
         self.saved = self.trainer.update
+        self._write_notes()
 
     def show(self) -> None:
         """Paint held-out photographs in every style, and draw progress and losses so far."""
-        trunk, styles = self.trainer.averaged()
-        update, sheets = self.trainer.update, self.folder / "sheets"
-        path = sheets / f"{update:06d}.png"
-        pictures = paint_sheet(path, trunk, styles, self.names, self.held_out)
-        save_moment(sheets / "moments", update, pictures)
-        draw_progress(sheets / "moments", self.names, self.folder / "progress.png")
+        if not self.ranks.first:
+            return
         self.history.flush()
-        plot_losses(self.history.path, self.folder / "losses.png")
+        self.sheets.show(*self.trainer.averaged(), self.trainer.update)
 
     def evaluation(self) -> Evaluation:
         """Write the trunk; what comes back measures its styles on the held-out photographs."""
@@ -221,6 +298,36 @@ class Run:
             license=self.settings.license,
         )
 
+    def _begin_session(self) -> None:
+        """Write what this run is; the others wait until it stands."""
+        trainer, ranks = self.trainer, self.ranks
+        settings = replace(self.settings, paintings=self.fingerprints)
+        self.settings = settings.with_session(trainer.update, str(trainer.device), ranks.world)
+        with ranks.first_before_others():
+            if ranks.first:
+                self.settings.write(self.folder)
+                self._write_notes()
+
+    def _write_notes(self) -> None:
+        photographs = (len(self.photos.paths), len(self.held_out.paths))
+        write_notes(self.folder, self.settings, self.trainer.update, photographs, self.pace)
+
+    def _check_same_everywhere(self) -> None:
+        """Refuse folders or options that differ between processes: they would train apart."""
+        settings = self.settings
+        names = [path.relative_to(settings.photos) for path in self.photos.paths]
+        self.ranks.check_same((self.recipe, settings.balance), "recipe")
+        self.ranks.check_same(self.fingerprints, "paintings")
+        self.ranks.check_same([str(name) for name in names], "photographs")
+
+    def _fit_batch(self) -> None:
+        """Take the largest batch that every process holds its part of."""
+        crop = max(self.recipe.crop, self.recipe.first_crop)
+        found = find_batch(self.trainer, crop, self.launch.local_world)
+        batch = self.ranks.smallest(found) * self.ranks.world
+        self.settings = replace(self.settings, recipe=replace(self.recipe, batch=batch))
+        self.trainer.recipe = self.recipe
+
     def _trainer(self, device: torch.device) -> Trainer:
         recipe = self.recipe
         trunk, packs = self._start()
@@ -230,8 +337,18 @@ class Run:
         styles = torch.stack([known.get(name, blank) for name in self.names]).to(device)
         if recipe.identity:
             styles[-1] = identity_start(styles[-1], trunk.config)
-        objective = Objective.for_paintings(recipe, self.source, self.styles, device)
-        return Trainer(trunk.to(device), styles, objective, recipe, frozen=False)
+        with self.ranks.first_before_others():  # the loss network is fetched once
+            objective = Objective.for_paintings(recipe, self.source, self.styles, device)
+        compiled = self.settings.compiled
+        return Trainer(
+            trunk.to(device),
+            styles,
+            objective,
+            recipe,
+            frozen=False,
+            ranks=self.ranks,
+            compiled=device.type == "cuda" if compiled is None else compiled,
+        )
 
     def _start(self) -> tuple[Trunk, dict[str, Pack]]:
         """The trunk to begin with, and the packs that it has."""

@@ -1,11 +1,13 @@
 """What a training was asked for.  No torch here, so that wrong options are told at once."""
 
+import datetime
 import json
 import platform
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from stylepack.errors import TrainingError
 from stylepack.files import write_text
@@ -28,8 +30,22 @@ class RunSettings:
     paintings: dict[str, str] = field(default_factory=dict)  # name -> SHA-256 of the file
     balance: dict[str, float] = field(default_factory=dict)  # name -> times the style weight
     start_from: Path | None = None  # a trunk file; None starts from random weights
+    compiled: bool | None = None  # through torch.compile; None is on CUDA
     author: str = ""
     license: str = ""
+    sessions: tuple[dict[str, Any], ...] = ()  # every start: when, at which update, how, with what
+
+    def with_session(self, update: int, device: str, processes: int) -> "RunSettings":
+        """With one more start, of this moment and by this process's command line."""
+        session = {
+            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "update": update,
+            "command": sys.argv,
+            "device": device,
+            "processes": processes,
+            "versions": versions(),
+        }
+        return replace(self, sessions=(*self.sessions, session))
 
     def write(self, folder: Path) -> None:
         """Write run.json and recipe.toml."""
@@ -37,8 +53,6 @@ class RunSettings:
             key: str(value) if isinstance(value, Path) else value
             for key, value in asdict(self).items()
         }
-        fields["command"] = sys.argv
-        fields["versions"] = versions()
         write_text(folder / SETTINGS, json.dumps(fields, indent=1) + "\n")
         write_text(folder / "recipe.toml", self.recipe.to_toml())
 
@@ -64,8 +78,10 @@ class RunSettings:
                 paintings=dict(fields.get("paintings", {})),
                 balance={k: float(v) for k, v in fields.get("balance", {}).items()},
                 start_from=Path(start) if (start := fields.get("start_from")) else None,
+                compiled=fields.get("compiled"),
                 author=fields["author"],
                 license=fields["license"],
+                sessions=tuple(fields.get("sessions", ())),
             )
         except FileNotFoundError:
             raise TrainingError(f"{folder} is not a run folder: it has no {SETTINGS}") from None

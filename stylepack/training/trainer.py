@@ -1,19 +1,20 @@
 """The training loop: batches in, `Step` events out.  It prints nothing and writes nothing."""
 
 import math
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from stylepack.errors import TrainingError
-from stylepack.network.device import keep_large_blocks, training_dtype
+from stylepack.network.device import fast_products, keep_large_blocks, training_dtype
 from stylepack.network.grain import random_grain
 from stylepack.network.trunk import Trunk
 from stylepack.training.checkpoint import restore_training, training_state
 from stylepack.training.objective import Objective
 from stylepack.training.photos import Batch, on_device, seeded
+from stylepack.training.ranks import ALONE, Ranks
 from stylepack.training.recipe import Recipe
 
 GROUP = 20  # updates whose losses are read together from a device of its own
@@ -36,10 +37,9 @@ class Step:
 
 @dataclass(frozen=True)
 class _Pending:
-    """A `Step` whose losses are still on the device: (5, N), the total in the last row."""
+    """A `Step` whose losses are still on the device, (6, N): those of `Terms`, then styles."""
 
     update: int
-    styles: list[int]
     losses: Tensor
     learning_rate: float
 
@@ -52,17 +52,30 @@ class Trainer:
     """Adam on the trunk and its styles, or on the styles alone when the trunk is frozen.
 
     Weights are float32; activations are in the device's fast dtype.  `parameters` maps
-    names to what is trained: `style`, (S, style_size), and `trunk.<name>`.
+    names to what is trained: `style`, (S, style_size), and `trunk.<name>`.  With several
+    `ranks` each trains on its part of every batch.  `compiled` runs networks and losses through
+    torch.compile; where that fails, `notices` says so and training goes on without.
     """
 
     def __init__(
-        self, trunk: Trunk, styles: Tensor, objective: Objective, recipe: Recipe, *, frozen: bool
+        self,
+        trunk: Trunk,
+        styles: Tensor,
+        objective: Objective,
+        recipe: Recipe,
+        *,
+        frozen: bool,
+        ranks: Ranks = ALONE,
+        compiled: bool = False,
     ) -> None:
         self.device = styles.device
         self.dtype = training_dtype(self.device)
         self.trunk = trunk.requires_grad_(not frozen)
         self.objective = objective
         self.recipe = recipe
+        self.ranks = ranks
+        self.notices: list[str] = []
+        self._compiled = _compiled(self._losses, self.device) if compiled else None
         self.update = 0
         self.rate_scale = 1.0  # lower after training has diverged
         self.planned = recipe.updates  # when the learning rate is to have decayed
@@ -74,7 +87,7 @@ class Trainer:
         groups = [{"params": [self.parameters["style"]], "times": recipe.style_rate}]
         if shared:
             groups.append({"params": shared, "times": 1.0})
-        self.adam = torch.optim.Adam(groups)
+        self.adam = torch.optim.Adam(groups, fused=self.device.type == "cuda")
         keep_large_blocks()
 
     def steps(self, batches: Iterable[Batch]) -> Generator[Step]:
@@ -96,13 +109,14 @@ class Trainer:
         """
         size = 1 if self.device.type == "cpu" else GROUP
         waiting: list[_Pending] = []
-        for batch in batches:
-            waiting.append(self.step(batch))
-            if len(waiting) == size:
-                yield _report(waiting)
-                waiting = []
-        if waiting:
-            yield _report(waiting)
+        with fast_products(self.device):
+            for batch in batches:
+                waiting.append(self.step(batch))
+                if len(waiting) == size:
+                    yield self._report(waiting)
+                    waiting = []
+            if waiting:
+                yield self._report(waiting)
 
     def step(self, batch: Batch) -> "_Pending":
         """One update; its losses stay on the device."""
@@ -111,30 +125,78 @@ class Trainer:
             group["lr"] = rate * group["times"]
         photos = on_device(batch.photos, self.device)
         indices = batch.styles.to(self.device, non_blocking=True)
-        logits = self._logits(photos, indices, batch.update)
-        painted = torch.sigmoid(logits.float())
-        terms = self.objective(painted, photos, indices, logits, batch.targets)
-        self.adam.zero_grad(set_to_none=True)
-        terms.total.backward()  # type: ignore[no-untyped-call]
+        grain = self._grain(photos, batch.update)
+        losses = self._gradients(photos, indices, grain, batch.targets)
+        self.ranks.average([p.grad for p in self.parameters.values() if p.grad is not None])
         self.adam.step()
         self.update = batch.update + 1
         self._follow_average()
-        losses = torch.stack([terms.content, terms.style, terms.variation, terms.saturation])
-        total = terms.total.detach().expand(1, losses.shape[1])
-        return _Pending(self.update, batch.styles.tolist(), torch.cat([losses, total]), rate)
+        return _Pending(self.update, torch.cat([losses, indices[None]]), rate)
 
-    def _logits(self, photos: Tensor, styles: Tensor, update: int) -> Tensor:
-        """The network on photographs under fresh grain."""
+    def probe(self, images: int, crop: int) -> None:
+        """Take the memory of an update of so many images of `crop` pixels; nothing is trained."""
+        photos = torch.rand(images, 3, crop, crop, device=self.device)
+        indices = torch.zeros(images, dtype=torch.long, device=self.device)
+        self._backward(self._losses, photos, indices, self._grain(photos, 0), None)
+        self.adam.zero_grad(set_to_none=True)
+
+    def _gradients(
+        self, photos: Tensor, styles: Tensor, grain: Tensor, targets: dict[str, Tensor] | None
+    ) -> Tensor:
+        """Fresh gradients of all parameters; returns what `_losses` does."""
+        self.adam.zero_grad(set_to_none=True)
+        if self._compiled is not None:
+            try:
+                torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+                return self._backward(self._compiled, photos, styles, grain, targets)
+            except torch.OutOfMemoryError:
+                raise
+            except Exception as error:  # whatever the compiler, its backend or its tools raise
+                self._compiled = None
+                reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+                self.notices.append(f"torch.compile failed ({reason}); going on without it")
+                self.adam.zero_grad(set_to_none=True)
+        return self._backward(self._losses, photos, styles, grain, targets)
+
+    def _backward(
+        self,
+        losses: "_Losses",
+        photos: Tensor,
+        styles: Tensor,
+        grain: Tensor,
+        targets: dict[str, Tensor] | None,
+    ) -> Tensor:
+        total, each = losses(photos, styles, grain, targets)
+        total.backward()  # type: ignore[no-untyped-call]
+        return each.clone()  # a compiled function writes its results to the same place again
+
+    def _losses(
+        self, photos: Tensor, styles: Tensor, grain: Tensor, targets: dict[str, Tensor] | None
+    ) -> tuple[Tensor, Tensor]:
+        """The loss to go back from, and (5, N) for reading: `Terms`, the total in the last row."""
+        logits = self._logits(photos, styles, grain)
+        painted = torch.sigmoid(logits.float())
+        terms = self.objective(painted, photos, styles, logits, targets)
+        each = [terms.content, terms.style, terms.variation, terms.saturation]
+        return terms.total, torch.stack([*each, terms.total.detach().expand_as(terms.content)])
+
+    def _logits(self, photos: Tensor, styles: Tensor, grain: Tensor) -> Tensor:
+        """The network on photographs under grain."""
         style = self.parameters["style"][styles]
         if self.recipe.identity:
             own = self.objective.identity[styles].float()
             style = self.trunk.with_contrast(style, photos, own)
+        return self.trunk.logits((photos + grain).to(self.dtype), style)
+
+    def _grain(self, photos: Tensor, update: int) -> Tensor:
+        """Fresh grain for (N, 3, H, W) photographs, this process's part of the batch's."""
+        n, _, height, width = photos.shape
         amount = self.trunk.config.grain
-        if amount:
-            n, _, height, width = photos.shape
-            generator = seeded(self.recipe.seed, f"grain/{update}", self.device)
-            photos = photos + amount * random_grain((n, height, width), generator)
-        return self.trunk.logits(photos.to(self.dtype), style)
+        if not amount:
+            return photos.new_zeros(())
+        generator = seeded(self.recipe.seed, f"grain/{update}", self.device)
+        batch = n * self.ranks.world
+        return amount * random_grain((batch, height, width), generator)[self.ranks.part(batch)]
 
     def learning_rate(self, update: int) -> float:
         """The rate at an update counted from 0: linear warm-up, then the recipe's decay."""
@@ -171,6 +233,29 @@ class Trainer:
             average.copy_(tensors[f"average/{name}"])
         self.rate_scale = float(tensors.get("rate_scale", torch.tensor(1.0)))
 
+    def _report(self, pending: list[_Pending]) -> list[Step]:
+        """Read the losses of a few updates at once, of all processes.
+
+        Raises:
+            DivergedError: one of them went wrong.
+        """
+        steps = []
+        read = self.ranks.gather(torch.stack([one.losses for one in pending]).cpu())
+        for one, values in zip(pending, read.tolist(), strict=True):
+            content, style, variation, saturation, totals, styles = values
+            total = sum(totals) / len(totals)
+            if not math.isfinite(total):
+                raise DivergedError(f"the loss is {total} at update {one.update}")
+            if sum(saturation) > SATURATED * len(saturation):
+                raise DivergedError(
+                    f"nothing but black and white is painted at update {one.update}"
+                )
+            indices = [int(index) for index in styles]
+            steps.append(
+                Step(one.update, indices, content, style, variation, total, one.learning_rate)
+            )
+        return steps
+
     @torch.no_grad()
     def _follow_average(self) -> None:
         """Move the average towards the weights; early updates count for more."""
@@ -188,20 +273,11 @@ def scheduled(rate: float, update: int, updates: int, warmup: int, decay: str) -
     return rate * warm * (LAST_RATE + (1 - LAST_RATE) * wave)
 
 
-def _report(pending: list[_Pending]) -> list[Step]:
-    """Read the losses of a few updates at once.
+# (photographs, styles, grain, content targets) -> (total, losses); `Trainer._losses`.
+_Losses = Callable[[Tensor, Tensor, Tensor, dict[str, Tensor] | None], tuple[Tensor, Tensor]]
 
-    Raises:
-        DivergedError: one of them went wrong.
-    """
-    steps = []
-    for one, values in zip(pending, torch.stack([p.losses for p in pending]).tolist(), strict=True):
-        content, style, variation, saturation, totals = values
-        if not math.isfinite(totals[0]):
-            raise DivergedError(f"the loss is {totals[0]} at update {one.update}")
-        if sum(saturation) > SATURATED * len(saturation):
-            raise DivergedError(f"nothing but black and white is painted at update {one.update}")
-        steps.append(
-            Step(one.update, one.styles, content, style, variation, totals[0], one.learning_rate)
-        )
-    return steps
+
+def _compiled(losses: _Losses, device: torch.device) -> _Losses:
+    """Through torch.compile; on CUDA the kernels of an update are recorded as graphs too."""
+    mode = "reduce-overhead" if device.type == "cuda" else "default"
+    return torch.compile(losses, dynamic=False, mode=mode)

@@ -1,0 +1,85 @@
+"""README.md of a run folder: what the run is, how far it is, and what lies there."""
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from stylepack.files import write_text
+from stylepack.training.settings import RunSettings
+
+CONTENT = """\
+| file | what |
+|---|---|
+| `run.json` | what was asked for: folders, options, every start with its command and versions |
+| `recipe.toml` | the recipe, ready for `--recipe` |
+| `losses.csv`, `losses.png` | one row an image, and the curves so far |
+| `progress.png` | one held-out photograph in every style over time |
+| `sheets/` | held-out photographs in every style |
+| `tensorboard/` | the losses for TensorBoard, where that is installed |
+| `checkpoint.safetensors` | the last state; `checkpoint.previous.safetensors` the one before |
+| `trunk.safetensors`, `packs/` | the result, once the run has ended |
+"""
+
+
+@dataclass
+class Pace:
+    """How fast a session trained, and how much of the time it waited for photographs."""
+
+    updates: int = 0
+    seconds: float = 0.0
+    waited: float = 0.0
+
+    def add(self, updates: int, seconds: float, waited: float) -> None:
+        """Count some updates more."""
+        self.updates += updates
+        self.seconds += seconds
+        self.waited += waited
+
+    def __str__(self) -> str:
+        if not self.updates:
+            return "no updates yet"
+        rate, share = self.updates / self.seconds, self.waited / self.seconds
+        return (
+            f"{self.updates:,} updates, {rate:.3g} a second; {share:.1%} of the time was spent "
+            "waiting for photographs"
+        )
+
+
+def write_notes(
+    folder: Path, settings: RunSettings, update: int, photographs: tuple[int, int], pace: Pace
+) -> None:
+    """Write README.md; `photographs` are how many are trained on and how many held out.
+
+    Raises:
+        StylepackError: it cannot be written.
+    """
+    recipe = settings.recipe
+    lines = [
+        "# A training of stylepack",
+        "",
+        f"{len(settings.paintings)} paintings from `{settings.styles}`, {photographs[0]:,} "
+        f"photographs from `{settings.photos}` and {photographs[1]} held out, recipe "
+        f"`{recipe.name}`.",
+        "",
+        f"Update {update:,} of {recipe.updates:,}. The last session: {pace}.",
+        "",
+        "```bash",
+    ]
+    if update < recipe.updates:
+        lines.append(f"stylepack train --resume {shlex.quote(str(folder))}")
+    else:
+        first = next(iter(settings.paintings), "NAME")
+        trunk, pack = folder / "trunk.safetensors", folder / "packs" / f"{first}.safetensors"
+        lines.append(
+            f"stylepack apply photo.jpg --trunk {shlex.quote(str(trunk))} "
+            f"--style {shlex.quote(str(pack))}"
+        )
+    lines += ["```", "", CONTENT, "| painting | SHA-256 of its file |", "|---|---|"]
+    lines += [f"| {name} | `{digest}` |" for name, digest in settings.paintings.items()]
+    lines += ["", "Started, and gone on with, by:", "", "```"]
+    lines += [
+        f"{session['date']} at update {session['update']}: {shlex.join(session['command'])}"
+        for session in settings.sessions
+    ]
+    lines += ["```", ""]
+    write_text(folder / "README.md", "\n".join(lines))
