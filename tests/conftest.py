@@ -21,6 +21,14 @@ PAINTINGS = [
     *("scream", "shipwreck", "starry", "tahiti", "wave", "wheatfield"),
 ]
 BUNDLED = sorted([*PAINTINGS, "photo"])
+SMALL_TRAINING = """
+batch = 2
+crop = 32
+photo_side = 48
+style_side = 48
+updates = 4
+warmup = 2
+"""
 TINY = TrunkConfig(widths=(4, 6, 8), residual_blocks=1, edge_kernel=9)
 
 
@@ -108,6 +116,18 @@ def vgg_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("vgg") / "vgg.safetensors"
     save_file(weights, path)
     return path
+
+
+@pytest.fixture
+def arguments(paintings: Path, photos: Path, vgg_file: Path, tmp_path: Path) -> list[str]:
+    """A small training, up to the output folder."""
+    recipe = tmp_path / "small.toml"
+    recipe.write_text(SMALL_TRAINING)
+    return [
+        "train",
+        *("--styles", str(paintings), "--photos", str(photos), "--recipe", str(recipe)),
+        *("--vgg-weights", str(vgg_file), "--device", "cpu", "--sheet-every", "2", "-o"),
+    ]
 
 
 def tops(sheet: Path, column: int, pixels: Tensor) -> list[int]:

@@ -26,34 +26,10 @@ from stylepack.packs.pack import load_pack
 from stylepack.packs.trunkfile import load_trunk
 from stylepack.training.checkpoint import NAME, PREVIOUS, load_checkpoint, save_checkpoint
 from stylepack.training.history import History
-from stylepack.training.recipe import RECIPES
+from stylepack.training.recipe import RECIPES, Recipe
+from stylepack.training.run import Run
+from stylepack.training.settings import RunSettings
 from stylepack.training.trainer import Step, Trainer
-
-SMALL = """
-batch = 2
-crop = 32
-photo_side = 48
-style_side = 48
-updates = 4
-warmup = 2
-"""
-
-
-@pytest.fixture
-def small_recipe(tmp_path: Path) -> Path:
-    path = tmp_path / "small.toml"
-    path.write_text(SMALL)
-    return path
-
-
-@pytest.fixture
-def arguments(paintings: Path, photos: Path, vgg_file: Path, small_recipe: Path) -> list[str]:
-    """A small training, up to the output folder."""
-    return [
-        "train",
-        *("--styles", str(paintings), "--photos", str(photos), "--recipe", str(small_recipe)),
-        *("--vgg-weights", str(vgg_file), "--device", "cpu", "--sheet-every", "2", "-o"),
-    ]
 
 
 def rows(run: Path) -> list[dict[str, str]]:
@@ -132,21 +108,94 @@ def test_a_run_may_start_from_a_trunk_and_its_packs(arguments: list[str], tmp_pa
         torch.testing.assert_close(packs[0][:skip], packs[1][:skip], atol=1e-5, rtol=1e-5)
 
 
-def test_a_stopped_run_goes_on_to_bit_identical_weights(
-    arguments: list[str], tmp_path: Path
+@pytest.mark.parametrize("stops", [[1], [2], [3], [4], [5], [6], [1, 2, 3, 4, 5, 6], [3, 4]])
+def test_a_run_stopped_at_any_update_goes_on_to_the_same_bits(
+    whole_run: tuple[RunSettings, dict[str, Tensor], list[dict[str, str]]],
+    tmp_path: Path,
+    stops: list[int],
 ) -> None:
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    assert stylepack([*arguments, str(whole)]) == 0
-    assert stylepack([*arguments, str(parts), "--updates", "4", "--checkpoint-every", "2"]) == 0
-    # As if it had been stopped at update 2: the later files are gone.
-    (parts / PREVIOUS).replace(parts / NAME)
-    assert int(load_checkpoint(parts)["update"]) == 2
-    assert stylepack(["train", "--resume", str(parts)]) == 0
-    first, second = load_checkpoint(whole), load_checkpoint(parts)
-    assert first.keys() == second.keys()
-    for name, tensor in first.items():
-        assert torch.equal(tensor, second[name]), name
-    assert rows(whole) == rows(parts)
+    settings, expected, losses = whole_run
+    cpu, folder = torch.device("cpu"), tmp_path / "parts"
+    run = Run.start(folder, settings, cpu)
+    for stop in stops:
+        steps = run.train()
+        while next(steps).update < stop:
+            pass
+        steps.close()
+        run = Run.resume(folder, RunSettings.read(folder), cpu)
+        assert run.trainer.update == stop
+    assert [step.update for step in run.train()] == list(range(stops[-1] + 1, 8))
+    state = load_checkpoint(folder)
+    assert state.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert torch.equal(tensor, state[name]), name
+    assert rows(folder) == losses
+    assert [session["update"] for session in RunSettings.read(folder).sessions] == [0, *stops]
+
+
+@pytest.fixture
+def whole_run(
+    paintings: Path, photos: Path, vgg_file: Path, tiny_trunk: tuple[Path, str], tmp_path: Path
+) -> tuple[RunSettings, dict[str, Tensor], list[dict[str, str]]]:
+    """A run that was never stopped: what was asked for, its last state and its losses."""
+    recipe = Recipe(
+        **{"batch": 3, "crop": 48, "first_crop": 32, "photo_side": 56, "style_side": 48},
+        **{"updates": 7, "warmup": 3},
+    )
+    settings = RunSettings(
+        paintings, photos, recipe, vgg_file, start_from=tiny_trunk[0], sheet_every=1000
+    )
+    folder = tmp_path / "whole"
+    run = Run.start(folder, settings, torch.device("cpu"))
+    assert len(list(run.train())) == 7
+    return settings, load_checkpoint(folder), rows(folder)
+
+
+def test_a_killed_run_goes_on_to_bit_identical_weights(
+    arguments: list[str], tiny_trunk: tuple[Path, str], tmp_path: Path
+) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    with (tmp_path / "small.toml").open("a") as recipe:
+        recipe.write('decay = "none"\n')  # else the rate depends on the number of updates
+    arguments[1:1] = ["--start-from", str(tiny_trunk[0]), "--checkpoint-every", "3"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "stylepack", *arguments, str(killed), "--updates", "100000"],
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 120
+    while not (killed / "sheets" / "000004.png").exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    updates = str(int(load_checkpoint(killed)["update"]) + 2)
+    assert stylepack(["train", "--resume", str(killed), "--updates", updates]) == 0
+    assert stylepack([*arguments, str(whole), "--updates", updates]) == 0
+    assert rows(killed) == rows(whole)
+    state = load_checkpoint(killed)
+    for name, tensor in load_checkpoint(whole).items():
+        assert torch.equal(tensor, state[name]), name
+
+
+def test_a_run_folder_explains_itself(arguments: list[str], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert stylepack([*arguments, str(run), "--updates", "2"]) == 0
+    assert stylepack(["train", "--resume", str(run), "--updates", "3"]) == 0
+    notes = (run / "README.md").read_text()
+    facts = json.loads((run / "run.json").read_text())
+    assert "Update 3 of 3" in notes
+    assert "1 updates" in notes
+    assert "waiting for photographs" in notes
+    assert [session["update"] for session in facts["sessions"]] == [0, 2]
+    for session in facts["sessions"]:
+        assert session["versions"].keys() >= {"stylepack", "torch", "python"}
+        assert session["date"] in notes
+    for name, digest in facts["paintings"].items():
+        assert f"| {name} | `{digest}` |" in notes
+        assert len(digest) == 64
+    unknown = set(re.findall(r"`([\w.-]+\.(?:json|csv|png|toml|safetensors))`", notes))
+    assert {name for name in unknown if not (run / name).exists()} == set()
 
 
 def test_ctrl_c_leaves_a_checkpoint_from_which_the_run_goes_on(

@@ -179,13 +179,14 @@ def train(
         folder = output
         settings = RunSettings(recipe=load_recipe(recipe or "default", changes), **given)
 
-    from stylepack.training.ranks import joined, own_device
+    from stylepack.training.ranks import Ranks, joined, own_device
     from stylepack.training.run import Run
 
     place = own_device(device, launch)
     if preview:
         preview_styles(folder, settings, place)
         return
+    Ranks(launch.rank, launch.world).part(settings.recipe.batch)  # refuse it before they meet
     with joined(launch, place) as ranks:
         if resume is None:
             fit = batch == "auto"

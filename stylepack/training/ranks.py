@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib import import_module
 
 import torch
 import torch.distributed as dist
@@ -143,6 +144,9 @@ def joined(launch: Launch, device: torch.device) -> Iterator[Ranks]:
     if launch.world == 1:
         yield ALONE
         return
+    # The optimiser's first step imports it; imported while the group stands, it would hold on to
+    # the group's threads to the end of the process, which then aborts now and then.
+    import_module("torch._dynamo")
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     if device.type == "cuda":
         torch.cuda.set_device(device)

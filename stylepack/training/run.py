@@ -66,7 +66,6 @@ class Run:
         self.folder = folder
         self.settings = settings
         self.ranks, self.launch = ranks, launch or Launch()
-        ranks.part(settings.recipe.batch)
         self.source = WeightSource(settings.vgg_weights, settings.vgg_input)
         paintings = balanced(read_paintings(settings.styles), settings.balance)
         self.styles: list[Painting | None] = [*paintings]
