@@ -7,6 +7,7 @@ VGG-19 has random weights: they take as long as trained ones, and need no downlo
 
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -22,10 +23,10 @@ from stylepack.training.recipe import Recipe
 WARM, TIMED, ROUNDS = 3, 8, 3
 
 
-def random_vgg(path: Path) -> Path:
-    """A VGG-19 of random weights up to relu3_4, under torchvision's names."""
-    steps, weights = plan("vgg19", ["relu3_4"]), {}
-    for name, shape in parameter_shapes("vgg19", ["relu3_4"]).items():
+def random_vgg(path: Path, network: str = "vgg19", layers: Sequence[str] = ("relu3_4",)) -> Path:
+    """A VGG of random weights down to the deepest of `layers`, under torchvision's names."""
+    steps, weights = plan(network, layers), {}
+    for name, shape in parameter_shapes(network, layers).items():
         step, kind = name.rsplit("_", 1)
         weights[f"features.{steps.index(step)}.{kind}"] = torch.randn(shape) * 0.03
     save_file(weights, path)

@@ -32,8 +32,10 @@ BATCH, CROP, STYLES = 4, 256, 10
 WARM, TIMED, ROUNDS = 2, 3, 3
 
 
-def usual_step(weights: WeightSource, device: torch.device) -> Callable[[Batch], object]:
-    recipe = Recipe()
+def usual_step(
+    weights: WeightSource, device: torch.device, recipe: Recipe | None = None
+) -> Callable[[Batch], object]:
+    recipe = recipe or Recipe()
     network = UsualNetwork().to(device)
     vgg = load_vgg(recipe, weights, device, torch.float32).to(memory_format=torch.contiguous_format)
     adam = torch.optim.Adam(network.parameters(), 1e-3)
@@ -45,9 +47,10 @@ def usual_step(weights: WeightSource, device: torch.device) -> Callable[[Batch],
         adam.zero_grad()
         painted = torch.sigmoid(network(photos))
         found, plain = vgg(painted), vgg(photos)
-        loss = F.mse_loss(found["relu3_2"], plain["relu3_2"])
+        (content,) = recipe.content_layers
+        loss = F.mse_loss(found[content], plain[content])
         for layer, target in targets.items():
-            loss = loss + 1e5 * F.mse_loss(gram(found[layer]), target.expand(BATCH, -1, -1))
+            loss = loss + 1e5 * F.mse_loss(gram(found[layer]), target.expand(len(photos), -1, -1))
         loss.backward()
         adam.step()
         return loss.item()
