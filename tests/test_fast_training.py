@@ -80,6 +80,18 @@ def test_training_goes_on_where_compiling_fails(
         assert torch.equal(parameter, compiled.parameters[name]), name
 
 
+@pytest.mark.nightly  # the compiler takes its time
+@pytest.mark.filterwarnings("ignore")
+def test_compiled_training_is_the_same_training(make_trainer: Callable[..., Trainer]) -> None:
+    plain, compiled = make_trainer(), make_trainer(compiled=True)
+    for trainer in (plain, compiled):
+        trainer.dtype = torch.float32
+    for update in range(3):
+        ours, theirs = compiled.step(batch(update)), plain.step(batch(update))
+        torch.testing.assert_close(ours.losses, theirs.losses, rtol=1e-3, atol=1e-4)
+    assert compiled.notices == []
+
+
 def test_too_little_memory_is_not_taken_for_a_compiler_that_fails(
     make_trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,6 +53,8 @@ def test_means_are_of_consecutive_values_and_few() -> None:
     assert len(updates) == len(values) == POINTS
     assert updates.tolist() == values.tolist()
     assert values.mean() == pytest.approx(500.5, rel=0.01)
+    several = averaged(np.array([1.0, 1.0, 2.0]), np.array([0.5, 1.5, 4.0]))
+    assert [part.tolist() for part in several] == [[1.0, 2.0], [1.0, 4.0]]
     assert averaged(np.array([3.0]), np.array([0.5])) == (np.array([3.0]), np.array([0.5]))
 
 

@@ -168,7 +168,7 @@ class Trunk(nn.Module):
     def _doubling_layer(self, name: str, x: Tensor, style: Tensor) -> Tensor:
         """Twice the size by nearest neighbour, then a layer."""
         kernel = doubling_kernel(self.get_parameter(f"{name}.weight")).to(x.dtype)
-        x = convolve_doubled(F.pad(x, (1, 1, 1, 1), mode="replicate"), kernel)
+        x = convolve_doubled(repeat_edges(x), kernel)
         return self._norm(name, x, style)
 
     def _norm(self, name: str, x: Tensor, style: Tensor) -> Tensor:
@@ -189,6 +189,14 @@ def photograph_contrast(images: Tensor) -> Tensor:
 def photograph_logits(images: Tensor) -> Tensor:
     """What the sigmoid makes a photograph of, cut at `DARKEST`: RGB in 0..1 -> float32."""
     return torch.logit(images.float(), eps=DARKEST)
+
+
+def repeat_edges(x: Tensor) -> Tensor:
+    """The last rows and columns once more: (N, C, H, W) -> (N, C, H + 2, W + 2)."""
+    if torch.compiler.is_compiling():  # it mistakes the strides of the padding's gradient
+        x = torch.cat([x[..., :1, :], x, x[..., -1:, :]], dim=-2)
+        return torch.cat([x[..., :1], x, x[..., -1:]], dim=-1)
+    return F.pad(x, (1, 1, 1, 1), mode="replicate")
 
 
 def pad_to_stride(images: Tensor) -> Tensor:

@@ -53,7 +53,7 @@ def write_notes(
     Raises:
         StylepackError: it cannot be written.
     """
-    recipe = settings.recipe
+    recipe, folder = settings.recipe, folder.absolute()
     lines = [
         "# A training of stylepack",
         "",

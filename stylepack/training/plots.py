@@ -73,6 +73,8 @@ def read_curves(history: Path) -> dict[str, tuple[np.ndarray, dict[str, np.ndarr
 
 def averaged(updates: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """At most `POINTS` means of consecutive values, each at the mean of its updates."""
+    updates, where = np.unique(updates, return_inverse=True)
+    values = np.bincount(where, values) / np.bincount(where)  # the mean of each update's images
     parts = min(POINTS, len(updates))
     places = np.array_split(np.arange(len(updates)), parts)
     return (

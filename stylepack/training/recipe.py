@@ -149,9 +149,14 @@ _JOHNSON = Recipe(
 )
 
 # Dumoulin, Shlens & Kudlur 2017, appendix A (Adam 1e-3, 40,000 updates, batch 16,
-# Gaussian initial weights of deviation 0.01); loss weights from the authors' code,
-# github.com/magenta/magenta, image_stylization_train.py and learning.py (content conv3 1,
-# style conv1..4 1e-4, Gram divided by H*W, no total variation).
+# Gaussian initial weights of deviation 0.01); what it does not say is from the authors' code,
+# github.com/magenta/magenta, image_stylization_train.py, learning.py and vgg.py: 256 pixels,
+# content vgg_16/conv3 at 1 and style conv1 to conv4 at 1e-4 (each the last ReLU of its block),
+# means of squares, Gram divided by H*W, no total variation, RGB in 0..255 less the mean, a style
+# drawn for every image.  The network is the paper's: of johnson's departures none is left.
+# Departures from the code: VGG pools by maximum, where it averages; crops are taken anywhere and
+# mirrored, where it takes the middle; paintings are measured at a short side of 256 pixels, where
+# it takes the file's size; no biases, which the norms would subtract again.
 _DUMOULIN = replace(
     _JOHNSON,
     name="dumoulin",

@@ -19,11 +19,8 @@ from pathlib import Path
 import torch
 
 from stylepack.errors import StylepackError, TrainingError, UsageError
-from stylepack.network.trunk import Trunk
 from stylepack.packs.manifest import Manifest
-from stylepack.packs.pack import Pack
 from stylepack.packs.shelf import IDENTITY
-from stylepack.packs.trunkfile import load_trunk
 from stylepack.training.batch_size import find_batch
 from stylepack.training.board import Board
 from stylepack.training.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
@@ -41,7 +38,7 @@ from stylepack.training.ranks import ALONE, Ranks
 from stylepack.training.recipe import Recipe
 from stylepack.training.settings import SETTINGS, RunSettings
 from stylepack.training.sheets import Sheets
-from stylepack.training.start import identity_start, mean_style, packs_of
+from stylepack.training.start import first_trunk, identity_start, mean_style
 from stylepack.training.trainer import DivergedError, Step, Trainer
 
 LOWER = 0.3  # of the learning rate, after the run has diverged
@@ -329,7 +326,7 @@ class Run:
 
     def _trainer(self, device: torch.device) -> Trainer:
         recipe = self.recipe
-        trunk, packs = self._start()
+        trunk, packs = first_trunk(recipe, self.settings.start_from)
         trunk.config = replace(trunk.config, grain=recipe.grain)
         blank = mean_style(packs, trunk.config)
         known = {name: pack.style for name, pack in packs.items()}
@@ -348,15 +345,3 @@ class Run:
             ranks=self.ranks,
             compiled=device.type == "cuda" if compiled is None else compiled,
         )
-
-    def _start(self) -> tuple[Trunk, dict[str, Pack]]:
-        """The trunk to begin with, and the packs that it has."""
-        if self.settings.start_from:
-            trunk, digest = load_trunk(self.settings.start_from)
-            return trunk, packs_of(self.settings.start_from, digest, trunk.config)
-        torch.manual_seed(self.recipe.seed)
-        trunk = Trunk()
-        if self.recipe.initial_std:
-            for weight in trunk.parameters():
-                torch.nn.init.normal_(weight, 0.0, self.recipe.initial_std)
-        return trunk, {}

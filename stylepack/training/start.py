@@ -1,4 +1,4 @@
-"""Where training starts from: the packs that belong to a trunk."""
+"""Where training starts from: a trunk, and the packs that belong to it."""
 
 from pathlib import Path
 
@@ -10,9 +10,24 @@ from stylepack.network.device import training_dtype
 from stylepack.network.trunk import Trunk, TrunkConfig
 from stylepack.packs.pack import Pack, load_pack
 from stylepack.packs.shelf import IDENTITY, SUFFIX, shelf
+from stylepack.packs.trunkfile import load_trunk
 from stylepack.training.objective import Grams, Objective
+from stylepack.training.recipe import Recipe
 
 MOST = 32  # packs that a start is looked for among
+
+
+def first_trunk(recipe: Recipe, file: Path | None) -> tuple[Trunk, dict[str, Pack]]:
+    """The trunk of a file and the packs that it has, or a trunk of random weights."""
+    if file is not None:
+        trunk, digest = load_trunk(file)
+        return trunk, packs_of(file, digest, trunk.config)
+    torch.manual_seed(recipe.seed)
+    trunk = Trunk()
+    if recipe.initial_std:
+        for weight in trunk.parameters():
+            torch.nn.init.normal_(weight, 0.0, recipe.initial_std)
+    return trunk, {}
 
 
 def packs_of(trunk: Path, digest: str, config: TrunkConfig) -> dict[str, Pack]:

@@ -1,6 +1,7 @@
 """The training loop: batches in, `Step` events out.  It prints nothing and writes nothing."""
 
 import math
+import warnings
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 
@@ -279,5 +280,7 @@ _Losses = Callable[[Tensor, Tensor, Tensor, dict[str, Tensor] | None], tuple[Ten
 
 def _compiled(losses: _Losses, device: torch.device) -> _Losses:
     """Through torch.compile; on CUDA the kernels of an update are recorded as graphs too."""
+    # Its advice is for those who write the network, not for those who train one.
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"torch\._(dynamo|inductor)")
     mode = "reduce-overhead" if device.type == "cuda" else "default"
     return torch.compile(losses, dynamic=False, mode=mode)
