@@ -7,10 +7,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from stylepack.cli.main import run as stylepack
 from stylepack.errors import UsageError
@@ -36,40 +36,36 @@ COMMAND = (
     "from stylepack.cli.main import main; main()\n"
 )
 
-Start = Callable[..., list[subprocess.Popen[str]]]
-
 
 @pytest.fixture
-def start(
+def fresh(
     paintings: Path, photos: Path, vgg_file: Path, tiny_trunk: tuple[Path, str], tmp_path: Path
-) -> Start:
-    """Start a small training in so many processes: `start(2, "-o", run)`."""
+) -> list[str]:
+    """A small training of a tiny trunk, up to the output folder."""
     recipe = tmp_path / "small.toml"
     recipe.write_text(SMALL)
-    fresh = [
-        *("--styles", str(paintings), "--photos", str(photos), "--recipe", str(recipe)),
+    return [
+        *("train", "--styles", str(paintings), "--photos", str(photos), "--recipe", str(recipe)),
         *("--vgg-weights", str(vgg_file), "--start-from", str(tiny_trunk[0])),
-        *("--sheet-every", "1000", "--device", "cpu"),
+        *("--sheet-every", "1000", "--device", "cpu", "-o"),
     ]
 
-    def begin(world: int, *words: str) -> list[subprocess.Popen[str]]:
-        given = [] if "--resume" in words else fresh
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        names = {"WORLD_SIZE": world, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        several = {key: str(value) for key, value in names.items()} if world > 1 else {}
-        return [
-            subprocess.Popen(
-                [sys.executable, "-c", COMMAND, "train", *given, *words],
-                env={**os.environ, **several, **({"RANK": str(rank)} if world > 1 else {})},
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            for rank in range(world)
-        ]
 
-    return begin
+def start(*words: str) -> list[subprocess.Popen[str]]:
+    """Start a command in two processes."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    place = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    return [
+        subprocess.Popen(
+            [sys.executable, "-c", COMMAND, *words],
+            env={**os.environ, **place, "RANK": rank},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in "01"
+    ]
 
 
 def ended(processes: list[subprocess.Popen[str]]) -> list[tuple[int, str]]:
@@ -83,14 +79,18 @@ def rows(run: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_two_processes_train_as_one_does_and_go_on_together(start: Start, tmp_path: Path) -> None:
+def test_two_processes_train_as_one_does_and_go_on_together(
+    fresh: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
-    both = start(2, "-o", str(two), "--updates", "2")
-    (first, said), (second, silence) = ended(both)
+    (first, said), (second, silence) = ended(start(*fresh, str(two), "--updates", "2"))
     assert (first, second, silence) == (0, 0, ""), said + silence
     assert "2 processes" in said
-    assert [code for code, _ in ended(start(2, "--resume", str(two), "--updates", "4"))] == [0, 0]
-    assert [code for code, _ in ended(start(1, "-o", str(one)))] == [0]
+    both = ended(start("train", "--resume", str(two), "--updates", "4"))
+    assert [code for code, _ in both] == [0, 0], both
+    for module in ("trainer", "objective"):
+        monkeypatch.setattr(f"stylepack.training.{module}.training_dtype", lambda _: torch.float32)
+    assert stylepack([*fresh, str(one)]) == 0
     assert len(rows(one)) == len(rows(two)) == 16
     for ours, theirs in zip(rows(two), rows(one), strict=True):
         assert (ours["update"], ours["style"]) == (theirs["update"], theirs["style"])
@@ -103,14 +103,22 @@ def test_two_processes_train_as_one_does_and_go_on_together(start: Start, tmp_pa
     assert read_manifest(two / "packs" / "dawn.safetensors").train["updates"] == 4
 
 
-def test_a_signal_to_one_process_stops_both_with_a_checkpoint(start: Start, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    both = start(2, "-o", str(run), "--updates", "100000", "--checkpoint-every", "1")
+def under_way(run: Path, fresh: list[str]) -> list[subprocess.Popen[str]]:
+    """Two processes that have written a checkpoint and go on for long."""
+    both = start(*fresh, str(run), "--updates", "100000", "--checkpoint-every", "1")
     deadline = time.monotonic() + 120
     while not (run / "checkpoint.previous.safetensors").exists():
         assert all(process.poll() is None for process in both), ended(both)
         assert time.monotonic() < deadline
         time.sleep(0.05)
+    return both
+
+
+def test_a_signal_to_one_process_stops_both_with_a_checkpoint(
+    fresh: list[str], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    both = under_way(run, fresh)
     both[1].send_signal(signal.SIGTERM)
     (first, said), (second, _) = ended(both)
     assert (first, second) == (143, 143), said
@@ -119,15 +127,10 @@ def test_a_signal_to_one_process_stops_both_with_a_checkpoint(start: Start, tmp_
 
 
 def test_a_process_that_dies_ends_the_other_and_the_checkpoint_stays(
-    start: Start, tmp_path: Path
+    fresh: list[str], tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    both = start(2, "-o", str(run), "--updates", "100000", "--checkpoint-every", "1")
-    deadline = time.monotonic() + 120
-    while not (run / "checkpoint.previous.safetensors").exists():
-        assert all(process.poll() is None for process in both), ended(both)
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    both = under_way(run, fresh)
     both[1].kill()
     (first, said), _ = ended(both)
     assert first == 1

@@ -184,7 +184,8 @@ def train(
 
     place = own_device(device, launch)
     if preview:
-        preview_styles(folder, settings, place)
+        if launch.rank == 0:
+            preview_styles(folder, settings, place)
         return
     Ranks(launch.rank, launch.world).part(settings.recipe.batch)  # refuse it before they meet
     with joined(launch, place) as ranks:

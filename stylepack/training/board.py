@@ -16,6 +16,7 @@ class Board:
 
     def __init__(self, folder: Path, names: list[str], *, active: bool = True) -> None:
         self.names = names
+        self.update = 0
         self.waiting: dict[str, list[float]] = {}  # title -> values since they were last logged
         self.writer: Any = None
         if not active:
@@ -39,19 +40,22 @@ class Board:
             if name != IDENTITY:
                 self.waiting.setdefault(f"style/{name}", []).append(loss)
         self.waiting.setdefault("learning rate", []).append(step.learning_rate)
-        if step.update % EVERY == 0:
-            self._log(step.update)
+        self.update = step.update
+        if self.update % EVERY == 0:
+            self._log()
 
-    def _log(self, update: int) -> None:
+    def _log(self) -> None:
         try:
             for title, values in self.waiting.items():
-                self.writer.add_scalar(title, statistics.fmean(values), update)
+                self.writer.add_scalar(title, statistics.fmean(values), self.update)
         except OSError:  # the disk is full, say: losses.csv, which is tried again, tells of it
             self.writer = None
         self.waiting = {}
 
     def close(self) -> None:
         """Write what is waiting."""
+        if self.writer is not None:
+            self._log()
         if self.writer is not None:
             with suppress(OSError):
                 self.writer.close()

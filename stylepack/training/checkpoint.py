@@ -68,6 +68,8 @@ def restore_training(
                 "exp_avg": torch.empty_like(parameter).copy_(tensors[f"exp_avg/{name}"]),
                 "exp_avg_sq": torch.empty_like(parameter).copy_(tensors[f"exp_avg_sq/{name}"]),
             }
+        else:  # a state before the first update: what the optimiser has seen since is void
+            adam.state.pop(parameter, None)
     return int(tensors["update"])
 
 

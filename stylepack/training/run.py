@@ -259,7 +259,7 @@ class Run:
         self.history.flush()
         save_checkpoint(self.folder, self.trainer.state())
         self.saved = self.trainer.update
-        self._write_notes()
+        self._attempt(self._write_notes)
 
     def show(self) -> None:
         """Paint held-out photographs in every style, and draw progress and losses so far."""

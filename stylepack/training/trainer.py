@@ -107,12 +107,20 @@ class Trainer:
 
         Raises:
             DivergedError: as `steps`.
+            TrainingError: the device's memory is too small for a batch.
         """
         size = 1 if self.device.type == "cpu" else GROUP
         waiting: list[_Pending] = []
         with fast_products(self.device):
             for batch in batches:
-                waiting.append(self.step(batch))
+                try:
+                    waiting.append(self.step(batch))
+                except torch.OutOfMemoryError as error:
+                    raise TrainingError(
+                        f"a batch of {len(batch.photos)} does not fit into the memory of "
+                        f"{self.device}; use a smaller --batch or --crop, or start with "
+                        "--batch auto"
+                    ) from error
                 if len(waiting) == size:
                     yield self._report(waiting)
                     waiting = []
