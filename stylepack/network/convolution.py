@@ -7,12 +7,16 @@ pixel four times.  docs/performance.md has the figures.
 """
 
 from functools import lru_cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn.grad import conv2d_weight
 
 _FEW = 8  # output channels that do not fill a vector register
+_BORDER = 3  # pixels on each side of a doubled image that its transposed convolution cuts off
 
 
 def convolve(x: Tensor, weight: Tensor, stride: int = 1) -> Tensor:
@@ -63,4 +67,27 @@ def convolve_doubled(x: Tensor, kernel: Tensor) -> Tensor:
     Returns:
         (N, C', 2H, 2W).
     """
-    return F.conv_transpose2d(x, kernel, stride=2, padding=3)
+    if kernel.requires_grad and torch.is_grad_enabled() and x.device.type == "cpu":
+        return _ConvolveDoubled.apply(x, kernel)  # type: ignore[no-any-return, no-untyped-call]
+    return F.conv_transpose2d(x, kernel, stride=2, padding=_BORDER)
+
+
+class _ConvolveDoubled(torch.autograd.Function):
+    """The same, with a backward for learning the kernel on a CPU.
+
+    The kernel's gradient is that of the convolution which goes the other way.  oneDNN takes
+    twice as long over it when it has to pad by itself.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, kernel: Tensor) -> Tensor:
+        ctx.save_for_backward(x, kernel)
+        return F.conv_transpose2d(x, kernel, stride=2, padding=_BORDER)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor]:
+        x, kernel = ctx.saved_tensors
+        grad = F.pad(grad, (_BORDER,) * 4)
+        d_x = F.conv2d(grad, kernel, stride=2) if ctx.needs_input_grad[0] else None
+        return d_x, conv2d_weight(grad, kernel.shape, x, stride=2)
