@@ -3,6 +3,7 @@
 from stylepack.errors import StylepackError
 from stylepack.packs.hidden import read_hidden
 from stylepack.packs.shelf import home_folder, shelf, user_packs
+from stylepack.packs.trunks import known_trunks
 
 
 def complete_pack(incomplete: str) -> list[str]:
@@ -31,6 +32,14 @@ def complete_hidden(incomplete: str) -> list[str]:
     """Packs that can be restored."""
     try:
         return sorted(n for n in read_hidden(home_folder()) if n.startswith(incomplete))
+    except (StylepackError, OSError):
+        return []
+
+
+def complete_trunk(incomplete: str) -> list[str]:
+    """Trunks that begin like this."""
+    try:
+        return [name for name in known_trunks() if name.startswith(incomplete)]
     except (StylepackError, OSError):
         return []
 

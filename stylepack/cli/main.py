@@ -15,6 +15,7 @@ from stylepack.cli.gallery import gallery
 from stylepack.cli.grid import grid
 from stylepack.cli.packs import packs
 from stylepack.cli.train import train
+from stylepack.cli.trunks import trunks
 from stylepack.errors import StylepackError
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
@@ -34,6 +35,7 @@ app.command()(train)
 app.command()(evaluate)
 app.command()(distill)
 app.add_typer(packs, name="packs")
+app.add_typer(trunks, name="trunks")
 
 
 def _show_version(wanted: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,7 +17,8 @@ from stylepack.cli.packs_check import diff, verify
 from stylepack.cli.packs_install import hide, install, remove, restore
 from stylepack.errors import StylepackError
 from stylepack.packs.manifest import Manifest, in_words, read_manifest
-from stylepack.packs.shelf import Shelved, bundled_trunk_sha256, find_pack, shelf
+from stylepack.packs.shelf import Shelved, faults_of_packages, find_pack, shelf
+from stylepack.packs.trunks import name_of, trunk_names
 
 LONGEST_CELL = 60  # characters of a title or a name in the list on a terminal
 
@@ -42,23 +44,27 @@ def list_packs(
 ) -> None:
     """List the installed packs."""
     entries, broken = [], []
-    for shelved in shelf().values():
+    for reference, shelved in shelf().items():
         try:
             manifest = shelved.manifest()
         except StylepackError as error:
             broken.append(str(error))
             continue
-        if query.casefold() in searched(shelved.name, manifest):
-            entries.append((shelved, manifest))
+        if query.casefold() in searched(reference, manifest):
+            entries.append((reference, shelved, manifest))
     if as_json:
         print_json(
-            [summary(s.name, m, s.path) | {"bundled": s.bundled} for s, m in entries],
+            [
+                summary(reference, manifest, shelved.path)
+                | {"bundled": shelved.bundled, "from": shelved.came_with}
+                for reference, shelved, manifest in entries
+            ],
         )
     else:
         columns = ("name", "title", "artist", "licence", "trunk", "size", "from")
-        ours = bundled_trunk_sha256()
-        screen.show_table(columns, [row(shelved, manifest, ours) for shelved, manifest in entries])
-    for message in broken:
+        trunks = trunk_names()
+        screen.show_table(columns, [row(*entry, trunks) for entry in entries])
+    for message in (*broken, *faults_of_packages()):
         screen.warn(message)
 
 
@@ -77,6 +83,7 @@ def info(
         print_json({**asdict(manifest), "name": name, "path": str(path)})
         return
     rows = list(summary(name, manifest, path).items())
+    rows[2:2] = [("trunk", name_of(manifest.trunk_sha256, trunk_names()))]
     rows.append(("own_contrast", manifest.own_contrast or ""))
     rows.append(("thumbnail", f"{len(manifest.thumbnail):,} bytes" if manifest.thumbnail else ""))
     for key in ("style_image", "train", "metrics"):
@@ -95,18 +102,19 @@ packs.command()(verify)
 packs.command()(diff)
 
 
-def row(shelved: Shelved, manifest: Manifest, ours: str) -> tuple[str, ...]:
-    """One line of `list`; `ours` is the bundled trunk's hash."""
+def row(
+    reference: str, shelved: Shelved, manifest: Manifest, trunks: Mapping[str, str]
+) -> tuple[str, ...]:
+    """One line of `list`; `trunks` are the names of the known ones by their hashes."""
     artist = str(manifest.style_image.get("artist", ""))
-    known = bool(ours) and manifest.trunk_sha256 == ours
     return (
-        shelved.name,
+        reference,
         shortened(manifest.title),
         shortened(artist),
         shortened(manifest.license),
-        "bundled" if known else manifest.trunk_sha256[:8] or "unknown",
+        name_of(manifest.trunk_sha256, trunks),
         size_in_words(shelved.path.stat().st_size),
-        "bundled" if shelved.bundled else "installed",
+        shelved.came_with,
     )
 
 
