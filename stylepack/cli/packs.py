@@ -14,7 +14,9 @@ from stylepack.cli import screen
 from stylepack.cli.completion import complete_pack
 from stylepack.cli.packs_blend import blend
 from stylepack.cli.packs_check import diff, verify
+from stylepack.cli.packs_export import export
 from stylepack.cli.packs_install import hide, install, remove, restore
+from stylepack.cli.packs_new import new
 from stylepack.errors import StylepackError
 from stylepack.packs.manifest import Manifest, in_words, read_manifest
 from stylepack.packs.shelf import Shelved, faults_of_packages, find_pack, shelf
@@ -97,7 +99,9 @@ packs.command()(install)
 packs.command()(remove)
 packs.command()(hide)
 packs.command()(restore)
+packs.command()(new)
 packs.command()(blend)
+packs.command()(export)
 packs.command()(verify)
 packs.command()(diff)
 

@@ -17,9 +17,8 @@ from stylepack.cli.packs import Json, print_json, size_in_words
 from stylepack.errors import StylepackError
 from stylepack.packs.inuse import BUNDLED, read_in_use
 from stylepack.packs.manifest import in_words
-from stylepack.packs.shelf import home_folder
+from stylepack.packs.shelf import TRUNK_FILE, home_folder
 from stylepack.packs.trunks import (
-    TRUNK_FILE,
     ShelvedTrunk,
     checked_trunk_name,
     find_trunk,

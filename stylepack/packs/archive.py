@@ -5,7 +5,7 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from stylepack.errors import PackError
 from stylepack.packs.header import (
@@ -46,12 +46,15 @@ def other_kind(content: bytes, size: int) -> str:
 
 
 def packs_in_zip(
-    content: bytes, source: str, largest: int = LARGEST_PACK
+    content: bytes,
+    source: str,
+    largest: int = LARGEST_PACK,
+    is_wanted: Callable[[str], bool] = lambda name: True,
 ) -> list[tuple[str, bytes]]:
     """(name of the entry, its bytes) of every pack file in a zip, in its order.
 
-    Trunks and loss networks of more than `largest` bytes are passed over; smaller ones are not
-    told from packs here.
+    Of them only those whose names are wanted.  Trunks and loss networks of more than `largest`
+    bytes are passed over; smaller ones are not told from packs here.
 
     Raises:
         PackError: damaged, or made to harm: entries that climb out, links, encrypted ones,
@@ -64,7 +67,8 @@ def packs_in_zip(
             wanted = [
                 info
                 for info in _checked_entries(archive.infolist(), source)
-                if info.file_size <= largest or not _is_passed_over(archive, info, source)
+                if is_wanted(info.filename)
+                and (info.file_size <= largest or not _is_passed_over(archive, info, source))
             ]
             total = sum(info.file_size for info in wanted)
             if total > LARGEST_TOTAL:

@@ -9,7 +9,7 @@ from stylepack.network.trunk import Trunk
 from stylepack.packs.header import parse_content, read_content
 from stylepack.packs.manifest import LARGEST_PACK, Manifest, checked_name
 from stylepack.packs.pack import check_trunk, parse_pack
-from stylepack.packs.shelf import SUFFIX, Shelved, packs_folder, shelf
+from stylepack.packs.shelf import MOVE_HOME, SUFFIX, Shelved, packs_folder, shelf
 from stylepack.packs.sources import PackFile
 from stylepack.packs.staging import staging
 from stylepack.packs.trunkfile import load_trunk
@@ -98,7 +98,7 @@ def install_all(packs: Mapping[str, bytes]) -> list[Path]:
     Raises:
         StylepackError: the shelf cannot be written to.
     """
-    with staging(packs_folder()) as stage:
+    with staging(packs_folder(), MOVE_HOME) as stage:
         for name, content in packs.items():
             stage.add(f"{name}{SUFFIX}", content)
         return stage.place()

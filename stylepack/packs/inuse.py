@@ -1,4 +1,4 @@
-"""Which trunk the user works with: one line in a small file beside the installed trunks."""
+"""Which trunk the user works with: one line in a small file in the home folder."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from stylepack.files import make_folder, write_text
 from stylepack.packs.manifest import checked_name
 
 BUNDLED = "bundled"  # the name of the trunk that comes with stylepack
-FILE = "in-use"
+FILE = "trunk-in-use"
 LARGEST = 1 << 10
 
 
@@ -17,7 +17,7 @@ def read_in_use(home: Path) -> str:
     Raises:
         PackError: the file is not what `write_in_use` writes.
     """
-    path = home / "trunks" / FILE
+    path = home / FILE
     try:
         with path.open("rb") as file:
             name = file.read(LARGEST).decode("utf-8").strip()
@@ -38,5 +38,5 @@ def write_in_use(home: Path, name: str) -> None:
     Raises:
         StylepackError: the home folder cannot be made or written to.
     """
-    make_folder(home / "trunks", "set STYLEPACK_HOME to a folder you own")
-    write_text(home / "trunks" / FILE, f"{name}\n")
+    make_folder(home, "set STYLEPACK_HOME to a folder you own")
+    write_text(home / FILE, f"{name}\n")

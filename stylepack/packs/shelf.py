@@ -18,10 +18,12 @@ from stylepack.packs.manifest import NAME_PATTERN, Manifest, checked_name, read_
 from stylepack.packs.packages import packages
 
 SUFFIX = ".safetensors"
+TRUNK_FILE = "trunk.safetensors"  # in a folder beside `packs/`
 IDENTITY = "photo"  # the name of a trunk's identity style
 HOME_VARIABLE = "STYLEPACK_HOME"
+MOVE_HOME = f"set {HOME_VARIABLE} to a folder you own"
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
-BUNDLED_TRUNK = ASSETS / "trunk.safetensors"
+BUNDLED_TRUNK = ASSETS / TRUNK_FILE
 BUNDLED_LOSS_NETWORK = ASSETS / "loss-network.safetensors"
 BUNDLED_PACKS = ASSETS / "packs"
 BUNDLED_PHOTOS = ASSETS / "photos"
@@ -243,7 +245,7 @@ def packs_folder() -> Path:
         StylepackError: it cannot be made.
     """
     folder = home_folder() / "packs"
-    make_folder(folder, f"set {HOME_VARIABLE} to a folder you own")
+    make_folder(folder, MOVE_HOME)
     return folder
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ from stylepack.packs.archive import is_zip, other_kind, packs_in_zip
 from stylepack.packs.download import LARGEST_DOWNLOAD, Progress, download, is_url
 from stylepack.packs.header import read_content
 from stylepack.packs.manifest import ARCHITECTURE, LARGEST_PACK
-from stylepack.packs.shelf import SUFFIX
+from stylepack.packs.shelf import SUFFIX, TRUNK_FILE
 
 SHA256_PATTERN = re.compile(r"(?:0x)?[0-9a-fA-F]{64}")
 MOST_PACKS = 1000  # in one command
@@ -49,10 +49,7 @@ def gather(sources: Sequence[str], sha256: str, progress: Progress) -> list[Pack
     found: list[PackFile] = []
     for index, source in enumerate(sources):
         arrived = partial(_pass_on, progress, index)
-        if _is_folder(source):
-            files = _in_folder(source)
-        else:
-            files = _in_one(source, sha256, arrived, LARGEST_PACK)
+        files = _in_folder(source) if _is_folder(source) else _in_one(source, sha256, arrived)
         here = [file for file in files if file.source == source or not file.other_kind]
         if not here:
             raise PackError(f"there is no pack in {source}; expected files named NAME{SUFFIX}")
@@ -82,9 +79,11 @@ def gather_trunk(source: str, sha256: str, progress: Progress) -> tuple[PackFile
     if sha256:
         _check_hash_option([source], sha256)
     if _is_folder(source):
-        files = [*_in_folder(source), *_in_folder(str(Path(source) / "packs"))]
+        trunk = Path(source) / TRUNK_FILE
+        files = [PackFile(str(trunk), read_content(trunk, LARGEST_DOWNLOAD))]
+        files += _in_folder(str(Path(source) / "packs"))
     else:
-        files = _in_one(source, sha256, progress, largest=LARGEST_DOWNLOAD)
+        files = _in_one(source, sha256, progress, LARGEST_DOWNLOAD, _is_of_trunk)
     trunks = [file for file in files if file.other_kind == ARCHITECTURE]
     if len(trunks) != 1:
         raise PackError(
@@ -122,8 +121,20 @@ def _in_folder(folder: str) -> list[PackFile]:
     return files
 
 
-def _in_one(source: str, sha256: str, progress: Progress, largest: int) -> list[PackFile]:
-    """One file or address: itself, or the files of at most `largest` bytes in it if it is a zip."""
+def _is_of_trunk(entry: str) -> bool:
+    """Whether an entry of a zip belongs to a trunk, as in a folder that `train` wrote."""
+    *folders, name = entry.split("/")
+    return name == TRUNK_FILE or folders[-1:] == ["packs"]
+
+
+def _in_one(
+    source: str,
+    sha256: str,
+    progress: Progress,
+    largest: int = LARGEST_PACK,
+    is_wanted: Callable[[str], bool] = lambda name: True,
+) -> list[PackFile]:
+    """One file or address: itself, or of a zip the entries that `packs_in_zip` gives."""
     if is_url(source):
         content = download(source, progress)
     elif Path(source).is_file():
@@ -138,5 +149,5 @@ def _in_one(source: str, sha256: str, progress: Progress, largest: int) -> list[
             raise PackError(f"{source} has the SHA-256 {digest}, not the one of --sha256")
     if not is_zip(content):
         return [PackFile(source, content)]
-    inside = packs_in_zip(content, source, largest)
+    inside = packs_in_zip(content, source, largest, is_wanted)
     return [PackFile(f"{source}:{name}", data) for name, data in inside]

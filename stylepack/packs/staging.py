@@ -17,7 +17,7 @@ from pathlib import Path
 
 from stylepack.errors import StylepackError
 
-PREFIX = ".install-"
+PREFIX = ".stylepack-install-"
 NEW, OLD, PLACING = "new", "old", "placing.json"
 STALE = 24 * 3600.0  # seconds; where there are no locks, an install must have ended by then
 
@@ -55,11 +55,11 @@ class Stage:
 
 
 @contextmanager
-def staging(folder: Path) -> Iterator[Stage]:
+def staging(folder: Path, advice: str) -> Iterator[Stage]:
     """A stage for things in `folder`, which exists; on any error, Ctrl-C included, all is undone.
 
     Raises:
-        StylepackError: the folder cannot be written to.
+        StylepackError: the folder cannot be written to; `advice` is what to do then.
     """
     try:
         with _alone_in(folder) as alone:
@@ -73,8 +73,7 @@ def staging(folder: Path) -> Iterator[Stage]:
                 _undo(path)
     except OSError as error:
         raise StylepackError(
-            f"cannot write to {folder}: {error.strerror or error}; make room, or set "
-            "STYLEPACK_HOME to a folder you own"
+            f"cannot write to {folder}: {error.strerror or error}; make room, or {advice}"
         ) from error
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from stylepack.errors import PackError
 from stylepack.files import make_folder
 from stylepack.packs.pack import check_trunk, parse_pack
-from stylepack.packs.shelf import HOME_VARIABLE, SUFFIX, home_folder
+from stylepack.packs.shelf import MOVE_HOME, SUFFIX, TRUNK_FILE, home_folder
 from stylepack.packs.sources import PackFile
 from stylepack.packs.staging import staging
 from stylepack.packs.trunkfile import parse_trunk
-from stylepack.packs.trunks import TRUNK_FILE, known_trunks, trunk_names
+from stylepack.packs.trunks import known_trunks, trunk_names
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ def install_trunk(name: str, trunk: CheckedTrunk, replace: bool) -> Path:
             "--replace), or choose another name with --as NAME"
         )
     folder = home_folder() / "trunks"
-    make_folder(folder, f"set {HOME_VARIABLE} to a folder you own")
-    with staging(folder) as stage:
+    make_folder(folder, MOVE_HOME)
+    with staging(folder, MOVE_HOME) as stage:
         stage.add(f"{name}/{TRUNK_FILE}", trunk.content)
         for pack, content in trunk.packs.items():
             stage.add(f"{name}/packs/{pack}{SUFFIX}", content)

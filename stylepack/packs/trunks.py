@@ -17,6 +17,7 @@ from stylepack.packs.manifest import (
 )
 from stylepack.packs.shelf import (
     BUNDLED_TRUNK,
+    TRUNK_FILE,
     Origin,
     Shelved,
     every_pack,
@@ -24,7 +25,6 @@ from stylepack.packs.shelf import (
     trunk_folders,
 )
 
-TRUNK_FILE = "trunk.safetensors"
 HASH_DIGITS = 8  # of a trunk without a name, where it is shown
 
 
