@@ -466,9 +466,38 @@ def test_the_shell_gets_them_without_torch(make_pack, line: str, expected: str) 
     assert f'"{expected}"' in done.stdout, done.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("stylepack apply a.jpg --mix starry = 0.5,sc", "0.5,scream"),
+        ("stylepack apply a.jpg --mix = starry = 0.5,sc", "0.5,scream"),
+        ("stylepack apply a.jpg --style = wa", "wave"),
+        ("stylepack apply a.jpg --mix starry,sc", "starry,scream"),
+        ("stylepack packs blend starry = 1,scream = 1,wa", "1,wave"),
+        ("stylepack apply a.jpg --trunk bu", "bundled"),
+    ],
+)
+def test_bash_gets_what_follows_the_last_equals_sign(words: str, expected: str) -> None:
+    """As bash splits them: checked in a real one, Tab and all."""
+    split = words.split(" ")
+    done = subprocess.run(
+        [sys.executable, "-m", "stylepack"],
+        env={
+            **os.environ,
+            "_STYLEPACK_COMPLETE": "complete_bash",
+            "COMP_WORDS": "\n".join(split),
+            "COMP_CWORD": str(len(split) - 1),
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout.split() == [expected], done.stderr
+
+
 def test_help_and_the_light_commands_load_no_torch(home: Path) -> None:
-    names = ("list", "info", "install", "remove", "hide", "restore", "blend", "verify", "diff")
-    lines = [[name, "--help"] for name in names]
+    names = ("list", "info", "install", "remove", "hide", "restore", "new", "blend")
+    lines = [[name, "--help"] for name in (*names, "export", "verify", "diff")]
     lines += [["list", "-q", "gogh"], ["info", "wave"], ["hide", "wave"], ["restore", "--all"]]
     lines += [["install", "http://example.org/a"]]
     code = (

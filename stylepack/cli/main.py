@@ -9,6 +9,7 @@ import typer
 from stylepack.cli import screen
 from stylepack.cli.add_style import add_style
 from stylepack.cli.apply import apply
+from stylepack.cli.completion import whole_words_in_bash
 from stylepack.cli.distill import distill
 from stylepack.cli.evaluate import evaluate
 from stylepack.cli.gallery import gallery
@@ -74,7 +75,8 @@ def run(arguments: list[str] | None = None) -> int:
             utf8 = stream.encoding.lower().replace("-", "") == "utf8"
             stream.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")
     try:
-        return app(arguments, prog_name="stylepack", standalone_mode=False) or 0
+        with whole_words_in_bash():
+            return app(arguments, prog_name="stylepack", standalone_mode=False) or 0
     except StylepackError as error:
         screen.fail(str(error))
         return error.exit_code
