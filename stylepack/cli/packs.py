@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import Annotated, Any
 
 import typer
@@ -17,7 +20,8 @@ from stylepack.cli.packs_check import diff, verify
 from stylepack.cli.packs_export import export
 from stylepack.cli.packs_install import hide, install, remove, restore
 from stylepack.cli.packs_new import new
-from stylepack.errors import StylepackError
+from stylepack.cli.thumbnails import MOST, protocol, show_thumbnails
+from stylepack.errors import StylepackError, UsageError
 from stylepack.packs.manifest import Manifest, in_words, read_manifest
 from stylepack.packs.shelf import Shelved, faults_of_packages, find_pack, shelf
 from stylepack.packs.trunks import name_of, trunk_names
@@ -42,9 +46,23 @@ def list_packs(
             help="Only packs with this in their name, title, artist, tags or description.",
         ),
     ] = "",
+    thumbnails: Annotated[
+        bool | None,
+        typer.Option(
+            "--thumbnails/--no-thumbnails",
+            help="Show example pictures.  (default: where the terminal shows images)",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """List the installed packs."""
+    kind = protocol(os.environ) if sys.stdout.isatty() and not as_json else ""
+    if thumbnails and not kind:
+        raise UsageError(
+            "--thumbnails is for terminals that show images, like kitty, iTerm2 or foot, and not "
+            "for pipes; see `stylepack gallery`"
+        )
     entries, broken = [], []
     for reference, shelved in shelf().items():
         try:
@@ -66,6 +84,10 @@ def list_packs(
         columns = ("name", "title", "artist", "licence", "trunk", "size", "from")
         trunks = trunk_names()
         screen.show_table(columns, [row(*entry, trunks) for entry in entries])
+        few = thumbnails or len(entries) <= MOST
+        if kind and few and thumbnails is not False:
+            pictures = [(reference, manifest) for reference, _, manifest in entries]
+            show_thumbnails(pictures, kind, get_terminal_size().columns)
     for message in (*broken, *faults_of_packages()):
         screen.warn(message)
 
