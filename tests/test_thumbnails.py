@@ -93,7 +93,7 @@ def test_sixels_are_bands_of_six_rows() -> None:
     colours = dict(re.findall(r"#(\d+);2;(\d+;\d+;\d+)", sent))
     red, blue = (next(n for n, c in colours.items() if c == rgb) for rgb in ("100;0;0", "0;0;100"))
     first, second, _ = sent.rpartition(f"#{max(colours, key=int)};2;")[2].split("-")
-    assert {part for part in re.findall(r"#\d+!\d+.", first)} == {f"#{red}!10}}", f"#{blue}!10@"}
+    assert set(re.findall(r"#\d+!\d+.", first)) == {f"#{red}!10}}", f"#{blue}!10@"}
     assert re.findall(r"#\d+!\d+.", second) == [f"#{red}!10B"]
 
 
