@@ -218,12 +218,17 @@ def pack_as_trunk(run: Path) -> None:
     shutil.copy(run / "packs" / "dawn.safetensors", run / "trunk.safetensors")
 
 
+def no_hash(run: Path) -> None:
+    path = run / "trunk.safetensors"
+    path.write_bytes(path.read_bytes().replace(b"modelspec.hash_sha256", b"modelspec.hush_sha256"))
+
+
 def twice(run: Path) -> None:
     shutil.copy(run / "packs" / "dawn.safetensors", run / "packs" / "other.safetensors")
 
 
 @pytest.mark.parametrize(
-    "spoil", [spoil_trunk, spoil_pack, foreign_pack, no_trunk, pack_as_trunk, twice]
+    "spoil", [spoil_trunk, spoil_pack, foreign_pack, no_trunk, pack_as_trunk, twice, no_hash]
 )
 @pytest.mark.parametrize("zipped", [False, True], ids=["folder", "zip"])
 def test_one_bad_file_and_nothing_is_installed(make_run, trunks, home, spoil, zipped) -> None:

@@ -106,8 +106,9 @@ def info(
     if as_json:
         print_json({**asdict(manifest), "name": name, "path": str(path)})
         return
-    rows = list(summary(name, manifest, path).items())
-    rows[2:2] = [("trunk", name_of(manifest.trunk_sha256, trunk_names()))]
+    facts = summary(name, manifest, path)
+    trunk = name_of(manifest.trunk_sha256, trunk_names())
+    rows = list((facts | {"trunk": f"{trunk} {manifest.trunk_sha256}".strip()}).items())
     rows.append(("own_contrast", manifest.own_contrast or ""))
     rows.append(("thumbnail", f"{len(manifest.thumbnail):,} bytes" if manifest.thumbnail else ""))
     for key in ("style_image", "train", "metrics"):

@@ -6,10 +6,12 @@ from pathlib import Path
 
 from stylepack.errors import PackError
 from stylepack.files import make_folder
+from stylepack.packs.header import parse_content
 from stylepack.packs.pack import check_trunk, parse_pack
 from stylepack.packs.shelf import MOVE_HOME, SUFFIX, TRUNK_FILE, home_folder
 from stylepack.packs.sources import PackFile
 from stylepack.packs.staging import staging
+from stylepack.packs.tensors import HASH_KEY
 from stylepack.packs.trunkfile import parse_trunk
 from stylepack.packs.trunks import known_trunks, trunk_names
 
@@ -27,9 +29,12 @@ def check_with_packs(trunk: PackFile, packs: Sequence[PackFile]) -> CheckedTrunk
     """Check a trunk and the packs that come with it.
 
     Raises:
-        PackError: one of them is damaged, a pack is another trunk's, or two have one name.
+        PackError: one of them is damaged, a pack is another trunk's, two have one name, or the
+            trunk does not say its hash.
     """
     network, digest = parse_trunk(trunk.content, trunk.source)
+    if HASH_KEY not in parse_content(trunk.content, trunk.source).metadata:
+        raise PackError(f"{trunk.source} does not say its own hash, by which packs find it")
     checked: dict[str, bytes] = {}
     for file in packs:
         manifest = parse_pack(file.content, network.config, file.source).manifest

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,10 +66,9 @@ def trunk_names() -> dict[str, str]:
     """Names of the trunks by their hashes; damaged ones are left out."""
     names: dict[str, str] = {}
     for trunk in known_trunks().values():
-        try:
+        with suppress(StylepackError):
             names.setdefault(trunk.sha256, trunk.name)
-        except StylepackError:
-            continue
+    names.pop("", None)
     return names
 
 
@@ -173,13 +173,12 @@ def use_trunk(name: str) -> None:
 
 def packs_on(trunk: ShelvedTrunk) -> list[Shelved]:
     """Every pack that names this trunk, wherever it came from."""
-    found, digest = [], trunk.sha256
+    digest = trunk.sha256
+    found = []
     for pack in every_pack():
-        try:
+        with suppress(StylepackError):
             if pack.manifest().trunk_sha256 == digest:
                 found.append(pack)
-        except StylepackError:
-            continue
     return found
 
 
