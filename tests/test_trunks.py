@@ -280,6 +280,17 @@ def test_what_fails_on_the_way_leaves_what_was(
     assert not list(home.rglob(".*"))
 
 
+def test_a_trunk_that_packs_of_yours_need_is_not_replaced(make_run, trunks, home: Path) -> None:
+    first, second = make_run("one", ["dawn", "dusk"], 1), make_run("two", ["noon"], 2)
+    assert trunks("trunks", "install", first, "--as", "mine")[0] == 0
+    assert trunks("packs", "blend", "dawn,dusk", "--name", "both")[0] == 0
+    before = files_of(home)
+    code, _, said = trunks("trunks", "install", second, "--as", "mine", "-U")
+    assert (code, "your packs both belong to trunk 'mine'" in said) == (2, True)
+    assert files_of(home) == before
+    assert trunks("trunks", "install", first, "--as", "mine", "-U")[0] == 0
+
+
 def test_remove_takes_the_packs_along_but_not_those_of_yours(make_run, trunks, home) -> None:
     run = make_run("mine", ["dawn", "dusk"])
     assert trunks("trunks", "install", run)[0] == 0

@@ -69,8 +69,11 @@ class Shelved:
     @property
     def presence(self) -> str:
         """The same as a predicate: `is installed`, `comes with trunk mine`."""
-        named = self.origin in (Origin.TRUNK, Origin.PACKAGE)
-        return f"comes with {self.came_with}" if named else f"is {self.origin}"
+        if self.origin is Origin.PACKAGE:
+            return f"comes with package {self.collection}"
+        return (
+            f"comes with {self.came_with}" if self.origin is Origin.TRUNK else f"is {self.origin}"
+        )
 
     def manifest(self) -> Manifest:
         """Its metadata, header only."""

@@ -13,7 +13,7 @@ from stylepack.packs.sources import PackFile
 from stylepack.packs.staging import staging
 from stylepack.packs.tensors import HASH_KEY
 from stylepack.packs.trunkfile import parse_trunk
-from stylepack.packs.trunks import known_trunks, trunk_names
+from stylepack.packs.trunks import known_trunks, removable_trunk, trunk_names
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ def install_trunk(name: str, trunk: CheckedTrunk, replace: bool) -> Path:
 
     Raises:
         PackError: the name is taken and `replace` is not set, or the trunk is here by another.
+        UsageError: packs of the user's belong to the trunk that would be replaced.
         StylepackError: the shelf cannot be written to.
     """
     here = trunk_names().get(trunk.sha256)
@@ -60,6 +61,8 @@ def install_trunk(name: str, trunk: CheckedTrunk, replace: bool) -> Path:
             f"a trunk '{name}' is installed already; replace it and its packs with --upgrade (or "
             "--replace), or choose another name with --as NAME"
         )
+    if name in known_trunks() and not here:
+        removable_trunk(name)
     folder = home_folder() / "trunks"
     make_folder(folder, MOVE_HOME)
     with staging(folder, MOVE_HOME) as stage:

@@ -216,6 +216,7 @@ def remove_trunk(name: str) -> Path:
     if read_in_use(home_folder()) == name:
         write_in_use(home_folder(), BUNDLED)
     gone = folder.with_name(f".{folder.name}.removed")
+    shutil.rmtree(gone, ignore_errors=True)  # from a removal that was killed
     try:
         folder.rename(gone)
         shutil.rmtree(gone)
