@@ -149,6 +149,17 @@ def test_new_refuses_in_one_line(tmp_path: Path, monkeypatch, capsys) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
 
 
+def test_new_believes_nothing_that_lies_there(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.txt").write_text("mine")
+    trap = Path(".stylepack-install-x")
+    trap.mkdir()
+    (trap / "placing.json").write_text('["mine.txt", "../mine.txt"]')
+    assert packs_command(capsys, "new", "fine", "wave")[0] == 0
+    assert Path("mine.txt").read_text() == "mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [trap.name, "fine", "mine.txt"]
+
+
 def test_new_says_what_lacks(make_pack, tiny_trunk, tmp_path: Path, capsys) -> None:
     folder = tmp_path / "runs" / "mine"
     (folder / "packs").mkdir(parents=True)

@@ -15,7 +15,6 @@ from stylepack.errors import StylepackError, UsageError
 from stylepack.packs.shelf import find_pack
 from stylepack.packs.trunks import choose_trunk
 
-SIZES = ((64, 48), (37, 50), (5, 3))  # of the photographs that the export is checked with
 EXTRA = ("onnx", "onnxruntime")
 
 
@@ -53,15 +52,8 @@ def export(
     found = {reference: find_pack(reference) for reference in packs or ()}
     place = choose_trunk(found, trunk)
 
-    import torch
-
     from stylepack.files import replacing, write_text
-    from stylepack.packs.onnxfile import (
-        LARGEST_DIFFERENCE,
-        differences,
-        packs_beside,
-        trunk_model,
-    )
+    from stylepack.packs.onnxfile import checked_model, packs_beside
     from stylepack.packs.pack import check_trunk, load_pack
     from stylepack.packs.trunkfile import load_trunk
     from stylepack.training.start import packs_of
@@ -73,15 +65,7 @@ def export(
     loaded = loaded or packs_of(place, digest, network.config)
     if not loaded:
         raise UsageError(f"no pack of {place} is installed; name packs by their files")
-    content = trunk_model(network).SerializeToString()
-    generator = torch.Generator().manual_seed(0)
-    images = [torch.rand(1, 3, height, width, generator=generator) for height, width in SIZES]
-    styles = [pack.numbers for pack in loaded.values()]
-    apart = differences(content, network, styles, images)
-    if not apart <= LARGEST_DIFFERENCE:
-        raise StylepackError(
-            f"onnxruntime paints otherwise than torch, by {apart:.2g} of 1; nothing is written"
-        )
+    content, apart = checked_model(network, [pack.numbers for pack in loaded.values()])
     text = packs_beside(loaded, network, digest, output.name)
     with replacing(output) as temporary:
         temporary.write_bytes(content)

@@ -85,7 +85,8 @@ def write_collection(folder: Path, name: str, packs: Mapping[str, Path], trunk: 
         for pack, content in contents.items()
     }
     module = name.replace("-", "_")
-    with staging(folder.absolute().parent, "choose a place that exists and that is yours") as stage:
+    advice = "choose a place that exists and that is yours"
+    with staging(folder.absolute().parent, advice, sweep=False) as stage:
         files = {
             "pyproject.toml": _pyproject(name, module, manifests).encode(),
             "README.md": _readme(name, manifests, trunk).encode(),

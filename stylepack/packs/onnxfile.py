@@ -25,6 +25,7 @@ from stylepack.packs.pack import Pack
 
 OPSET, IR_VERSION = 17, 8  # what runtimes of 2022 and later read
 GRAIN_TILE = 256  # pixels a side; `apply` never repeats its grain, the exported network does
+SIZES = ((64, 48), (37, 50), (5, 3))  # of the pictures that a model is checked with
 LARGEST_DIFFERENCE = 1e-3  # from torch, in 0..1: a quarter of a step of 255
 FORMAT = "stylepack-onnx-v1"
 
@@ -90,6 +91,27 @@ def packs_beside(packs: Mapping[str, Pack], trunk: Trunk, trunk_sha256: str, mod
         },
         ensure_ascii=False,
     )
+
+
+def checked_model(trunk: Trunk, styles: Sequence[Tensor]) -> tuple[bytes, float]:
+    """(The bytes of a trunk's model, how far onnxruntime's paintings are from torch's, in 0..1).
+
+    Args:
+        trunk: float32, on the CPU.
+        styles: (style_size + 1,) each, in which random pictures of several sizes are painted.
+
+    Raises:
+        PackError: onnxruntime does not take the model, or paints otherwise.
+    """
+    model = trunk_model(trunk).SerializeToString()
+    generator = torch.Generator().manual_seed(0)
+    images = [torch.rand(1, 3, height, width, generator=generator) for height, width in SIZES]
+    apart = differences(model, trunk, styles, images)
+    if not apart <= LARGEST_DIFFERENCE:
+        raise PackError(
+            f"onnxruntime paints otherwise than torch, by {apart:.2g} of 1; nothing is written"
+        )
+    return model, apart
 
 
 def differences(

@@ -55,15 +55,21 @@ class Stage:
 
 
 @contextmanager
-def staging(folder: Path, advice: str) -> Iterator[Stage]:
+def staging(folder: Path, advice: str, *, sweep: bool = True) -> Iterator[Stage]:
     """A stage for things in `folder`, which exists; on any error, Ctrl-C included, all is undone.
 
+    Args:
+        folder: where things are to be placed.
+        advice: what to do if it cannot be written to.
+        sweep: undo what killed installs have left there.  Only for folders that nobody else
+            writes to: what is left there is believed.
+
     Raises:
-        StylepackError: the folder cannot be written to; `advice` is what to do then.
+        StylepackError: the folder cannot be written to.
     """
     try:
         with _alone_in(folder) as alone:
-            for left in folder.glob(f"{PREFIX}*"):
+            for left in folder.glob(f"{PREFIX}*") if sweep else ():
                 if alone or time.time() - left.stat().st_mtime > STALE:
                     _undo(left)
             path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=folder))
