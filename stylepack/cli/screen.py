@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
@@ -20,6 +21,7 @@ from rich.table import Table
 
 from stylepack.errors import printable
 
+GAP = "  "  # between columns
 PLAIN_SECONDS = 10.0  # between progress lines where there is no terminal
 
 errors = Console(stderr=True, highlight=False)
@@ -47,12 +49,25 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         for row in rows:
             print("\t".join(printable(cell) for cell in row))
         return
+    shown = [[printable(cell) for cell in row] for row in rows]
+    widths = [max(map(cell_len, column)) for column in zip(columns, *shown, strict=True)]
+    if sum(widths) + len(GAP) * (len(widths) - 1) <= output.width:
+        # Only padded: laying out a thousand rows would take half a second.
+        output.print(_padded(columns, widths), style="bold", markup=False, soft_wrap=True)
+        for row in shown:
+            print(_padded(row, widths))
+        return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*(escape(printable(cell)) for cell in row))
+    for row in shown:
+        table.add_row(*map(escape, row))
     output.print(table)
+
+
+def _padded(cells: Sequence[str], widths: Sequence[int]) -> str:
+    padded = (set_cell_size(cell, width) for cell, width in zip(cells, widths, strict=True))
+    return GAP.join(padded).rstrip()
 
 
 class Meter:
