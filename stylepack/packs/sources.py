@@ -11,7 +11,7 @@ from stylepack.errors import PackError, UsageError
 from stylepack.packs.archive import is_zip, other_kind, packs_in_zip
 from stylepack.packs.download import LARGEST_DOWNLOAD, Progress, download, is_url
 from stylepack.packs.header import read_content
-from stylepack.packs.manifest import ARCHITECTURE, LARGEST_PACK
+from stylepack.packs.manifest import ARCHITECTURE, LARGEST_PACK, LARGEST_TRUNK
 from stylepack.packs.shelf import SUFFIX, TRUNK_FILE
 
 SHA256_PATTERN = re.compile(r"(?:0x)?[0-9a-fA-F]{64}")
@@ -80,7 +80,7 @@ def gather_trunk(source: str, sha256: str, progress: Progress) -> tuple[PackFile
         _check_hash_option([source], sha256)
     if _is_folder(source):
         trunk = Path(source) / TRUNK_FILE
-        files = [PackFile(str(trunk), read_content(trunk, LARGEST_DOWNLOAD))]
+        files = [PackFile(str(trunk), read_content(trunk, LARGEST_TRUNK))]
         files += _in_folder(str(Path(source) / "packs"))
     else:
         files = _in_one(source, sha256, progress, LARGEST_DOWNLOAD, _is_of_trunk)
