@@ -24,6 +24,8 @@ from stylepack.packs.trunkfile import load_trunk, save_trunk
 from stylepack.packs.trunks import choose_trunk, find_trunk, known_trunks, trunk_in_use
 from stylepack.painting.stylizer import Stylizer
 
+STEPS = ("--steps", "2")
+
 
 @pytest.fixture
 def make_run(tmp_path: Path):
@@ -153,6 +155,48 @@ def test_use_says_what_plain_names_mean(make_run, trunks, home: Path) -> None:
     assert trunks("trunks", "use", "bundled")[0] == 0
     assert set(BUNDLED) <= shelf().keys()
     assert trunks("trunks", "use", "mein")[0] == 2
+
+
+@pytest.fixture
+def learning(photos: Path, vgg_file: Path, tmp_path: Path) -> list[str]:
+    """Options for the smallest of training and measuring."""
+    recipe = tmp_path / "small.toml"
+    recipe.write_text("batch = 2\ncrop = 32\nphoto_side = 40\nstyle_side = 48\nscales = 1\n")
+    return [
+        *("--photos", str(photos), "--vgg-weights", str(vgg_file), "--device", "cpu"),
+        *("--recipe", str(recipe)),
+    ]
+
+
+def test_learning_and_measuring_are_on_the_trunk_that_is_meant(
+    make_run, trunks, paintings, learning, tmp_path: Path
+) -> None:
+    assert trunks("trunks", "install", make_run("mine", ["dawn"]))[0] == 0
+    mine = known_trunks()["mine"].sha256
+    evaluate = ["evaluate", "--paintings", paintings, *learning, "--limit", 1, "-o", tmp_path / "e"]
+    code, _, said = trunks(*evaluate, "--style", "dawn")  # the one that the pack names
+    assert code == 0, said
+    assert json.loads((tmp_path / "e" / "evaluation.json").read_text())["trunk"]["sha256"] == mine
+    assert trunks("trunks", "use", "mine")[0] == 0
+    code, _, said = trunks("add-style", paintings / "dawn.png", "--name", "new", *learning, *STEPS)
+    assert code == 0, said
+    assert read_manifest(find_pack("new")).trunk_sha256 == mine
+    words = ["add-style", paintings / "dawn.png", "--trunk", "bundled", "--name", "old", *STEPS]
+    assert trunks(*words, *learning)[0] == 0
+    assert read_manifest(find_pack("old")).trunk_sha256 == known_trunks()["bundled"].sha256
+
+
+def test_training_starts_from_a_trunk_by_name_and_is_installed(
+    make_run, trunks, paintings, learning, tmp_path: Path
+) -> None:
+    assert trunks("trunks", "install", make_run("mine", ["dawn"]))[0] == 0
+    run = tmp_path / "runs" / "next"
+    words = ["train", "--styles", paintings, "--start-from", "mine", "-o", run, "--updates", 2]
+    code, _, said = trunks(*words, *learning)
+    assert code == 0, said
+    code, _, said = trunks("trunks", "install", run)
+    assert code == 0, said
+    assert {"mine/dawn", "next/dawn", "dusk-over-sea", "next/photo"} <= shelf().keys()
 
 
 def test_an_own_pack_comes_first_and_the_trunks_is_still_there(make_run, trunks) -> None:
