@@ -90,4 +90,5 @@ class _ConvolveDoubled(torch.autograd.Function):
         x, kernel = ctx.saved_tensors
         grad = F.pad(grad, (_BORDER,) * 4)
         d_x = F.conv2d(grad, kernel, stride=2) if ctx.needs_input_grad[0] else None
-        return d_x, conv2d_weight(grad, kernel.shape, x, stride=2)
+        d_kernel = conv2d_weight(grad, kernel.shape, x, stride=2)  # type: ignore[no-untyped-call]
+        return d_x, d_kernel
