@@ -15,6 +15,7 @@ from stylepack.cli.evaluate import evaluate
 from stylepack.cli.gallery import gallery
 from stylepack.cli.grid import grid
 from stylepack.cli.packs import packs
+from stylepack.cli.study import study
 from stylepack.cli.train import train
 from stylepack.cli.trunks import trunks
 from stylepack.errors import StylepackError
@@ -37,6 +38,7 @@ app.command()(evaluate)
 app.command()(distill)
 app.add_typer(packs, name="packs")
 app.add_typer(trunks, name="trunks")
+app.add_typer(study, name="study")
 
 
 def _show_version(wanted: bool) -> None:

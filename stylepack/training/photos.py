@@ -156,8 +156,10 @@ class Batches:
             )
         if recipe.selection == "random":
             styles = torch.randint(self.styles, (recipe.batch,), generator=generator)
-        else:
+        elif recipe.selection == "round-robin":
             styles = torch.full((recipe.batch,), update % self.styles)
+        else:
+            styles = torch.full((recipe.batch,), update * self.styles // recipe.updates)
         return Batch(update, torch.stack(photos), styles)
 
 
