@@ -3,7 +3,9 @@
 import typer
 
 from stylepack.cli.study_compare import compare
+from stylepack.cli.study_interpolate import interpolate
 from stylepack.cli.study_losses import losses
+from stylepack.cli.study_reconstruct import reconstruct
 
 study = typer.Typer(
     no_args_is_help=True,
@@ -11,3 +13,5 @@ study = typer.Typer(
 )
 study.command()(losses)
 study.command()(compare)
+study.command()(reconstruct)
+study.command()(interpolate)

@@ -49,6 +49,7 @@ class Contest:
     """Both sides with every seed, and one style more by gamma and beta alone."""
 
     def __init__(self, request: Request, plan: ComparePlan, output: Path) -> None:
+        plan = replace(plan, new_style_updates=min(plan.new_style_updates, plan.updates))
         more = 1 if plan.new_style_updates else 0
         paintings = choose_paintings(request, plan.styles + more, least=2 + more)
         self.paintings = paintings[: len(paintings) - more]
