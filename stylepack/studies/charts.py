@@ -1,13 +1,14 @@
 """Figures with matplotlib that are read in black and white: by line, mark and hatching."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import FuncFormatter, LogLocator
 
 from stylepack.files import replacing
 from stylepack.training.evaluate import Figure
@@ -16,6 +17,7 @@ from stylepack.training.plots import COLOURS, LINES, MARKS
 HATCHES = ("", "////", "....", "xxxx")
 GREYS = ("0.35", "0.8", "0.95", "0.6")
 DPI = 110
+PLAIN = FuncFormatter(lambda value, _: f"{value:g}")
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,7 @@ class Bars:
     title: str
     y: str
     names: Sequence[str]
-    groups: Mapping[str, Sequence[Figure]] = field(default_factory=dict)  # legend -> one a name
-    y_scale: str = "linear"
+    groups: Mapping[str, Sequence[Figure]]  # in the legend -> one a name
 
 
 def draw_panels(path: Path, panels: Sequence[Panel], columns: int = 3, height: float = 3.6) -> None:
@@ -83,6 +84,10 @@ def draw_panels(path: Path, panels: Sequence[Panel], columns: int = 3, height: f
         for curve in panel.curves:
             _draw_curve(axis, curve, *looks[curve.label])
         axis.set(xlabel=panel.x, ylabel=panel.y, xscale=panel.x_scale, yscale=panel.y_scale)
+        if panel.y_scale == "log":
+            _plain_ticks(axis)
+        if panel.x_scale == "symlog":
+            axis.xaxis.set_major_formatter(PLAIN)
         axis.set_title(panel.title, fontsize="medium")
         axis.grid(visible=True, which="major", alpha=0.3)
     for axis in axes[len(panels) :]:
@@ -126,7 +131,7 @@ def draw_bars(path: Path, panels: Sequence[Bars]) -> None:
                 capsize=3,
             )
         axis.set_xticks(range(len(panel.names)), panel.names, rotation=30, ha="right")
-        axis.set(ylabel=panel.y, yscale=panel.y_scale)
+        axis.set_ylabel(panel.y)
         axis.set_title(panel.title, fontsize="medium")
         axis.grid(visible=True, axis="y", alpha=0.3)
         axis.set_axisbelow(True)
@@ -157,6 +162,17 @@ def _draw_curve(axis: Axes, curve: Curve, colour: str, line: str, mark: str) -> 
     )
     if curve.low:
         axis.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.15, linewidth=0)
+
+
+def _plain_ticks(axis: Axes) -> None:
+    """0.5 instead of 5 x 10^-1, where the axis is so short that powers of ten are not enough."""
+    low, high = axis.get_ylim()
+    if not 0 < low < high < 300 * low:
+        return
+    between = (2.0, 5.0) if high > 6 * low else (1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)
+    axis.yaxis.set_minor_locator(LogLocator(subs=between))
+    axis.yaxis.set_major_formatter(PLAIN)
+    axis.yaxis.set_minor_formatter(PLAIN)
 
 
 def _errors(figures: Sequence[Figure]) -> list[list[float]] | None:

@@ -9,14 +9,12 @@ import numpy as np
 from stylepack.network.trunk import Trunk
 from stylepack.studies.charts import Bars, Curve, Panel, draw_bars, draw_panels
 from stylepack.studies.contest import ADDED, SCRATCH, SHARED, SINGLE, Contest, Entry
-from stylepack.studies.curves import KINDS
 from stylepack.studies.intervals import Values, crossed, ratio
-from stylepack.studies.report import INTERVALS, Report
+from stylepack.studies.report import ALL_KINDS, INTERVALS, KINDS, Report, quantity
 from stylepack.training.evaluate import Figure
 from stylepack.training.history import NAME
 from stylepack.training.plots import read_curves
 
-ALL_KINDS = {**KINDS, "total": "weighted loss"}
 SIDES = {SHARED: "one network of n styles", SINGLE: "n networks of one style"}
 
 
@@ -139,7 +137,8 @@ def _fair_panel(study: Contest, kind: str) -> Panel:
         )
         for side, words in SIDES.items()
     ]
-    return Panel(ALL_KINDS[kind], "updates per style", ALL_KINDS[kind], curves)
+    unit = quantity(kind, study.materials.recipe)
+    return Panel(ALL_KINDS[kind], "updates per style", unit, curves)
 
 
 def _style_bars(study: Contest, kind: str) -> Bars:
@@ -151,7 +150,8 @@ def _style_bars(study: Contest, kind: str) -> Bars:
         ]
         for side, words in SIDES.items()
     }
-    return Bars(KINDS[kind], KINDS[kind], [p.name for p in study.paintings], groups)
+    unit = quantity(kind, study.materials.recipe)
+    return Bars(KINDS[kind], unit, [p.name for p in study.paintings], groups)
 
 
 def last_batch(study: Contest, entry: Entry, style: str, updates: int) -> dict[str, float]:
@@ -180,7 +180,7 @@ def _draw_last_batches(study: Contest, report: Report) -> Path:
     panels = [
         Bars(
             f"{title}, last batch",
-            title,
+            quantity(kind, study.materials.recipe),
             [painting.name for painting in study.paintings],
             {
                 words: [Figure(one[kind], None) for one in found[side].values()]
@@ -245,7 +245,7 @@ def _draw_new_style(study: Contest, report: Report, results: dict[str, object]) 
         Panel(
             title,
             "updates",
-            title,
+            quantity(kind, study.materials.recipe),
             [
                 Curve.of(label, [*curves[side]], [one[kind] for one in curves[side].values()])
                 for side, label in labels.items()

@@ -1,7 +1,7 @@
 """`study losses`: the losses of an n-style network over its updates (the report's figure 1)."""
 
 import statistics
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,13 +11,13 @@ from stylepack.studies.charts import Bars, Curve, Panel, draw_bars, draw_panels
 from stylepack.studies.materials import Materials, Request, choose_paintings
 from stylepack.studies.networks import HeldOut, Losses, Measured, Pupil, read_measured
 from stylepack.studies.plans import LossesPlan
-from stylepack.studies.report import INTERVALS, Report
+from stylepack.studies.report import ALL_KINDS, INTERVALS, KINDS, Report, quantity
 from stylepack.studies.study import Progress, StudyFolder
 from stylepack.training.evaluate import Figure
 from stylepack.training.history import NAME
 from stylepack.training.plots import averaged, read_curves
-
-KINDS = {"content": "content loss", "style": "style loss"}
+from stylepack.training.recipe import Recipe
+from stylepack.training.settings import RunSettings
 
 
 class LossesStudy:
@@ -120,7 +120,9 @@ class LossesStudy:
     def _draw(self, report: Report, measured: dict[str, Measured]) -> list[Path]:
         shown, folder = self.plan.selections[0], self.folder.path
         files = [folder / "losses.png", folder / "held-out.png"]
-        draw_training(folder / "networks" / shown / NAME, files[0])
+        draw_training(
+            folder / "networks" / shown / NAME, self.materials.recipe, self._names, files[0]
+        )
         report.figure(
             files[0],
             f"Losses of the batches that were trained on, selection {shown}: every point is a mean "
@@ -149,20 +151,27 @@ class LossesStudy:
                 )
                 for index, name in enumerate(self._names)
             ]
-            panels.append(Panel(f"{title}, held out", "updates", title, curves, y_scale="log"))
+            unit = quantity(kind, self.materials.recipe)
+            panels.append(Panel(f"{title}, held out", "updates", unit, curves, y_scale="log"))
         return panels
 
     def _compare_selections(self, report: Report, measured: dict[str, Measured]) -> list[Path]:
         files = [self.folder.path / "selections.png", self.folder.path / "selections-styles.png"]
         moments = [moment for moment in self.moments if moment]
         panels = []
-        for kind, title in (*KINDS.items(), ("total", "weighted loss")):
+        for kind, title in ALL_KINDS.items():
             curves = [
                 Curve.of(name, moments, [over_styles(one.moments[m], kind) for m in moments])
                 for name, one in measured.items()
             ]
             panels.append(
-                Panel(f"{title}, mean of styles", "updates", title, curves, y_scale="log")
+                Panel(
+                    f"{title}, mean of styles",
+                    "updates",
+                    quantity(kind, self.materials.recipe),
+                    curves,
+                    y_scale="log",
+                )
             )
         draw_panels(files[0], panels)
         report.head("Ways to select styles")
@@ -172,20 +181,7 @@ class LossesStudy:
             f"update.  Bands: {INTERVALS} of the photographs.",
         )
         ends = {name: one.moments[self.plan.updates] for name, one in measured.items()}
-        bars = [
-            Bars(
-                f"{title} after {self.plan.updates:,} updates",
-                title,
-                self._names,
-                {
-                    name: [Figure.of(getattr(one, kind)) for one in end]
-                    for name, end in ends.items()
-                },
-                y_scale="log",
-            )
-            for kind, title in KINDS.items()
-        ]
-        draw_bars(files[1], bars)
+        draw_bars(files[1], [self._bars(kind, ends) for kind in KINDS])
         report.figure(files[1], f"The same at the end, style by style.  {INTERVALS}.")
         report.table(
             ("selection", "content loss", "style loss", "weighted loss", "training time, s"),
@@ -201,12 +197,12 @@ class LossesStudy:
         return files
 
     def _bars(self, kind: str, ends: dict[str, list[Losses]]) -> Bars:
-        title = KINDS[kind]
         groups = {
             name: [Figure.of(getattr(one, kind)) for one in losses] for name, losses in ends.items()
         }
-        heading = f"{title} after {self.plan.updates:,} updates"
-        return Bars(heading, title, self._names, groups, y_scale="log")
+        heading = f"{KINDS[kind]} after {self.plan.updates:,} updates"
+        unit = quantity(kind, self.materials.recipe)
+        return Bars(heading, unit, self._names, groups)
 
     def _results(self, measured: dict[str, Measured]) -> dict[str, object]:
         return {
@@ -257,6 +253,7 @@ class RunCurves:
         self.skipped: list[str] = []
         if not self.history.is_file():
             raise TrainingError(f"{run} is not a run folder: it has no {NAME}")
+        self.recipe = RunSettings.read(run).recipe
         self.folder = StudyFolder(output, {"study": "losses", "run": str(run.absolute())})
 
     def __len__(self) -> int:
@@ -272,7 +269,7 @@ class RunCurves:
         if not curves:
             raise TrainingError(f"{self.history} has no updates yet; go on with the run first")
         target = self.folder.path / "losses.png"
-        draw_training(self.history, target)
+        draw_training(self.history, self.recipe, [*curves], target)
         report = Report(f"Losses of {self.run_folder.name}")
         report.figure(
             target, "Losses of the batches that were trained on, the mean of consecutive updates."
@@ -291,16 +288,18 @@ def over_styles(losses: list[Losses], kind: str) -> Figure:
     return Figure.of([statistics.fmean(values) for values in by_photo])
 
 
-def draw_training(history: Path, target: Path) -> None:
+def draw_training(history: Path, recipe: Recipe, names: Sequence[str], target: Path) -> None:
     """Content and style loss of every style over the updates, from a losses.csv."""
     curves = read_curves(history)
     panels = []
     for kind, title in KINDS.items():
         lines = []
-        for style, (updates, losses) in curves.items():
+        for style in names:
+            updates, losses = curves[style]
             if not losses[f"{kind}_loss"].any():
                 continue  # the identity style has no style loss
             x, y = averaged(updates, losses[f"{kind}_loss"])
             lines.append(Curve(style, x.tolist(), y.tolist()))
-        panels.append(Panel(f"{title}, training batches", "updates", title, lines, y_scale="log"))
+        unit = quantity(kind, recipe)
+        panels.append(Panel(f"{title}, training batches", "updates", unit, lines, y_scale="log"))
     draw_panels(target, panels)

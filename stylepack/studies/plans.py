@@ -51,7 +51,7 @@ class ReconstructPlan:
     side: int = 256  # pixels of the image; the painting's short side is the same
     updates: int = 3_000  # at most
     optimizer: Optimizer = "adam"
-    learning_rate: float = 0.02  # of pixels, RGB in 0..1
+    learning_rate: float = 0.2  # of what the sigmoid makes pixels of; of pixels as published
     patience: int = 200  # updates without progress after which it stops early
     seed: int = 0
 

@@ -8,8 +8,18 @@ from pathlib import Path
 from stylepack.errors import printable
 from stylepack.files import write_text
 from stylepack.training.evaluate import RESAMPLES, Figure
+from stylepack.training.recipe import Recipe
 
+KINDS = {"content": "content loss", "style": "style loss"}
+ALL_KINDS = {**KINDS, "total": "weighted loss"}
 INTERVALS = f"95 % intervals: percentile bootstrap, {RESAMPLES:,} resamples"
+
+
+def quantity(kind: str, recipe: Recipe) -> str:
+    """What an axis of `content`, `style` or `total` losses shows, and in what unit."""
+    if kind == "total":
+        return "weighted loss (no unit)"
+    return f"{kind} loss ({'relative to its target' if recipe.relative else 'mean square'})"
 
 
 class Report:
@@ -37,7 +47,7 @@ class Report:
 
     def figure(self, path: Path, caption: str) -> None:
         """A picture that lies beside the report, and what is to be seen on it."""
-        self.parts.append(f"![{caption}]({path.name})\n\n*{caption}*")
+        self.parts.append(f"![{path.stem}]({path.name})\n\n{caption}")
 
     def write(self, folder: Path) -> Path:
         """Write report.md, with the command that made it at its end."""
