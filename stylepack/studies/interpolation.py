@@ -22,7 +22,7 @@ from stylepack.studies.charts import Curve, Panel, draw_panels
 from stylepack.studies.corners import grid
 from stylepack.studies.materials import Materials, Request
 from stylepack.studies.plans import InterpolatePlan
-from stylepack.studies.report import INTERVALS, Report
+from stylepack.studies.report import INTERVALS, Report, quantity
 from stylepack.studies.study import Json, Progress, StudyFolder
 from stylepack.training.contenders import Contender, find_packs, match
 from stylepack.training.evaluate import Figure
@@ -225,8 +225,7 @@ class InterpolateStudy:
     def _draw_sweep(self, target: Path, figures: Sequence[Sequence[Figure]]) -> None:
         a, b = self.ends
         across = f"alpha (0: {a}, 1: {b})"
-        relative = self.request.recipe.relative
-        measure = "||G - A||^2 / ||A||^2" if relative else "mean square of G - A"
+        recipe = self.request.recipe
         styles = [
             Curve.of(f"style loss of {name}", self.alphas, figures[kind])
             for kind, name in enumerate(self.ends, start=1)
@@ -235,8 +234,8 @@ class InterpolateStudy:
         draw_panels(
             target,
             [
-                Panel("style losses", across, f"style loss, {measure}", styles, y_scale="log"),
-                Panel("content loss", across, "content loss", [content]),
+                Panel("style losses", across, quantity("style", recipe), styles, y_scale="log"),
+                Panel("content loss", across, quantity("content", recipe), [content]),
             ],
         )
 

@@ -22,6 +22,7 @@ from stylepack.training.loss_network import load_loss_network
 from stylepack.training.photos import resized
 
 POINTS = 60  # of a curve
+SMALLEST_CELL = 192  # pixels of a picture on the sheet
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,7 @@ class ReconstructStudy:
         (self.painting,) = choose_paintings(request, 1, least=1)[:1]
         recipe, device = request.recipe, request.device
         network = load_loss_network(recipe, request.source, device, torch.float32)
-        self.picture = resized(self.painting.path, plan.side)
-        self.loss = StyleLoss(network, recipe, self.picture)
+        self.loss = StyleLoss(network, recipe, resized(self.painting.path, plan.side))
         settings = request.settings({"study": "reconstruct", **asdict(plan)}, [self.painting])
         self.folder = StudyFolder(output, settings)
         self.skipped: list[str] = []
@@ -71,7 +71,7 @@ class ReconstructStudy:
         done = [self._finished(n) for n in range(1, len(self.plan.layers) + 1)]
         report = Report("Images from cumulative style losses")
         report.say(self._preface())
-        files = [self._table(done), self._sheet(report, done), self._curves(report, done)]
+        files = [self._table(done), self._sheet(report), self._curves(report, done)]
         self._final_table(report, done)
         results = {f"tau_{n}": vars(one) for n, one in enumerate(done, start=1)}
         files.append(self.folder.write_results({"layers": list(self.plan.layers), **results}))
@@ -135,18 +135,19 @@ class ReconstructStudy:
         )
         return self.folder.write_table("phi.csv", ("n", "update", "layer", "phi"), rows)
 
-    def _sheet(self, report: Report, done: Sequence[Finished]) -> Path:
-        pictures, captions = [Photo.from_float(self.picture).to_image()], ["the painting"]
-        for n, _ in enumerate(done, start=1):
+    def _sheet(self, report: Report) -> Path:
+        pictures, captions = [], []
+        for n, layer in enumerate(self.plan.layers, start=1):
             with Image.open(self._image(n)) as image:
                 pictures.append(image.convert("RGB"))
-            captions.append(f"tau_{n}: to {self.plan.layers[n - 1]}")
+            captions.append(f"tau_{n}: {'to ' * (n > 1)}{layer}")
         target = self.folder.path / "images.png"
-        save_png(contact_sheet([pictures], [captions], self.plan.side), target)
+        cell = max(self.plan.side, SMALLEST_CELL)
+        save_png(contact_sheet([pictures], [captions], cell), target)
         report.figure(
             target,
-            f"The painting, and from the same noise the images that minimise tau_n, the sum of "
-            f"phi_1 to phi_n, over {', '.join(self.plan.layers)}.",
+            "From the same noise, the images that minimise tau_n, the sum of phi_1 to phi_n, over "
+            f"{', '.join(self.plan.layers)}.",
         )
         return target
 
