@@ -49,10 +49,11 @@ def compare(
 ) -> None:
     """One network of n styles against n networks of one style.
 
-    The report's comparison gave each style of the first a fraction of the updates and read one
-    batch.  Without --as-published both sides are also compared fairly: equal updates per style and
-    in total, on held-out photographs, with several seeds, and with what they cost.  The last
-    painting is learned by gamma and beta alone on the finished network, and from scratch.
+    The report gave each style of the first a fraction of the updates and
+    read one batch.  Without --as-published both sides are compared fairly
+    too: equal updates per style and in total, on held-out photographs, with
+    several seeds, and with what they cost.  The last painting is learned by
+    gamma and beta alone on the finished network, and from scratch.
 
     A study that was stopped goes on when the same command is typed again.
     """

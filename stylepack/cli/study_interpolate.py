@@ -64,9 +64,10 @@ def interpolate(
 ) -> None:
     """Mixes between any number of packs, and the style losses on the way from one to another.
 
-    Between two or four corners weights are bilinear, between others by inverse distance; they
-    sum to 1.  --as-published leaves them unnormalised.  The sweep, style loss of A and of B
-    against alpha, needs the paintings that the packs were learned from: --styles.
+    Between two or four corners weights are bilinear, between others by
+    inverse distance; they sum to 1.  --as-published leaves them unnormalised.
+    The sweep, style loss of A and of B against alpha, needs the paintings
+    that the packs were learned from: --styles.
 
     A study that was stopped goes on when the same command is typed again.
     """

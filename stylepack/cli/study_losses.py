@@ -61,8 +61,9 @@ def losses(
 ) -> None:
     """Content and style loss of each style of an n-style network over its updates.
 
-    Without --as-published the losses are also taken on held-out photographs, the same for every
-    style, and three ways to select the styles of an update get the same budget.
+    Without --as-published three ways to select the styles of an update get
+    the same budget.  Losses are taken on the batches that are trained on and
+    on held-out photographs, the same ones for every style.
 
     A study that was stopped goes on when the same command is typed again.
     """

@@ -54,8 +54,9 @@ def reconstruct(
 ) -> None:
     """Images from noise that minimise the cumulative style loss tau_n of a painting.
 
-    tau_n is the sum of phi_1 to phi_n, the style losses at the first n layers.  Shows the images
-    side by side, every phi over the updates, and the table of first phi and final tau.
+    tau_n is the sum of phi_1 to phi_n, the style losses at the first n
+    layers.  Shows the images side by side, every phi over the updates, and
+    the table of first phi and final tau.
 
     A study that was stopped goes on with the image that was not finished.
     """

@@ -140,7 +140,15 @@ class Contest:
         names = [painting.name for painting in entry.paintings]
         photos, moments = self.materials.photos, entry.moments
         return Pupil(
-            entry.name, self.folder, recipe, names, objective, photos, moments, start=start
+            entry.name,
+            self.folder,
+            recipe,
+            names,
+            objective,
+            photos,
+            moments,
+            block_norms=self.plan.block_norms,
+            start=start,
         )
 
     def _shared_start(self, seed: int) -> tuple[Trunk, Tensor]:

@@ -10,6 +10,7 @@ from stylepack.network.trunk import Trunk
 from stylepack.studies.charts import Bars, Curve, Panel, draw_bars, draw_panels
 from stylepack.studies.contest import ADDED, SCRATCH, SHARED, SINGLE, Contest, Entry
 from stylepack.studies.intervals import Values, crossed, ratio
+from stylepack.studies.networks import style_numbers
 from stylepack.studies.report import ALL_KINDS, INTERVALS, KINDS, Report, quantity
 from stylepack.training.evaluate import Figure
 from stylepack.training.history import NAME
@@ -203,7 +204,8 @@ def _draw_last_batches(study: Contest, report: Report) -> Path:
 def _costs(study: Contest, report: Report, results: dict[str, object]) -> None:
     """Parameters, bytes and training time of both sides."""
     trunk, n = Trunk(), study.plan.styles
-    weights, style = sum(p.numel() for p in trunk.parameters()), trunk.config.style_size
+    weights = sum(p.numel() for p in trunk.parameters())
+    style = style_numbers(trunk.config, study.plan.block_norms)
     numbers = {SHARED: weights + n * style, SINGLE: n * (weights + style)}
     rows, told = [], {}
     for side, words in SIDES.items():
@@ -294,7 +296,8 @@ def _preface(study: Contest) -> str:
     names = ", ".join(painting.name for painting in study.paintings)
     mode = (
         "As published: every network has the same number of updates, so that each style of the "
-        "n-style network gets a fraction of them, and one last batch is read."
+        "n-style network gets a fraction of them; one last batch is read; each residual block "
+        "uses one norm twice."
         if study.request.published
         else "Corrected: beside the report's reading, both sides are measured on held-out "
         "photographs after equal updates per style and after equal updates in total, with several "

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 
 import torch
@@ -214,19 +214,12 @@ def share_block_norms(styles: nn.Parameter, config: TrunkConfig) -> None:
     convolutions.  Two norms that begin equal and both get the sum of their gradients stay
     equal under Adam, which works number by number.
     """
-    slots = {slot.name: slot for slot in config.layout()}
-    places = torch.arange(config.style_size, device=styles.device)
-
-    def places_of(half: str) -> Tensor:
-        return torch.cat(
-            [
-                torch.cat([places[slots[name].gamma], places[slots[name].beta]])
-                for name in slots
-                if name.startswith("res") and name.endswith(half)
-            ]
-        )
-
-    first, second = places_of("a"), places_of("b")
+    places, layout = torch.arange(config.style_size, device=styles.device), config.layout()
+    pairs = [pair for pair in pairwise(layout) if _is_second(pair[1].name)]
+    first, second = (
+        torch.cat([torch.cat([places[slot.gamma], places[slot.beta]]) for slot in half])
+        for half in zip(*pairs, strict=True)
+    )
 
     def add_up(gradient: Tensor) -> Tensor:
         gradient, both = gradient.clone(), gradient[:, first] + gradient[:, second]
@@ -234,6 +227,17 @@ def share_block_norms(styles: nn.Parameter, config: TrunkConfig) -> None:
         return gradient
 
     styles.register_hook(add_up)  # type: ignore[no-untyped-call]
+
+
+def style_numbers(config: TrunkConfig, block_norms: int) -> int:
+    """How many numbers a style is: with one norm a block, those of the second are its copies."""
+    copies = sum(2 * slot.channels for slot in config.layout() if _is_second(slot.name))
+    return config.style_size - (copies if block_norms == 1 else 0)
+
+
+def _is_second(norm: str) -> bool:
+    """Whether a norm is the second of its residual block."""
+    return norm.startswith("res") and norm.endswith("b")
 
 
 def _untrained(recipe: Recipe, styles: int) -> tuple[Trunk, Tensor]:

@@ -41,6 +41,7 @@ class ComparePlan:
     photographs: int = 24
     new_style_updates: int = 1_000  # of gamma and beta alone, for one style more
     new_style_moments: int = 8
+    block_norms: int = 2  # as `LossesPlan`'s
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class InterpolatePlan:
 # The report's procedure where it is not the default's.
 PUBLISHED: dict[type, dict[str, Any]] = {
     LossesPlan: {"selections": ("round-robin",), "block_norms": 1},
-    ComparePlan: {"seeds": 1, "new_style_updates": 0},
+    ComparePlan: {"seeds": 1, "new_style_updates": 0, "block_norms": 1},
     ReconstructPlan: {"learning_rate": 1e-3, "updates": 20_000},
     InterpolatePlan: {"photographs": 1},
 }
