@@ -45,6 +45,7 @@ class Request:
             "recipe": asdict(self.recipe),
             "loss_network": self._weights(),
             "vgg_input": self.source.scale,
+            "order": [p.name for p in paintings],
             "paintings": {p.name: p.facts["sha256"] for p in paintings},
         }
 
