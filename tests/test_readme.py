@@ -56,7 +56,7 @@ def test_the_python_snippet_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_every_command_names_options_that_exist(command: str) -> None:
     words = command.split()[1:]
     stylepack_help = ["--help"]
-    group = words[:2] if words[0] in ("packs", "trunks") else words[:1]
+    group = words[:2] if words[0] in ("packs", "study", "trunks") else words[:1]
     assert stylepack([*group, *stylepack_help]) == 0
     parameters = _parameters(group)
     for word in words:

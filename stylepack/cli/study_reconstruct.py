@@ -10,7 +10,6 @@ import typer
 from stylepack.cli.options import Device, LossNetwork, RecipeName, Seed, VggInput, VggWeights
 from stylepack.cli.study_running import (
     AsPublished,
-    Names,
     Quick,
     Styles,
     chosen_recipe,
@@ -29,7 +28,9 @@ def reconstruct(
     ] = Path("study-reconstruct"),
     as_published: AsPublished = False,
     quick: Quick = False,
-    names: Names = None,
+    name: Annotated[
+        str | None, typer.Option(help="This painting.  (default: the first by name)")
+    ] = None,
     layers: Annotated[
         str | None,
         typer.Option(metavar="A,B,...", help=f"In order.  ({','.join(REPORT_LAYERS)})"),
@@ -84,7 +85,7 @@ def reconstruct(
         published=as_published,
         styles=styles,
         photos=None,
-        names=names,
+        names=name,
         vgg_weights=vgg_weights,
         vgg_input=vgg_input,
         device=device,

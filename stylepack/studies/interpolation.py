@@ -28,6 +28,7 @@ from stylepack.training.contenders import Contender, find_packs, match
 from stylepack.training.evaluate import Figure
 from stylepack.training.objective import Objective
 from stylepack.training.paintings import read_paintings
+from stylepack.training.photos import file_sha256
 
 GRID = "grid"
 
@@ -55,6 +56,7 @@ class InterpolateStudy:
         self.rows = [[_renamed(mix, names) for mix in row] for row in self.rows]
         self.trunk = network.to(request.device)
         self.photo = photo or find_images(request.photo_folder)[0]
+        self.small = read_small(self.photo, plan.cell)
         self.ends = [*self.packs][:2]
         self.contenders = self._contenders()
         self.materials = Materials(request, [c.painting for c in self.contenders if c.painting])
@@ -64,7 +66,7 @@ class InterpolateStudy:
                 "study": "interpolate",
                 **asdict(plan),
                 "trunk": digest,
-                "photo": self.photo.name,
+                "photo": file_sha256(self.photo),
                 "packs": {name: pack.manifest.sha256 for name, pack in self.packs.items()},
             },
             self.materials.paintings,
@@ -150,7 +152,7 @@ class InterpolateStudy:
         return sorted({*self.materials.photos.paths, *self.materials.held_out.paths})
 
     def _paint_grid(self) -> Generator[Progress]:
-        photo = read_small(self.photo, self.plan.cell).to_float()[None].to(self.request.device)
+        photo = self.small.to_float()[None].to(self.request.device)
         pictures: list[list[Image.Image]] = []
         done = 0
         for row in self.rows:

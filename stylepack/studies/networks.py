@@ -132,13 +132,15 @@ class Pupil:
         history = History(self.place, self.styles)
         self._go_back()
         history.cut(self.trainer.update)
+        saved = self.trainer.update // CHECKPOINT_EVERY
         try:
             for moment in self.moments:
                 for steps in self._until(moment):
                     for step in steps:
                         history.add(step)
-                    if self.trainer.update % CHECKPOINT_EVERY == 0:
+                    if steps[-1].update // CHECKPOINT_EVERY > saved:
                         self._save(history)
+                        saved = steps[-1].update // CHECKPOINT_EVERY
                     yield from steps
                 if moment not in self.measured:
                     trunk, styles = self.trainer.averaged()

@@ -46,7 +46,7 @@ class ReconstructStudy:
     def __init__(self, request: Request, plan: ReconstructPlan, output: Path) -> None:
         """Begin; the loss network is loaded here, so that a missing layer is told at once."""
         self.request, self.plan = request, plan
-        (self.painting,) = choose_paintings(request, 1, least=1)[:1]
+        self.painting = choose_paintings(request, 1, least=1)[0]
         recipe, device = request.recipe, request.device
         network = load_loss_network(recipe, request.source, device, torch.float32)
         self.loss = StyleLoss(network, recipe, resized(self.painting.path, plan.side))
