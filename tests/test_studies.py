@@ -355,7 +355,14 @@ def test_other_settings_are_refused_in_one_line(
         (["interpolate", "--photo", "nowhere.jpg"], "nowhere.jpg"),
         (["interpolate", "--corners", "starry"], "two or more different packs"),
         (["interpolate", "--corners", "starry,nonesuch"], "no pack 'nonesuch'"),
-        (["interpolate", "--corners", "wave,poppies", "--styles", "GALLERY"], "no painting of"),
+        (
+            ["interpolate", "--corners", "wave,scream", "--styles", "GALLERY"],
+            "no painting of wave;",
+        ),
+        (
+            ["interpolate", "--corners", "scream,photo", "--styles", "GALLERY"],
+            "no painting of photo",
+        ),
     ],
 )
 def test_wrong_usage_is_told_in_one_line(

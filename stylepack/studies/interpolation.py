@@ -139,10 +139,12 @@ class InterpolateStudy:
         if self.request.styles is None:
             return []
         ends = {name: self.packs[name] for name in self.ends}
-        found, unmatched = match(ends, read_paintings(self.request.styles))
-        if unmatched or len(found) < 2:
+        matched, _ = match(ends, read_paintings(self.request.styles))
+        found = [contender for contender in matched if contender.painting]
+        lacking = [name for name in self.ends if name not in {c.name for c in found}]
+        if lacking:
             raise UsageError(
-                f"{self.request.styles} holds no painting of {', '.join(unmatched or self.ends)}; "
+                f"{self.request.styles} holds no painting of {', '.join(lacking)}; "
                 "name the painting's file like its pack, or begin --corners with other packs"
             )
         return found
