@@ -305,7 +305,9 @@ def test_a_stopped_study_goes_on_to_the_same_end(
         assert (parts / name).read_text() == (whole / name).read_text()
 
 
-def test_a_finished_study_is_not_done_again(material: list[str], tmp_path: Path) -> None:
+def test_a_finished_study_is_not_done_again_unless_something_is_lost(
+    material: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "out"
     command = ["study", "losses", *material, "--selections", "random", "-o", str(out)]
     assert stylepack(command) == 0
@@ -315,6 +317,13 @@ def test_a_finished_study_is_not_done_again(material: list[str], tmp_path: Path)
     assert stylepack(command) == 0
     assert checkpoint.stat().st_mtime_ns == before
     assert figure.exists()
+    table = (out / "held-out.csv").read_text()
+    (out / "parts" / "random.json").write_text("{")
+    assert stylepack(command) == 1
+    assert "delete it, and it is made again" in capsys.readouterr().err
+    (out / "parts" / "random.json").unlink()
+    assert stylepack(command) == 0
+    assert (out / "held-out.csv").read_text() == table
 
 
 def test_other_settings_are_refused_in_one_line(

@@ -4,7 +4,6 @@ import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice, pairwise
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -158,21 +157,16 @@ class Pupil:
             self._go_back()
         return self.trainer.averaged()
 
-    @property
-    def history(self) -> Path:
-        """losses.csv of its training."""
-        return self.place / "losses.csv"
-
     def _go_back(self) -> None:
-        """To the last checkpoint, and to what had been measured until then."""
-        if has_checkpoint(self.place):
-            state = load_checkpoint(self.place)
+        """To the last checkpoint; to the beginning if a measurement before it is lost."""
+        if not has_checkpoint(self.place):
+            return
+        state, done = load_checkpoint(self.place), read_measured(self.folder, self.name)
+        update, measured = int(state["update"]), done.moments if done else {}
+        if all(moment in measured for moment in self.moments if moment < update):
             self.trainer.restore(state)
             self.seconds = float(state[SECONDS])
-        done = read_measured(self.folder, self.name)
-        if done:
-            update = self.trainer.update
-            self.measured = {m: found for m, found in done.moments.items() if m <= update}
+            self.measured = {m: found for m, found in measured.items() if m <= update}
 
     def _keep(self) -> None:
         moments = {str(m): [vars(one) for one in found] for m, found in self.measured.items()}
