@@ -27,7 +27,7 @@ from stylepack.cli.study_running import (
     split,
 )
 from stylepack.packs.shelf import BUNDLED_TRUNK
-from stylepack.studies.plans import REPORT_CORNERS, InterpolatePlan, planned
+from stylepack.studies.plans import CORNERS, InterpolatePlan, planned
 
 
 def interpolate(
@@ -42,7 +42,7 @@ def interpolate(
         str | None,
         typer.Option(
             metavar="A,B[,C,...]",
-            help=f"Packs; the sweep is from A to B.  ({','.join(REPORT_CORNERS)})",
+            help=f"Packs; the sweep is from A to B.  ({','.join(CORNERS)})",
         ),
     ] = None,
     photo: Annotated[

@@ -29,7 +29,6 @@ class Curve:
     y: Sequence[float]
     low: Sequence[float] = ()
     high: Sequence[float] = ()
-    faint: bool = False
 
     @classmethod
     def of(cls, label: str, x: Sequence[float], figures: Sequence[Figure]) -> "Curve":
@@ -158,7 +157,6 @@ def _draw_curve(axis: Axes, curve: Curve, colour: str, line: str, mark: str) -> 
         markevery=1 if few else 0.15,
         markersize=5,
         linewidth=1.3,
-        alpha=0.45 if curve.faint else 1.0,
     )
     if curve.low:
         axis.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.15, linewidth=0)

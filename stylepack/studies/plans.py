@@ -15,7 +15,7 @@ Optimizer = Literal["adam", "lbfgs"]
 SELECTIONS: tuple[Selection, ...] = ("random", "round-robin", "sequence")
 
 REPORT_LAYERS = ("conv1_1", "conv2_1", "conv3_1", "conv4_1")
-REPORT_CORNERS = ("starry", "scream", "wave", "composition")
+CORNERS = ("starry", "scream", "wave", "composition")
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class ReconstructPlan:
 class InterpolatePlan:
     """`study interpolate`: the grid between corners, and the sweep between two packs."""
 
-    corners: tuple[str, ...] = REPORT_CORNERS
+    corners: tuple[str, ...] = CORNERS
     steps: int = 5  # pictures from corner to corner
     cell: int = 256  # pixels of the long side of a picture of the grid
     alphas: int = 11
@@ -69,7 +69,8 @@ class InterpolatePlan:
     side: int = 256  # pixels of the photographs that are measured
 
 
-# The report's procedure where it is not the default's.
+# The report's procedure where it is not the default's.  How long it lets an image take before
+# it stops early is not known here; 20,000 is ours.
 PUBLISHED: dict[type, dict[str, Any]] = {
     LossesPlan: {"selections": ("round-robin",), "block_norms": 1},
     ComparePlan: {"seeds": 1, "new_style_updates": 0, "block_norms": 1},
@@ -91,6 +92,8 @@ QUICK: dict[type, dict[str, Any]] = {
     ReconstructPlan: {"side": 128, "updates": 300, "patience": 50},
     InterpolatePlan: {"cell": 160, "alphas": 6, "photographs": 6, "side": 128},
 }
+# At the report's rate noise is left slowly.
+QUICK_PUBLISHED: dict[type, dict[str, Any]] = {ReconstructPlan: {"updates": 600}}
 QUICK_RECIPE = {"crop": 64, "photo_side": 96, "style_side": 192, "warmup": 20}
 
 
@@ -101,12 +104,9 @@ def planned(kind: type[Plan], *, published: bool, quick: bool, changes: dict[str
         UsageError: a number that is too small.
     """
     given = {key: value for key, value in changes.items() if value is not None}
-    values = {**(PUBLISHED[kind] if published else {})}
-    if quick:
-        small = {k: v for k, v in QUICK[kind].items() if k not in values}
-        values = {**values, **small}
-        if kind is ReconstructPlan and published:  # at the report's rate noise is left slowly
-            values["updates"] = 600
+    values = {**(QUICK[kind] if quick else {}), **(PUBLISHED[kind] if published else {})}
+    if quick and published:
+        values |= QUICK_PUBLISHED.get(kind, {})
     for key, value in given.items():
         if isinstance(value, int | float) and key != "seed" and not value > 0:
             raise UsageError(f"--{key.replace('_', '-')} is {value}; it must be above 0")
