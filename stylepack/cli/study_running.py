@@ -97,6 +97,7 @@ def follow(study: Study) -> None:
     if stop and done < total:
         screen.say(f"stopped after {done} of {total}; the same command goes on from here")
         raise typer.Exit(stop.exit_code)
+    screen.say("drawing the figures")
     *_, report = study.write()
     screen.say(f"wrote the report, its figures and tables in {study.folder.path}")
     print(report)

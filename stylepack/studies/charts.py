@@ -167,7 +167,7 @@ def _plain_ticks(axis: Axes) -> None:
     low, high = axis.get_ylim()
     if not 0 < low < high < 300 * low:
         return
-    between = (2.0, 5.0) if high > 6 * low else (1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)
+    between = (2.0, 5.0) if high > 10 * low else (1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)
     axis.yaxis.set_minor_locator(LogLocator(subs=between))
     axis.yaxis.set_major_formatter(PLAIN)
     axis.yaxis.set_minor_formatter(PLAIN)

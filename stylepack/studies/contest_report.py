@@ -280,15 +280,19 @@ def _only(study: Contest, entry: Entry, moment: int, kind: str) -> Sequence[floa
 
 
 def _in_words(added: dict[int, dict[str, Figure]], scratch: dict[int, dict[str, Figure]]) -> str:
-    end, best = scratch[max(scratch)]["total"].mean, added[max(added)]["total"].mean
-    reached = [moment for moment, one in added.items() if one["total"].mean <= end]
-    words = (
-        f"The network from scratch ends at a weighted loss of {end:.3g} after "
-        f"{max(scratch):,} updates; gamma and beta alone "
+    """Both after the same updates, and when the network from scratch has caught up."""
+    last = max(added)
+    reached, alike = added[last]["total"].mean, scratch[last]["total"].mean
+    caught = [moment for moment, one in scratch.items() if one["total"].mean <= reached]
+    end = (
+        f"gets there by update {caught[0]:,}"
+        if caught
+        else f"does not get there in {max(scratch):,} updates"
     )
-    if reached:
-        return f"{words}are there, or below, when measured after {reached[0]:,}."
-    return f"{words}end at {best:.3g} after {max(added):,} and do not get there."
+    return (
+        f"After {last:,} updates gamma and beta alone are at a weighted loss of {reached:.3g}, the "
+        f"network from scratch at {alike:.3g}; it {end}."
+    )
 
 
 def _preface(study: Contest) -> str:
