@@ -238,6 +238,12 @@ def test_a_layer_that_the_weights_do_not_reach_is_refused_by_name(
     assert "does not reach conv4_1" in error
     assert len(error.splitlines()) == 1
     assert not out.exists()
+    weights = ["--loss-network", "vgg19", "--vgg-weights", str(vgg_file)]
+    for study in ("losses", "compare"):  # the report's relu4_3
+        published = ["study", study, "--as-published", "--styles", str(gallery), *weights]
+        assert stylepack([*published, "-o", str(out)]) == 2
+        assert "does not reach conv4_1" in capsys.readouterr().err
+        assert not out.exists()
     assert stylepack([*command, "--layers", "conv1_9", "-o", str(out)]) == 2
     assert "vgg19 has no layer 'conv1_9'" in capsys.readouterr().err
 

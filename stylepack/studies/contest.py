@@ -59,6 +59,7 @@ class Contest:
             raise UsageError(f"--updates is {plan.updates}; {plan.styles} styles need as many")
         self.request = request
         self.materials = Materials(request, paintings)
+        self.objective = self.materials.objective(self.paintings)
         settings = request.settings({"study": "compare", **asdict(plan)}, paintings)
         self.folder = StudyFolder(output, settings | {"photos": self.materials.fingerprint})
         self.skipped = self.materials.skipped
@@ -70,9 +71,8 @@ class Contest:
     @cached_property
     def held_out(self) -> HeldOut:
         """The photographs that no network learns on."""
-        materials = self.materials
-        objective = materials.objective(self.paintings)
-        return HeldOut(materials.held_out, self.plan.photographs, materials.recipe.crop, objective)
+        photos, side = self.materials.held_out, self.materials.recipe.crop
+        return HeldOut(photos, self.plan.photographs, side, self.objective)
 
     def run(self) -> Generator[Progress]:
         """Train what is not trained yet."""
@@ -136,7 +136,8 @@ class Contest:
                 finetune_recipe(recipe, entry.updates), crop=recipe.crop, decay=recipe.decay
             )
             start = self._shared_start(entry.seed)
-        objective = self.materials.objective(entry.paintings, recipe)
+        shared = entry.side == SHARED
+        objective = self.objective if shared else self.materials.objective(entry.paintings)
         names = [painting.name for painting in entry.paintings]
         photos, moments = self.materials.photos, entry.moments
         return Pupil(

@@ -29,6 +29,7 @@ class LossesStudy:
         recipe = replace(request.recipe, updates=plan.updates, seed=plan.seed)
         self.request = request = replace(request, recipe=recipe)
         self.materials = Materials(request, paintings)
+        self.objective = self.materials.objective(paintings)
         settings = request.settings({"study": "losses", **asdict(plan)}, paintings)
         self.folder = StudyFolder(output, settings | {"photos": self.materials.fingerprint})
         self.skipped = self.materials.skipped
@@ -45,9 +46,8 @@ class LossesStudy:
     @cached_property
     def held_out(self) -> HeldOut:
         """The photographs that no network learns on."""
-        materials = self.materials
-        objective = materials.objective(materials.paintings)
-        return HeldOut(materials.held_out, self.plan.photographs, materials.recipe.crop, objective)
+        photos, side = self.materials.held_out, self.materials.recipe.crop
+        return HeldOut(photos, self.plan.photographs, side, self.objective)
 
     def run(self) -> Generator[Progress]:
         """Train what is not trained yet."""
@@ -80,7 +80,7 @@ class LossesStudy:
             self.folder,
             recipe,
             self._names,
-            materials.objective(materials.paintings, recipe),
+            self.objective,
             materials.photos,
             self.moments,
             block_norms=self.plan.block_norms,

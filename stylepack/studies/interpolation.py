@@ -26,7 +26,6 @@ from stylepack.studies.report import INTERVALS, Report, quantity
 from stylepack.studies.study import Json, Progress, StudyFolder
 from stylepack.training.contenders import Contender, find_packs, match
 from stylepack.training.evaluate import Figure
-from stylepack.training.objective import Objective
 from stylepack.training.paintings import read_paintings
 from stylepack.training.photos import file_sha256
 
@@ -59,7 +58,9 @@ class InterpolateStudy:
         self.small = read_small(self.photo, plan.cell)
         self.ends = [*self.packs][:2]
         self.contenders = self._contenders()
-        self.materials = Materials(request, [c.painting for c in self.contenders if c.painting])
+        paintings = [c.painting for c in self.contenders if c.painting]
+        self.materials = Materials(request, paintings)
+        self.objective = self.materials.objective(paintings) if paintings else None
         self.skipped = self.materials.skipped
         settings = request.settings(
             {
@@ -69,7 +70,7 @@ class InterpolateStudy:
                 "photo": file_sha256(self.photo),
                 "packs": {name: pack.manifest.sha256 for name, pack in self.packs.items()},
             },
-            self.materials.paintings,
+            paintings,
         )
         self.folder = StudyFolder(output, settings | {"photos": self.materials.fingerprint})
 
@@ -98,14 +99,10 @@ class InterpolateStudy:
         if self.folder.part(GRID) is None:
             yield from self._paint_grid()
         yield Progress(self._cells, "grid done")
-        objective = None
         for place, path in enumerate(self.photographs):
             before, name = self._cells + place * self.plan.alphas, f"sweep-{place}"
             if self.folder.part(name) is None:
-                objective = objective or self.materials.objective(
-                    [c.painting for c in self.contenders if c.painting]
-                )
-                yield from self._measure(path, name, objective, before)
+                yield from self._measure(path, name, before)
             yield Progress(before + self.plan.alphas, path.name)
 
     def write(self) -> list[Path]:
@@ -175,11 +172,11 @@ class InterpolateStudy:
         return f"{mix_caption(mix)}\nsum {sum(mix.weights):.2f}"
 
     @torch.no_grad()
-    def _measure(
-        self, path: Path, name: str, objective: Objective, before: int
-    ) -> Generator[Progress]:
+    def _measure(self, path: Path, name: str, before: int) -> Generator[Progress]:
         """Both style losses on one photograph at every alpha."""
         photo = read_small(path, self.plan.side).to_float()[None].to(self.request.device)
+        objective = self.objective
+        assert objective is not None
         targets = objective.content_targets(photo)
         both = torch.arange(2, device=photo.device)
         a, b = self.ends

@@ -118,11 +118,14 @@ class Materials:
             self._network = load_loss_network(self.recipe, self.request.source, self.device, dtype)
         return self._network
 
-    def objective(self, paintings: Sequence[Painting], recipe: Recipe | None = None) -> Objective:
-        """The losses against some of the paintings, in their order."""
-        recipe = recipe or self.recipe
+    def objective(self, paintings: Sequence[Painting]) -> Objective:
+        """The recipe's losses against some of the paintings, in their order.
+
+        Raises:
+            StylepackError: no loss network, or one that lacks a layer.
+        """
         for painting in paintings:
             if painting.name not in self._pictures:
-                self._pictures[painting.name] = resized(painting.path, recipe.style_side)
+                self._pictures[painting.name] = resized(painting.path, self.recipe.style_side)
         pictures = [self._pictures[painting.name] for painting in paintings]
-        return Objective(self.network, recipe, pictures)
+        return Objective(self.network, self.recipe, pictures)
