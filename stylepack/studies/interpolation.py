@@ -258,7 +258,7 @@ class InterpolateStudy:
             "several photographs.  `--as-published` leaves the weights as they are and takes one."
         )
         losses = (
-            f"  Losses by {self.request.network_in_words}, recipe `{self.request.recipe.name}`."
+            f"  Loss network {self.request.network_in_words}, recipe `{self.request.recipe.name}`."
             if self.contenders
             else ""
         )

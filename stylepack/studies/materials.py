@@ -65,7 +65,7 @@ class Request:
         """The loss network and where its weights came from."""
         recipe, file = self.recipe, self.source.file
         if recipe.loss_network == "bundled":
-            return "the bundled loss network, distilled from VGG-19" if file is None else file.name
+            return f"bundled ({file.name if file else 'distilled from VGG-19'})"
         name = {"vgg16": "VGG-16", "vgg19": "VGG-19"}[recipe.loss_network]
         return f"{name} ({file.name if file else recipe.weights})"
 

@@ -225,5 +225,5 @@ class ReconstructStudy:
         return (
             f"{self.painting.name} at a short side of {plan.side} pixels; noise of {plan.side} x "
             f"{plan.side} drawn from N(255/2, 255^2/4), {optimizer}, at most {plan.updates:,} "
-            f"updates; {self.request.network_in_words}; {measure}.\n\n{mode}"
+            f"updates; loss network {self.request.network_in_words}; {measure}.\n\n{mode}"
         )
