@@ -1,4 +1,4 @@
-"""Packs, zips and mixes made to harm: a valid one, or one printable line, is all that comes out.
+"""Files and mixes made to harm: a valid one, or one printable line, is all that comes out.
 
 Some hundred examples a run; 100,000 of each with `pytest -m nightly tests/test_hostile.py`.
 """
@@ -17,11 +17,15 @@ import torch
 from conftest import TINY
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save
 
 from stylepack.errors import StylepackError
+from stylepack.network.trunk import Trunk
 from stylepack.packs.archive import packs_in_zip
 from stylepack.packs.header import LARGEST_HEADER, parse_content
 from stylepack.packs.manifest import (
+    ARCHITECTURE,
+    FORMAT_VERSION,
     NAME_PATTERN,
     RESERVED_NAMES,
     Manifest,
@@ -31,6 +35,7 @@ from stylepack.packs.manifest import (
 from stylepack.packs.mix import parse_mix
 from stylepack.packs.pack import Pack, fitting_config, parse_pack
 from stylepack.packs.tensors import HASH_KEY
+from stylepack.packs.trunkfile import CONFIG_KEY, parse_trunk
 
 LONGEST_LINE = 1000
 EXAMPLES, NIGHTLY_EXAMPLES = 150, 100_000
@@ -73,6 +78,33 @@ def outcome(read: Callable[[], Any]) -> Any:
         assert line.strip()
         assert len(line) <= LONGEST_LINE
         return None
+
+
+@cache
+def good_trunk() -> bytes:
+    """A small trunk file without a hash, so that changed data is looked at too."""
+    torch.manual_seed(0)
+    weights = {
+        name: weight.half().contiguous() for name, weight in Trunk(TINY).state_dict().items()
+    }
+    config = {"widths": list(TINY.widths), "residual_blocks": 1, "edge_kernel": 9, "grain": 0.1}
+    metadata = {
+        "modelspec.architecture": ARCHITECTURE,
+        "stylepack.format_version": FORMAT_VERSION,
+        CONFIG_KEY: json.dumps(config),
+    }
+    return save(weights, metadata)
+
+
+def check_trunk(content: bytes) -> bool:
+    """Whether a trunk is valid; if so it must be a network of finite weights."""
+    found = outcome(partial(parse_trunk, content, "hostile.safetensors"))
+    if found is None:
+        return False
+    trunk, _ = found
+    assert all(bool(torch.isfinite(weight).all()) for weight in trunk.parameters())
+    assert sum(weight.numel() for weight in trunk.parameters()) * 2 <= len(content)
+    return True
 
 
 def check_pack(content: bytes) -> bool:
@@ -182,6 +214,36 @@ def byte_changes(edits: list[tuple[float, bytes, bool]], length: int | None) -> 
     check_pack(content if length is None else struct.pack("<Q", length) + content[8:])
 
 
+CONFIG = st.fixed_dictionaries(
+    {},
+    optional={
+        "widths": st.lists(NUMBER, max_size=4) | NUMBER,
+        "residual_blocks": NUMBER,
+        "edge_kernel": NUMBER,
+        "grain": NUMBER,
+    },
+)
+
+
+def trunk_changes(config: Any, edits: list[tuple[float, bytes, bool]]) -> None:
+    """Other sizes in the metadata, or bytes overwritten, put in and cut off."""
+    content = good_trunk()
+    if config is not None:
+        header = parse_content(content, "good")
+        raw = json.loads(content[8 : header.data_start])
+        sizes = json.loads(raw["__metadata__"][CONFIG_KEY])
+        raw["__metadata__"][CONFIG_KEY] = json.dumps(sizes | config)
+        content = framed(json.dumps(raw).encode(), content[header.data_start :])
+    for place, new, inserted in edits:
+        at = int(place * len(content))
+        content = content[:at] + new + (content[at + (not inserted) * len(new) :] if new else b"")
+    check_trunk(content)
+
+
+def test_the_trunk_that_is_changed_above_is_good() -> None:
+    assert check_trunk(good_trunk())
+
+
 def zip_changes(edits: list[tuple[float, bytes, bool]], names: list[str], method: int) -> None:
     """A zip with odd names, then damaged."""
     buffer = io.BytesIO()
@@ -222,6 +284,7 @@ MIX = st.one_of(
 ATTACKS = {
     "header": (header_changes, (st.lists(CHANGE, min_size=1, max_size=4),)),
     "bytes": (byte_changes, (EDITS, LENGTH)),
+    "trunk": (trunk_changes, (st.none() | CONFIG, EDITS | st.just([]))),
     "zip": (zip_changes, (EDITS | st.just([]), st.lists(ENTRY, max_size=4), ZIP_METHODS)),
     "mix": (mixes, (MIX,)),
     "name": (names, (TEXT | st.from_regex(r"[a-z0-9_.-]{0,70}", fullmatch=True),)),

@@ -27,14 +27,8 @@ from stylepack.packs.installing import install_pack
 from stylepack.packs.manifest import Manifest, read_manifest
 from stylepack.packs.mix import parse_mix
 from stylepack.packs.pack import Pack, load_pack
-from stylepack.packs.shelf import (
-    BUNDLED_PACKS,
-    find_pack,
-    hide_packs,
-    restore_packs,
-    shelf,
-    user_packs,
-)
+from stylepack.packs.removing import hide_packs, restore_packs
+from stylepack.packs.shelf import BUNDLED_PACKS, find_pack, shelf, user_packs
 
 
 @pytest.fixture
@@ -116,7 +110,7 @@ def test_hidden_packs_are_gone_until_they_are_restored(packs, home: Path) -> Non
 
 def test_an_installed_pack_takes_the_name_of_a_hidden_one(make_pack) -> None:
     hide_packs(["starry"])
-    placed = install_pack(make_pack("starry")).path
+    placed = install_pack(make_pack("starry"))
     assert find_pack("starry") == placed
 
 
@@ -215,7 +209,7 @@ def test_licences_that_differ_are_left_out_and_it_is_said(packs, make_pack, tiny
         (["starry,scream", "--name", "dusk", "-o", "dusk.pt"], 2, "dusk.safetensors"),
         (["starry,scream", "--name", "dusk", "-o", "taken.safetensors"], 2, "exists already"),
         (["starry,scream"], 2, "--name"),
-        (["starry,foreign.safetensors", "--name", "dusk"], 1, "belongs to trunk"),
+        (["starry,foreign.safetensors", "--name", "dusk"], 2, "belongs to trunk"),
     ],
 )
 def test_a_blend_is_refused_in_one_line(
@@ -255,7 +249,7 @@ def test_verify_names_what_is_bad(packs, make_pack, home: Path) -> None:
     code, out, _ = packs("verify")
     assert code == 0
     rows = [line.split("\t") for line in out.splitlines()]
-    assert [row[0] for row in rows] == ["(trunk)", *BUNDLED]
+    assert [row[0] for row in rows] == ["trunk bundled", *BUNDLED]
     assert all(row[1] == "good" for row in rows)
     hide_packs(["wave"])
     wave = (BUNDLED_PACKS / "wave.safetensors").read_bytes()
@@ -294,7 +288,7 @@ def test_verify_goes_on_without_the_trunk(packs, tmp_path: Path) -> None:
     code, out, said = packs("verify", "--trunk", trunk)
     assert code == 1
     assert f"1 of {len(BUNDLED) + 1}" in said
-    assert out.startswith("(trunk)\tBAD: ")
+    assert out.startswith("trunk t.safetensors\tBAD: ")
 
 
 def test_diff_of_a_pack_with_itself_is_nothing(packs) -> None:
@@ -472,9 +466,38 @@ def test_the_shell_gets_them_without_torch(make_pack, line: str, expected: str) 
     assert f'"{expected}"' in done.stdout, done.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("stylepack apply a.jpg --mix starry = 0.5,sc", "0.5,scream"),
+        ("stylepack apply a.jpg --mix = starry = 0.5,sc", "0.5,scream"),
+        ("stylepack apply a.jpg --style = wa", "wave"),
+        ("stylepack apply a.jpg --mix starry,sc", "starry,scream"),
+        ("stylepack packs blend starry = 1,scream = 1,wa", "1,wave"),
+        ("stylepack apply a.jpg --trunk bu", "bundled"),
+    ],
+)
+def test_bash_gets_what_follows_the_last_equals_sign(words: str, expected: str) -> None:
+    """As bash splits them: checked in a real one, Tab and all."""
+    split = words.split(" ")
+    done = subprocess.run(
+        [sys.executable, "-m", "stylepack"],
+        env={
+            **os.environ,
+            "_STYLEPACK_COMPLETE": "complete_bash",
+            "COMP_WORDS": "\n".join(split),
+            "COMP_CWORD": str(len(split) - 1),
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout.split() == [expected], done.stderr
+
+
 def test_help_and_the_light_commands_load_no_torch(home: Path) -> None:
-    names = ("list", "info", "install", "remove", "hide", "restore", "blend", "verify", "diff")
-    lines = [[name, "--help"] for name in names]
+    names = ("list", "info", "install", "remove", "hide", "restore", "new", "blend")
+    lines = [[name, "--help"] for name in (*names, "export", "verify", "diff")]
     lines += [["list", "-q", "gogh"], ["info", "wave"], ["hide", "wave"], ["restore", "--all"]]
     lines += [["install", "http://example.org/a"]]
     code = (

@@ -15,13 +15,19 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def blocks(language: str, page: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
 
 
-def commands() -> list[str]:
-    """Every `stylepack ...` command of the README, without its comment."""
-    lines = "\n".join(blocks("bash")).splitlines()
+PAGES = [
+    README,
+    *((ROOT / "docs" / f"{n}.md").read_text("utf-8") for n in ("packs", "make-a-pack")),
+]
+
+
+def commands(pages: list[str] = PAGES[:1]) -> list[str]:
+    """Every `stylepack ...` command of these pages, without its comment."""
+    lines = "\n".join("\n".join(blocks("bash", page)) for page in pages).splitlines()
     parts = [part.strip() for line in lines for part in line.split("  #")[0].split("&&")]
     return [part for part in parts if part.startswith("stylepack ")]
 
@@ -46,11 +52,11 @@ def test_the_python_snippet_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert Path("out.jpg").exists()
 
 
-@pytest.mark.parametrize("command", commands())
+@pytest.mark.parametrize("command", commands(PAGES))
 def test_every_command_names_options_that_exist(command: str) -> None:
     words = command.split()[1:]
     stylepack_help = ["--help"]
-    group = words[:2] if words[0] == "packs" else words[:1]
+    group = words[:2] if words[0] in ("packs", "study", "trunks") else words[:1]
     assert stylepack([*group, *stylepack_help]) == 0
     parameters = _parameters(group)
     for word in words:

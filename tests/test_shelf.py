@@ -9,13 +9,13 @@ from conftest import BUNDLED
 from stylepack.errors import PackError, StylepackError, UsageError
 from stylepack.packs import shelf as shelf_room
 from stylepack.packs.installing import install_pack
+from stylepack.packs.removing import remove_pack
 from stylepack.packs.shelf import (
     BUNDLED_PACKS,
     cache_folder,
     find_pack,
     home_folder,
     install_place,
-    remove_pack,
     shelf,
 )
 
@@ -88,15 +88,15 @@ def test_what_is_not_there_is_a_usage_error_in_one_line(reference: str) -> None:
 
 def test_install_copies_to_the_home(make_pack, home: Path) -> None:
     path = make_pack("dots")
-    shelved = install_pack(path)
-    assert (shelved.name, shelved.bundled) == ("dots", False)
-    assert shelved.path == home / "packs" / "dots.safetensors" == find_pack("dots")
-    assert shelved.path.read_bytes() == path.read_bytes()
+    placed = install_pack(path)
+    assert not shelf()["dots"].bundled
+    assert placed == home / "packs" / "dots.safetensors" == find_pack("dots")
+    assert placed.read_bytes() == path.read_bytes()
     assert list(shelf()) == sorted([*BUNDLED, "dots"])
 
 
 def test_install_under_another_name(make_pack) -> None:
-    assert install_pack(make_pack("dots"), name="points").name == "points"
+    assert install_pack(make_pack("dots"), name="points").stem == "points"
     assert "points" in shelf()
     assert "dots" not in shelf()
 
@@ -111,27 +111,27 @@ def test_install_refuses_a_name_that_is_none(make_pack, home: Path, name: str) -
 
 
 def test_a_taken_name_is_refused_and_the_pack_on_the_shelf_stays(make_pack) -> None:
-    placed = install_pack(make_pack("dots", seed=1)).path
+    placed = install_pack(make_pack("dots", seed=1))
     before = placed.read_bytes()
     other = make_pack("dots", seed=2)
     with pytest.raises(PackError, match=r"'dots' is installed already.*--replace"):
         install_pack(other)
     assert placed.read_bytes() == before
-    assert install_pack(other, replace=True).path == placed
+    assert install_pack(other, replace=True) == placed
     assert placed.read_bytes() == other.read_bytes() != before
 
 
 def test_an_installed_pack_can_be_installed_over_itself(make_pack) -> None:
-    placed = install_pack(make_pack("dots")).path
+    placed = install_pack(make_pack("dots"))
     before = placed.read_bytes()
-    assert install_pack(placed, replace=True).path.read_bytes() == before
+    assert install_pack(placed, replace=True).read_bytes() == before
 
 
 def test_a_users_pack_shadows_a_bundled_one_until_it_is_removed(make_pack) -> None:
     path = make_pack("starry")
     with pytest.raises(PackError, match=r"'starry' is bundled already.*--replace"):
         install_pack(path)
-    placed = install_pack(path, replace=True).path
+    placed = install_pack(path, replace=True)
     assert find_pack("starry") == placed
     assert not shelf()["starry"].bundled
     assert remove_pack("starry") == placed
@@ -142,7 +142,7 @@ def test_a_users_pack_shadows_a_bundled_one_until_it_is_removed(make_pack) -> No
 @pytest.mark.parametrize("before", [None, 1], ids=["new", "replaced"])
 def test_an_interrupted_install_leaves_nothing(make_pack, home, monkeypatch, broken, before):
     if before:
-        old = install_pack(make_pack("dots", seed=before)).path.read_bytes()
+        old = install_pack(make_pack("dots", seed=before)).read_bytes()
 
     new = make_pack("dots", seed=2)
     write = Path.write_bytes
@@ -175,7 +175,7 @@ def test_a_home_that_cannot_be_made_is_named(make_pack, tmp_path, monkeypatch) -
 
 
 def test_remove_deletes_a_users_pack(make_pack) -> None:
-    placed = install_pack(make_pack("dots")).path
+    placed = install_pack(make_pack("dots"))
     assert remove_pack("dots") == placed
     assert not placed.exists()
     with pytest.raises(UsageError, match="no pack 'dots'"):
@@ -186,7 +186,7 @@ def test_remove_refuses_bundled_packs_and_paths(make_pack, tmp_path, monkeypatch
     # A copy, so that a `remove` that fails this test does not take the package's own.
     monkeypatch.setattr(shelf_room, "BUNDLED_PACKS", tmp_path / "bundled")
     shutil.copytree(BUNDLED_PACKS, tmp_path / "bundled")
-    placed = install_pack(make_pack("dots")).path
+    placed = install_pack(make_pack("dots"))
     for name in ("starry", str(placed), str(make_pack("other"))):
         with pytest.raises(UsageError, match="not a pack that you installed"):
             remove_pack(name)

@@ -30,7 +30,8 @@ from stylepack.cli.options import (
 )
 from stylepack.cli.train import check_vgg_input
 from stylepack.errors import UsageError
-from stylepack.packs.shelf import BUNDLED_PHOTOS, BUNDLED_TRUNK, install_place
+from stylepack.packs.shelf import BUNDLED_PHOTOS, install_place
+from stylepack.packs.trunks import find_trunk
 from stylepack.training.recipe import load_recipe
 
 
@@ -98,7 +99,7 @@ def add_style(
     work = Finetune(
         described,
         photos or BUNDLED_PHOTOS,
-        trunk or BUNDLED_TRUNK,
+        find_trunk(trunk),
         finetune_recipe(base, steps or (PREVIEW_STEPS if preview else None)),
         source,
         target,

@@ -12,7 +12,7 @@ from stylepack.cli import screen
 from stylepack.cli.options import Device, Seed, TrunkFile, VggInput, VggWeights
 from stylepack.cli.stopping import stop_on_signals
 from stylepack.cli.train import check_vgg_input
-from stylepack.packs.shelf import BUNDLED_TRUNK
+from stylepack.packs.trunks import find_trunk
 
 if TYPE_CHECKING:
     from stylepack.training.distill import DistillStep
@@ -45,7 +45,7 @@ def distill(
     from stylepack.training.distill import Distillation, DistillRecipe, Folders
     from stylepack.training.loss_network import WeightSource
 
-    folders = Folders(photos, styles, trunk or BUNDLED_TRUNK)
+    folders = Folders(photos, styles, find_trunk(trunk))
     recipe = DistillRecipe(updates=updates, seed=seed or 0)
     source = WeightSource(vgg_weights, vgg_input)
     target = pick_device(device)

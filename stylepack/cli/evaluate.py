@@ -13,7 +13,8 @@ from stylepack.cli.options import Device, LossNetwork, RecipeName, TrunkFile, Vg
 from stylepack.cli.stopping import Stop, stop_on_signals
 from stylepack.cli.train import check_vgg_input
 from stylepack.errors import StylepackError
-from stylepack.packs.shelf import BUNDLED_TRUNK
+from stylepack.packs.shelf import find_pack
+from stylepack.packs.trunks import choose_trunk
 from stylepack.training.recipe import load_recipe
 
 if TYPE_CHECKING:
@@ -75,10 +76,11 @@ def evaluate(
     source = WeightSource(vgg_weights, vgg_input)
     if not loss_network:
         base = at_hand(base, source)
+    named = {} if trunk else {name: find_pack(name) for name in style or ()}
     request = Request(
         photos,
         paintings,
-        trunk or BUNDLED_TRUNK,
+        choose_trunk(named, trunk),
         tuple(style or ()),
         limit,
         optimize or 0,

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from stylepack.cli.completion import complete_trunk
 from stylepack.training.recipe import RECIPES, Recipe
 
 DEFAULTS = Recipe()
@@ -19,7 +20,14 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Precision = Annotated[
     str, typer.Option(help="auto, float32, bfloat16 or float16.  auto: what is fastest here.")
 ]
-TrunkFile = Annotated[Path | None, typer.Option(help="A trunk file.  (default: the bundled trunk)")]
+TrunkFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="NAME|FILE",
+        help="A trunk.  (default: the one that the packs belong to, else the one in use)",
+        autocompletion=complete_trunk,
+    ),
+]
 Force = Annotated[bool, typer.Option("--force", help="Use packs that do not name their trunk.")]
 Replace = Annotated[
     bool, typer.Option("--replace", help="Replace an installed pack of the same name.")

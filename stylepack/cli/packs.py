@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import Annotated, Any
 
 import typer
@@ -13,10 +17,14 @@ from stylepack.cli import screen
 from stylepack.cli.completion import complete_pack
 from stylepack.cli.packs_blend import blend
 from stylepack.cli.packs_check import diff, verify
+from stylepack.cli.packs_export import export
 from stylepack.cli.packs_install import hide, install, remove, restore
-from stylepack.errors import StylepackError
+from stylepack.cli.packs_new import new
+from stylepack.cli.thumbnails import MOST, protocol, show_thumbnails
+from stylepack.errors import StylepackError, UsageError
 from stylepack.packs.manifest import Manifest, in_words, read_manifest
-from stylepack.packs.shelf import Shelved, bundled_trunk_sha256, find_pack, shelf
+from stylepack.packs.shelf import Shelved, faults_of_packages, find_pack, shelf
+from stylepack.packs.trunks import name_of, trunk_names
 
 LONGEST_CELL = 60  # characters of a title or a name in the list on a terminal
 
@@ -38,27 +46,49 @@ def list_packs(
             help="Only packs with this in their name, title, artist, tags or description.",
         ),
     ] = "",
+    thumbnails: Annotated[
+        bool | None,
+        typer.Option(
+            "--thumbnails/--no-thumbnails",
+            help="Show example pictures.  (default: where the terminal shows images)",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """List the installed packs."""
+    kind = protocol(os.environ) if sys.stdout.isatty() and not as_json else ""
+    if thumbnails and not kind:
+        raise UsageError(
+            "--thumbnails is for terminals that show images, like kitty, iTerm2 or foot, and not "
+            "for pipes; see `stylepack gallery`"
+        )
     entries, broken = [], []
-    for shelved in shelf().values():
+    for reference, shelved in shelf().items():
         try:
             manifest = shelved.manifest()
         except StylepackError as error:
             broken.append(str(error))
             continue
-        if query.casefold() in searched(shelved.name, manifest):
-            entries.append((shelved, manifest))
+        if query.casefold() in searched(reference, manifest):
+            entries.append((reference, shelved, manifest))
     if as_json:
         print_json(
-            [summary(s.name, m, s.path) | {"bundled": s.bundled} for s, m in entries],
+            [
+                summary(reference, manifest, shelved.path)
+                | {"bundled": shelved.bundled, "from": shelved.came_with}
+                for reference, shelved, manifest in entries
+            ],
         )
     else:
         columns = ("name", "title", "artist", "licence", "trunk", "size", "from")
-        ours = bundled_trunk_sha256()
-        screen.show_table(columns, [row(shelved, manifest, ours) for shelved, manifest in entries])
-    for message in broken:
+        trunks = trunk_names()
+        screen.show_table(columns, [row(*entry, trunks) for entry in entries])
+        few = thumbnails or len(entries) <= MOST
+        if kind and few and thumbnails is not False:
+            pictures = [(reference, manifest) for reference, _, manifest in entries]
+            show_thumbnails(pictures, kind, get_terminal_size().columns)
+    for message in (*broken, *faults_of_packages()):
         screen.warn(message)
 
 
@@ -76,7 +106,9 @@ def info(
     if as_json:
         print_json({**asdict(manifest), "name": name, "path": str(path)})
         return
-    rows = list(summary(name, manifest, path).items())
+    facts = summary(name, manifest, path)
+    trunk = name_of(manifest.trunk_sha256, trunk_names())
+    rows = list((facts | {"trunk": f"{trunk} {manifest.trunk_sha256}".strip()}).items())
     rows.append(("own_contrast", manifest.own_contrast or ""))
     rows.append(("thumbnail", f"{len(manifest.thumbnail):,} bytes" if manifest.thumbnail else ""))
     for key in ("style_image", "train", "metrics"):
@@ -90,23 +122,26 @@ packs.command()(install)
 packs.command()(remove)
 packs.command()(hide)
 packs.command()(restore)
+packs.command()(new)
 packs.command()(blend)
+packs.command()(export)
 packs.command()(verify)
 packs.command()(diff)
 
 
-def row(shelved: Shelved, manifest: Manifest, ours: str) -> tuple[str, ...]:
-    """One line of `list`; `ours` is the bundled trunk's hash."""
+def row(
+    reference: str, shelved: Shelved, manifest: Manifest, trunks: Mapping[str, str]
+) -> tuple[str, ...]:
+    """One line of `list`; `trunks` are the names of the known ones by their hashes."""
     artist = str(manifest.style_image.get("artist", ""))
-    known = bool(ours) and manifest.trunk_sha256 == ours
     return (
-        shelved.name,
+        reference,
         shortened(manifest.title),
         shortened(artist),
         shortened(manifest.license),
-        "bundled" if known else manifest.trunk_sha256[:8] or "unknown",
+        name_of(manifest.trunk_sha256, trunks),
         size_in_words(shelved.path.stat().st_size),
-        "bundled" if shelved.bundled else "installed",
+        shelved.came_with,
     )
 
 

@@ -13,7 +13,8 @@ from stylepack.cli.options import Author, Force, License, TrunkFile, Upgrade
 from stylepack.errors import PackError, UsageError
 from stylepack.packs.manifest import Manifest, checked_name
 from stylepack.packs.mix import parse_mix
-from stylepack.packs.shelf import BUNDLED_TRUNK, SUFFIX, find_pack, install_place
+from stylepack.packs.shelf import SUFFIX, find_pack, install_place
+from stylepack.packs.trunks import choose_trunk
 
 
 def blend(
@@ -57,7 +58,7 @@ def blend(
     from stylepack.packs.trunkfile import load_trunk
     from stylepack.training.export import thumbnail, today
 
-    network, digest = load_trunk(trunk or BUNDLED_TRUNK)
+    network, digest = load_trunk(choose_trunk(paths, trunk))
     packs = {reference: load_pack(path, network.config) for reference, path in paths.items()}
     for reference, pack in packs.items():
         if pack.manifest.trunk_sha256 or not force:

@@ -10,7 +10,8 @@ from stylepack.cli import screen
 from stylepack.cli.completion import complete_pack
 from stylepack.cli.options import TrunkFile
 from stylepack.errors import PackError
-from stylepack.packs.shelf import BUNDLED_TRUNK, find_pack
+from stylepack.packs.shelf import find_pack
+from stylepack.packs.trunks import find_trunk
 
 PackArgument = Annotated[
     str, typer.Argument(help="A pack by name or file.", autocompletion=complete_pack)
@@ -24,10 +25,10 @@ def verify(
     ] = None,
     trunk: TrunkFile = None,
 ) -> None:
-    """Read the trunk and every installed pack again: hashes, headers, and every number."""
+    """Read every trunk and installed pack again: hashes, headers, and every number."""
     from stylepack.packs.verify import verify
 
-    verdicts = list(verify(trunk or BUNDLED_TRUNK, names or ()))
+    verdicts = list(verify(find_trunk(trunk) if trunk else None, names or ()))
     rows = [
         (one.name, one.words if one.good else f"BAD: {one.words}", one.sha256[:8], one.origin)
         for one in verdicts

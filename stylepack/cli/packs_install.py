@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
 
 from stylepack.cli import screen
+from stylepack.cli.asking import confirm
 from stylepack.cli.completion import complete_hidden, complete_installed, complete_pack
 from stylepack.cli.options import Force, TrunkFile, Upgrade
 from stylepack.errors import UsageError
-from stylepack.packs.shelf import (
-    bundled_packs,
-    hide_packs,
-    removable,
-    remove_pack,
-    restore_packs,
-)
+from stylepack.packs.removing import hide_packs, removable, remove_pack, restore_packs
+from stylepack.packs.shelf import bundled_packs
 
 
 def install(
@@ -43,25 +38,17 @@ def install(
     if name and len(files) > 1:
         raise UsageError(f"--as {name} is one name for {len(files)} packs; install them one by one")
 
-    from stylepack.packs.installing import install_all, plan_install
-    from stylepack.packs.pack import check_trunk, parse_pack
-    from stylepack.packs.shelf import BUNDLED_TRUNK
-    from stylepack.packs.trunkfile import load_trunk
+    from stylepack.packs.installing import check_packs, install_all, plan_install
 
-    network, digest = load_trunk(trunk or BUNDLED_TRUNK)
-    named = []
-    for file in files:
-        manifest = parse_pack(file.content, network.config, file.source).manifest
-        if manifest.trunk_sha256 or not force:
-            check_trunk(manifest, digest, f"'{file.source}'")
-        named.append((name or manifest.name, file))
+    manifests = check_packs(files, trunk, force)
+    named = [(name or manifest.name, file) for manifest, file in zip(manifests, files, strict=True)]
     plan = plan_install(named, upgrade)
     for same in plan.same:
         screen.say(f"'{same}' is installed already, with the same content")
     if plan.new:
-        for shelved in install_all(plan.new):
-            verb = "replaced" if shelved.name in plan.replaced else "installed"
-            screen.say(f"{verb} '{shelved.name}' as {shelved.path}")
+        for path in install_all(plan.new):
+            verb = "replaced" if path.stem in plan.replaced else "installed"
+            screen.say(f"{verb} '{path.stem}' as {path}")
 
 
 def remove(
@@ -75,14 +62,10 @@ def remove(
     names = list(dict.fromkeys(names))
     files = [removable(name) for name in names]
     if not yes:
-        if not sys.stdin.isatty():
-            raise UsageError(f"nobody is there to be asked about {', '.join(names)}; add -y")
         for file in files:
             screen.say(str(file))
         what = "this pack" if len(files) == 1 else f"these {len(files)} packs"
-        if not typer.confirm(f"Delete {what}?", err=True):
-            screen.say("nothing is removed")
-            raise typer.Exit(1)
+        confirm(", ".join(names), f"Delete {what}?")
     for name in names:
         screen.say(f"removed {remove_pack(name)}")
         if name in bundled_packs():

@@ -27,7 +27,7 @@ from stylepack.cli.options import (
 from stylepack.cli.stopping import stop_on_signals
 from stylepack.errors import UsageError
 from stylepack.packs.mix import parse_mix
-from stylepack.packs.shelf import BUNDLED_TRUNK
+from stylepack.packs.trunks import find_trunk
 from stylepack.training.launch import Launch
 from stylepack.training.recipe import load_recipe
 from stylepack.training.settings import RunSettings
@@ -53,7 +53,7 @@ def train(
         Path | None,
         typer.Option(
             metavar="TRUNK",
-            help="Begin with this trunk file and its packs.  (default: random weights)",
+            help="Begin with this trunk, a name or file, and its packs.  (default: random weights)",
         ),
     ] = None,
     resume: Annotated[
@@ -155,7 +155,7 @@ def train(
     wanted: dict[str, Any] = {
         "styles": styles and styles.absolute(),
         "photos": photos and photos.absolute(),
-        "start_from": start_from and start_from.absolute(),
+        "start_from": start_from and find_trunk(start_from).absolute(),
         "balance": dict(parse_mix(balance).parts) if balance else None,
         "vgg_weights": vgg_weights and vgg_weights.absolute(),
         "vgg_input": vgg_input,
@@ -208,7 +208,7 @@ def preview_styles(folder: Path, settings: RunSettings, device: torch.device) ->
 
     source = WeightSource(settings.vgg_weights, settings.vgg_input)
     recipe = finetune_recipe(settings.recipe, STEPS)
-    trunk = settings.start_from or BUNDLED_TRUNK
+    trunk = settings.start_from or find_trunk(None)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

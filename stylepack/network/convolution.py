@@ -7,12 +7,16 @@ pixel four times.  docs/performance.md has the figures.
 """
 
 from functools import lru_cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn.grad import conv2d_weight
 
 _FEW = 8  # output channels that do not fill a vector register
+_BORDER = 3  # pixels on each side of a doubled image that its transposed convolution cuts off
 
 
 def convolve(x: Tensor, weight: Tensor, stride: int = 1) -> Tensor:
@@ -46,9 +50,11 @@ def doubling_kernel(weight: Tensor) -> Tensor:
     That and the 3x3 convolution after it are one transposed convolution, whose kernel is
     their convolution: along each axis (w2, w2 + w1, w1 + w0, w0).
     """
-    along = torch.tensor([[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]])
-    along = along.to(weight)
-    kernel = torch.einsum("ya,xb,oiab->ioyx", along, along, weight)
+    # Along each axis, flipped: w with a zero behind it and w with a zero before it.  A matrix of
+    # ones would be copied to the device in every update, which waits for it.
+    padded = F.pad(weight, (0, 1)) + F.pad(weight, (1, 0))
+    padded = F.pad(padded, (0, 0, 0, 1)) + F.pad(padded, (0, 0, 1, 0))
+    kernel = padded.flip(-1, -2).transpose(0, 1)
     return kernel.contiguous(memory_format=torch.channels_last)
 
 
@@ -63,4 +69,28 @@ def convolve_doubled(x: Tensor, kernel: Tensor) -> Tensor:
     Returns:
         (N, C', 2H, 2W).
     """
-    return F.conv_transpose2d(x, kernel, stride=2, padding=3)
+    if kernel.requires_grad and torch.is_grad_enabled() and x.device.type == "cpu":
+        return _ConvolveDoubled.apply(x, kernel)  # type: ignore[no-any-return, no-untyped-call]
+    return F.conv_transpose2d(x, kernel, stride=2, padding=_BORDER)
+
+
+class _ConvolveDoubled(torch.autograd.Function):
+    """The same, with a backward for learning the kernel on a CPU.
+
+    The kernel's gradient is that of the convolution which goes the other way.  oneDNN takes
+    twice as long over it when it has to pad by itself.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, kernel: Tensor) -> Tensor:
+        ctx.save_for_backward(x, kernel)
+        return F.conv_transpose2d(x, kernel, stride=2, padding=_BORDER)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor]:
+        x, kernel = ctx.saved_tensors
+        grad = F.pad(grad, (_BORDER,) * 4)
+        d_x = F.conv2d(grad, kernel, stride=2) if ctx.needs_input_grad[0] else None
+        d_kernel = conv2d_weight(grad, kernel.shape, x, stride=2)  # type: ignore[no-untyped-call]
+        return d_x, d_kernel

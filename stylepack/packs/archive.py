@@ -5,7 +5,7 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from stylepack.errors import PackError
 from stylepack.packs.header import (
@@ -31,21 +31,30 @@ def is_zip(content: bytes) -> bool:
     return content.startswith(MAGIC)
 
 
-def is_other_kind(content: bytes, size: int) -> bool:
-    """Whether a file of `size` bytes that begins like this is a sound trunk or loss network.
+def other_kind(content: bytes, size: int) -> str:
+    """The architecture of a file of `size` bytes that begins like a sound trunk or loss network.
 
-    Those may lie beside packs, as in a run's folder.
+    Those may lie beside packs, as in a run's folder.  Empty for any other file.
     """
     try:
         length = header_length(content[:LENGTH_BYTES], size, "")
         header = parse_header(content[LENGTH_BYTES : LENGTH_BYTES + length], size, "")
     except PackError:
-        return False  # it will be refused by name when it is checked as a pack
-    return header.metadata.get("modelspec.architecture") in NOT_PACKS
+        return ""  # it will be refused by name when it is checked as a pack
+    architecture = header.metadata.get("modelspec.architecture", "")
+    return architecture if architecture in NOT_PACKS else ""
 
 
-def packs_in_zip(content: bytes, source: str) -> list[tuple[str, bytes]]:
+def packs_in_zip(
+    content: bytes,
+    source: str,
+    largest: int = LARGEST_PACK,
+    is_wanted: Callable[[str], bool] = lambda name: True,
+) -> list[tuple[str, bytes]]:
     """(name of the entry, its bytes) of every pack file in a zip, in its order.
+
+    Of them only those whose names are wanted.  Trunks and loss networks of more than `largest`
+    bytes are passed over; smaller ones are not told from packs here.
 
     Raises:
         PackError: damaged, or made to harm: entries that climb out, links, encrypted ones,
@@ -58,7 +67,8 @@ def packs_in_zip(content: bytes, source: str) -> list[tuple[str, bytes]]:
             wanted = [
                 info
                 for info in _checked_entries(archive.infolist(), source)
-                if info.file_size <= LARGEST_PACK or not _is_passed_over(archive, info, source)
+                if is_wanted(info.filename)
+                and (info.file_size <= largest or not _is_passed_over(archive, info, source))
             ]
             total = sum(info.file_size for info in wanted)
             if total > LARGEST_TOTAL:
@@ -122,7 +132,7 @@ def _is_passed_over(archive: zipfile.ZipFile, info: zipfile.ZipInfo, source: str
     """
     with archive.open(info) as file:
         start = file.read(LENGTH_BYTES + LARGEST_HEADER)
-    if is_other_kind(start, info.file_size):
+    if other_kind(start, info.file_size):
         return True
     raise PackError(
         f"{source}: entry '{shown(info.filename)}' is {info.file_size:,} bytes, a pack has at most "
@@ -133,7 +143,7 @@ def _is_passed_over(archive: zipfile.ZipFile, info: zipfile.ZipInfo, source: str
 def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, source: str) -> bytes:
     """The bytes of an entry: never more than it declares, whatever it holds."""
     with archive.open(info) as file:
-        content = file.read(LARGEST_PACK + 1)
+        content = file.read(info.file_size + 1)
     if len(content) != info.file_size:
         raise PackError(f"{source}: entry '{shown(info.filename)}' is cut off; download it again")
     return content

@@ -5,7 +5,7 @@ from importlib.metadata import version
 from typing import Any
 
 from stylepack.errors import UsageError
-from stylepack.packs.manifest import Manifest
+from stylepack.packs.manifest import Manifest, common_license
 from stylepack.packs.mix import Mix, merge
 from stylepack.packs.pack import Pack, blend
 
@@ -33,12 +33,6 @@ def blend_packs(mix: Mix, packs: Mapping[str, Pack], told: Manifest) -> Pack:
     numbers = blend([pack.numbers for pack, _ in parts], [weight for _, weight in parts])
     own = min(max(float(numbers[-1]), 0.0), 1.0)
     return Pack(_describe(parts, told, own), numbers[:-1])
-
-
-def common_license(manifests: list[Manifest]) -> str:
-    """The licence that all packs have; empty if they differ or one has none."""
-    licenses = {manifest.license for manifest in manifests}
-    return licenses.pop() if len(licenses) == 1 else ""
 
 
 def _describe(parts: list[tuple[Pack, float]], told: Manifest, own: float) -> Manifest:

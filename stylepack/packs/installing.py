@@ -1,17 +1,19 @@
 """Putting checked packs on the user's shelf: all of them or none."""
 
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from stylepack.errors import PackError, StylepackError, UsageError
+from stylepack.network.trunk import Trunk
 from stylepack.packs.header import parse_content, read_content
 from stylepack.packs.manifest import LARGEST_PACK, Manifest, checked_name
-from stylepack.packs.shelf import SUFFIX, Shelved, packs_folder, shelf
+from stylepack.packs.pack import check_trunk, parse_pack
+from stylepack.packs.shelf import MOVE_HOME, SUFFIX, Shelved, packs_folder, shelf
 from stylepack.packs.sources import PackFile
+from stylepack.packs.staging import staging
+from stylepack.packs.trunkfile import load_trunk
+from stylepack.packs.trunks import find_trunk, trunk_of
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,33 @@ class Plan:
     new: dict[str, bytes]
     replaced: list[str]
     same: list[str]
+
+
+def check_packs(
+    files: Sequence[PackFile], trunk: str | Path | None = None, force: bool = False
+) -> list[Manifest]:
+    """Check packs down to the last number, each on the trunk that it names; return what they say.
+
+    Args:
+        files: packs of any known trunks.
+        trunk: the name or file of the one trunk that all must belong to.
+        force: also take packs that do not say which trunk they belong to.
+
+    Raises:
+        PackError: a pack is damaged, or its trunk is another or not here.
+    """
+    networks: dict[Path, tuple[Trunk, str]] = {}
+    manifests = []
+    for file in files:
+        claimed = Manifest.from_header(parse_content(file.content, file.source), file.source)
+        place = find_trunk(trunk) if trunk else trunk_of({file.source: claimed.trunk_sha256})
+        if place not in networks:
+            networks[place] = load_trunk(place)
+        network, digest = networks[place]
+        if claimed.trunk_sha256 or not force:
+            check_trunk(claimed, digest, f"'{file.source}'")
+        manifests.append(parse_pack(file.content, network.config, file.source).manifest)
+    return manifests
 
 
 def plan_install(packs: Sequence[tuple[str, PackFile]], replace: bool) -> Plan:
@@ -51,10 +80,9 @@ def plan_install(packs: Sequence[tuple[str, PackFile]], replace: bool) -> Plan:
             plan.same.append(name)
             continue
         if taken and not replace:
-            kind = "bundled" if taken.bundled else "installed"
             raise PackError(
-                f"a pack '{name}' is {kind} already, and {file.source} is another; replace it "
-                "with --upgrade (or --replace), or choose another name with --as NAME"
+                f"a pack '{name}' {taken.presence} already, and {file.source} is another; "
+                "replace it with --upgrade (or --replace), or choose another name with --as NAME"
             )
         if taken:
             plan.replaced.append(name)
@@ -62,7 +90,7 @@ def plan_install(packs: Sequence[tuple[str, PackFile]], replace: bool) -> Plan:
     return plan
 
 
-def install_all(packs: Mapping[str, bytes]) -> list[Shelved]:
+def install_all(packs: Mapping[str, bytes]) -> list[Path]:
     """Write pack files to the user's shelf, replacing those of the same name: all or none.
 
     The caller has checked them.  What goes wrong on the way, Ctrl-C included, is undone.
@@ -70,35 +98,14 @@ def install_all(packs: Mapping[str, bytes]) -> list[Shelved]:
     Raises:
         StylepackError: the shelf cannot be written to.
     """
-    folder = packs_folder()
-    try:
-        staging = Path(tempfile.mkdtemp(prefix=".install-", dir=folder))
-    except OSError as error:
-        raise _cannot_write(folder, error) from error
-    placed: list[tuple[Path, Path]] = []
-    try:
+    with staging(packs_folder(), MOVE_HOME) as stage:
         for name, content in packs.items():
-            target, old = folder / f"{name}{SUFFIX}", staging / f"{name}.old"
-            (staging / target.name).write_bytes(content)
-            if target.exists():
-                shutil.copyfile(target, old)
-        for name in packs:
-            target, old = folder / f"{name}{SUFFIX}", staging / f"{name}.old"
-            placed.append((target, old))
-            (staging / target.name).replace(target)
-    except BaseException as error:
-        for target, old in placed:
-            _undo(target, old, staging)
-        if isinstance(error, OSError):
-            raise _cannot_write(folder, error) from error
-        raise
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-    return [Shelved(name, folder / f"{name}{SUFFIX}", bundled=False) for name in packs]
+            stage.add(f"{name}{SUFFIX}", content)
+        return stage.place()
 
 
-def install_pack(source: Path, name: str | None = None, replace: bool = False) -> Shelved:
-    """Install one pack file that the caller has read as a pack before.
+def install_pack(source: Path, name: str | None = None, replace: bool = False) -> Path:
+    """Install one pack file that the caller has read as a pack before; return its place.
 
     Raises:
         PackError: not a pack, or its name is taken and `replace` is not set.
@@ -108,16 +115,7 @@ def install_pack(source: Path, name: str | None = None, replace: bool = False) -
     plan = plan_install([(name, PackFile(str(source), content))], replace)
     if plan.new:
         return install_all(plan.new)[0]
-    return shelf()[name]
-
-
-def _undo(target: Path, old: Path, staging: Path) -> None:
-    """Back to before `target` was put in place, as far as that had come."""
-    with suppress(OSError):
-        if old.exists():
-            old.replace(target)
-        elif not (staging / target.name).exists():
-            target.unlink(missing_ok=True)
+    return shelf()[name].path
 
 
 def _holds(shelved: Shelved, content: bytes) -> bool:
@@ -125,10 +123,3 @@ def _holds(shelved: Shelved, content: bytes) -> bool:
         return read_content(shelved.path, LARGEST_PACK) == content
     except StylepackError:
         return False
-
-
-def _cannot_write(folder: Path, error: OSError) -> StylepackError:
-    return StylepackError(
-        f"cannot write to {folder}: {error.strerror or error}; make room, or set STYLEPACK_HOME "
-        "to a folder you own"
-    )

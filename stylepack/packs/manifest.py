@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,12 @@ def checked_name(name: str, source: object) -> str:
             "'-' and '_', at most 64"
         )
     return name
+
+
+def common_license(manifests: Iterable[Manifest]) -> str:
+    """The licence that all packs have; empty if they differ or one has none."""
+    licenses = {manifest.license for manifest in manifests}
+    return licenses.pop() if len(licenses) == 1 else ""
 
 
 def in_words(value: Any) -> str:

@@ -2,36 +2,78 @@
 
 import difflib
 import os
-from collections.abc import Iterator, Sequence
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from platformdirs import user_cache_path, user_data_path
 
-from stylepack.errors import PackError, StylepackError, UsageError
+from stylepack.errors import PackError, UsageError
 from stylepack.files import make_folder
-from stylepack.packs.header import read_header
-from stylepack.packs.hidden import read_hidden, write_hidden
-from stylepack.packs.manifest import LARGEST_TRUNK, Manifest, checked_name, read_manifest
+from stylepack.packs.hidden import read_hidden
+from stylepack.packs.inuse import BUNDLED, read_in_use
+from stylepack.packs.manifest import NAME_PATTERN, Manifest, checked_name, read_manifest
+from stylepack.packs.packages import packages
 
 SUFFIX = ".safetensors"
+TRUNK_FILE = "trunk.safetensors"  # in a folder beside `packs/`
 IDENTITY = "photo"  # the name of a trunk's identity style
 HOME_VARIABLE = "STYLEPACK_HOME"
+MOVE_HOME = f"set {HOME_VARIABLE} to a folder you own"
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
-BUNDLED_TRUNK = ASSETS / "trunk.safetensors"
+BUNDLED_TRUNK = ASSETS / TRUNK_FILE
 BUNDLED_LOSS_NETWORK = ASSETS / "loss-network.safetensors"
 BUNDLED_PACKS = ASSETS / "packs"
 BUNDLED_PHOTOS = ASSETS / "photos"
 
 
+class Origin(StrEnum):
+    """How a pack came to the shelf."""
+
+    YOURS = "installed"
+    TRUNK = "trunk"
+    PACKAGE = "pip"
+    BUNDLED = "bundled"
+
+
 @dataclass(frozen=True)
 class Shelved:
-    """A pack on the shelf: its name is its file's name."""
+    """A pack on the shelf: its name is its file's name.
+
+    `collection` is what it came with: the name of a trunk or of a Python package.
+    """
 
     name: str
     path: Path
-    bundled: bool
+    origin: Origin
+    collection: str
+
+    @property
+    def bundled(self) -> bool:
+        """Whether it comes with stylepack."""
+        return self.origin is Origin.BUNDLED
+
+    @property
+    def qualified(self) -> str:
+        """The name that finds this pack and no other: `COLLECTION/NAME`."""
+        return f"{self.collection}/{self.name}"
+
+    @property
+    def came_with(self) -> str:
+        """Where it is from, in words: `installed`, `bundled`, `trunk mine`, `pip foo`."""
+        named = self.origin in (Origin.TRUNK, Origin.PACKAGE)
+        return f"{self.origin} {self.collection}" if named else str(self.origin)
+
+    @property
+    def presence(self) -> str:
+        """The same as a predicate: `is installed`, `comes with trunk mine`."""
+        if self.origin is Origin.PACKAGE:
+            return f"comes with package {self.collection}"
+        return (
+            f"comes with {self.came_with}" if self.origin is Origin.TRUNK else f"is {self.origin}"
+        )
 
     def manifest(self) -> Manifest:
         """Its metadata, header only."""
@@ -50,33 +92,101 @@ def cache_folder() -> Path:
 
 
 def shelf() -> dict[str, Shelved]:
-    """Every installed pack by name, sorted; a user's pack comes before a bundled one.
+    """Every pack by the shortest reference that finds it, sorted.
 
+    A plain name is your own pack; else that of the trunk in use; else the bundled one; else the
+    only one of that name among Python packages and the other trunks.  The rest go by
+    `COLLECTION/NAME`, but for bundled and packages' packs whose place a pack of yours has taken.
     Bundled packs that the user has hidden are left out.
 
     Raises:
-        PackError: the list of hidden packs is damaged.
+        PackError: the list of hidden packs, or the note of the trunk in use, is damaged.
     """
-    hidden = read_hidden(home_folder())
-    found = {name: pack for name, pack in bundled_packs().items() if name not in hidden}
-    found.update(user_packs())
+    hidden, used = read_hidden(home_folder()), read_in_use(home_folder())
+    yours, trunks = user_packs(), trunk_packs()
+    first = [
+        *yours.values(),
+        *(pack for pack in trunks if pack.collection == used),
+        *(pack for name, pack in bundled_packs().items() if name not in hidden),
+    ]
+    others = [*(pack for pack in trunks if pack.collection != used), *package_packs()]
+    found: dict[str, Shelved] = {}
+    for pack in first:
+        found.setdefault(pack.name, pack)
+    count = Counter(pack.name for pack in others)
+    for pack in others:
+        if count[pack.name] == 1:
+            found.setdefault(pack.name, pack)
+    for pack in (*first, *others):
+        replaced = pack.name in yours and pack.origin in (Origin.BUNDLED, Origin.PACKAGE)
+        if found.get(pack.name) is not pack and not replaced:
+            found[pack.qualified] = pack
     return dict(sorted(found.items()))
 
 
 def bundled_packs() -> dict[str, Shelved]:
     """Every bundled pack by name, hidden ones too."""
-    return dict(sorted(_scan(BUNDLED_PACKS, bundled=True)))
+    return {pack.name: pack for pack in _scan(BUNDLED_PACKS, Origin.BUNDLED, BUNDLED)}
 
 
 def user_packs() -> dict[str, Shelved]:
     """Every pack that the user installed, by name."""
-    return dict(sorted(_scan(home_folder() / "packs", bundled=False)))
+    folder = home_folder() / "packs"
+    return {pack.name: pack for pack in _scan(folder, Origin.YOURS, Origin.YOURS)}
 
 
-def bundled_trunk_sha256() -> str:
-    """What the bundled trunk's file says its hash is: header only."""
-    metadata = read_header(BUNDLED_TRUNK, LARGEST_TRUNK).metadata
-    return metadata.get("modelspec.hash_sha256", "").removeprefix("0x")
+def trunk_packs() -> list[Shelved]:
+    """Every pack that came with an installed trunk."""
+    return [
+        pack
+        for folder in trunk_folders()
+        for pack in _scan(folder / "packs", Origin.TRUNK, folder.name)
+    ]
+
+
+def trunk_folders() -> list[Path]:
+    """The folders of the installed trunks, each `trunk.safetensors` and `packs/`, by name."""
+    folder = home_folder() / "trunks"
+    return sorted(path for path in folder.glob("*") if NAME_PATTERN.fullmatch(path.name))
+
+
+def package_packs() -> list[Shelved]:
+    """Every pack of an installed Python package."""
+    return [
+        pack
+        for package in packages()
+        if package.folder
+        for pack in _scan(package.folder, Origin.PACKAGE, package.name)
+    ]
+
+
+def faults_of_packages() -> list[str]:
+    """What is to be said of Python packages: folders that lack, and packs of one name in two."""
+    faults = [
+        f"package '{package.name}' declares packs in '{package.declared}', and there is no such "
+        f"folder; reinstall it, or `pip uninstall {package.name}`"
+        for package in packages()
+        if package.folder is None
+    ]
+    sources: dict[str, list[str]] = {}
+    for pack in package_packs():
+        sources.setdefault(pack.name, []).append(pack.collection)
+    return faults + [
+        f"'{name}' is in the packages {' and '.join(found)}; say which: "
+        + ", ".join(f"{package}/{name}" for package in found)
+        for name, found in sources.items()
+        if len(found) > 1
+    ]
+
+
+def every_pack() -> list[Shelved]:
+    """Every pack there is: hidden ones, and those that others have taken the place of, too."""
+    return [
+        *bundled_packs().values(),
+        *package_packs(),
+        *trunk_packs(),
+        *user_packs().values(),
+    ]
 
 
 def find_pack(reference: str) -> Path:
@@ -85,6 +195,11 @@ def find_pack(reference: str) -> Path:
     Raises:
         UsageError: neither a pack on the shelf nor a file; says what comes close.
     """
+    collection, slash, name = reference.partition("/")
+    if slash and NAME_PATTERN.fullmatch(name):
+        for pack in every_pack():
+            if (pack.name, pack.collection) == (name, collection):
+                return pack.path
     if _is_path(reference):
         with suppress(OSError, RuntimeError):  # a name too long, or the home of nobody
             path = Path(reference).expanduser()
@@ -98,6 +213,9 @@ def find_pack(reference: str) -> Path:
         raise UsageError(
             f"pack '{reference}' is hidden; bring it back: `stylepack packs restore {reference}`"
         )
+    several = [key for key, pack in packs.items() if pack.name == reference]
+    if several:
+        raise UsageError(f"there are several packs '{reference}'; say which: {', '.join(several)}")
     close = difflib.get_close_matches(reference, packs, n=1, cutoff=0.5)
     hint = f"did you mean '{close[0]}'?" if close else "see `stylepack packs list`"
     raise UsageError(f"no pack '{reference}'; {hint}")
@@ -116,9 +234,9 @@ def install_place(name: str, replace: bool = False) -> Path:
         raise UsageError(str(error)) from error
     taken = shelf().get(name)
     if taken and not replace:
-        kind = "bundled" if taken.bundled else "installed"
         raise PackError(
-            f"a pack '{name}' is {kind} already; choose another name or replace it with --replace"
+            f"a pack '{name}' {taken.presence} already; choose another name or replace it with "
+            "--replace"
         )
     return packs_folder() / f"{name}{SUFFIX}"
 
@@ -130,81 +248,8 @@ def packs_folder() -> Path:
         StylepackError: it cannot be made.
     """
     folder = home_folder() / "packs"
-    make_folder(folder, f"set {HOME_VARIABLE} to a folder you own")
+    make_folder(folder, MOVE_HOME)
     return folder
-
-
-def removable(name: str) -> Path:
-    """The file of a pack that the user installed.
-
-    Raises:
-        UsageError: no such pack, or a bundled one.
-    """
-    path = find_pack(name)
-    if path.parent != home_folder() / "packs" or _is_path(name):
-        bundled = not _is_path(name) and name in bundled_packs()
-        hint = (
-            f"hide it: `stylepack packs hide {name}`" if bundled else "see `stylepack packs list`"
-        )
-        raise UsageError(f"'{name}' is not a pack that you installed; {hint}")
-    return path
-
-
-def remove_pack(name: str) -> Path:
-    """Delete a pack that the user installed; return where it was.
-
-    Raises:
-        UsageError: no such pack, or a bundled one.
-    """
-    path = removable(name)
-    try:
-        path.unlink()
-    except OSError as error:
-        raise StylepackError(f"cannot remove {path}: {error.strerror}") from error
-    return path
-
-
-def hide_packs(names: Sequence[str]) -> None:
-    """Take bundled packs off the shelf until `restore_packs`; their files stay.
-
-    Raises:
-        UsageError: not a bundled pack, or the identity pack, which painting needs.
-    """
-    for name in names:
-        if name == IDENTITY:
-            raise UsageError(f"'{IDENTITY}' cannot be hidden: --strength and training need it")
-        if name not in bundled_packs():
-            find_pack(name)
-            raise UsageError(
-                f"'{name}' is not a bundled pack; remove it: `stylepack packs remove {name}`"
-            )
-    write_hidden(home_folder(), read_hidden(home_folder()).union(names))
-
-
-def restore_packs(names: Sequence[str] | None = None) -> list[str]:
-    """Put hidden packs back on the shelf, all of them without names; return which.
-
-    Without names a damaged list of hidden packs is written anew.
-
-    Raises:
-        UsageError: a pack that is not hidden.
-    """
-    home = home_folder()
-    if names is None:
-        try:
-            hidden = read_hidden(home)
-        except PackError:
-            hidden = frozenset(bundled_packs())
-        back = sorted(hidden)
-    else:
-        hidden, back = read_hidden(home), list(names)
-    for name in back:
-        if name not in hidden:
-            known = f"hidden are: {', '.join(sorted(hidden))}" if hidden else "no pack is"
-            raise UsageError(f"'{name}' is not hidden; {known}")
-    if back:
-        write_hidden(home, hidden.difference(back))
-    return back
 
 
 def _moved_home() -> Path | None:
@@ -219,9 +264,9 @@ def _is_path(reference: str) -> bool:
     return reference.endswith(SUFFIX) or "/" in reference or os.sep in reference
 
 
-def _scan(folder: Path, bundled: bool) -> Iterator[tuple[str, Shelved]]:
-    if not folder.is_dir():
-        return
-    for path in folder.glob(f"*{SUFFIX}"):
-        if not path.name.startswith("."):
-            yield path.stem, Shelved(path.stem, path, bundled)
+def _scan(folder: Path, origin: Origin, collection: str) -> list[Shelved]:
+    return [
+        Shelved(path.stem, path, origin, collection)
+        for path in sorted(folder.glob(f"*{SUFFIX}"))
+        if not path.name.startswith(".")
+    ]

@@ -2,16 +2,17 @@
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from stylepack.errors import PackError, UsageError
-from stylepack.packs.archive import is_other_kind, is_zip, packs_in_zip
+from stylepack.packs.archive import is_zip, other_kind, packs_in_zip
 from stylepack.packs.download import LARGEST_DOWNLOAD, Progress, download, is_url
 from stylepack.packs.header import read_content
-from stylepack.packs.shelf import SUFFIX
+from stylepack.packs.manifest import ARCHITECTURE, LARGEST_PACK, LARGEST_TRUNK
+from stylepack.packs.shelf import SUFFIX, TRUNK_FILE
 
 SHA256_PATTERN = re.compile(r"(?:0x)?[0-9a-fA-F]{64}")
 MOST_PACKS = 1000  # in one command
@@ -24,6 +25,11 @@ class PackFile:
 
     source: str
     content: bytes
+
+    @property
+    def other_kind(self) -> str:
+        """The architecture of a sound trunk or loss network, empty for anything else."""
+        return other_kind(self.content, len(self.content))
 
 
 def gather(sources: Sequence[str], sha256: str, progress: Progress) -> list[PackFile]:
@@ -43,7 +49,8 @@ def gather(sources: Sequence[str], sha256: str, progress: Progress) -> list[Pack
     found: list[PackFile] = []
     for index, source in enumerate(sources):
         arrived = partial(_pass_on, progress, index)
-        here = _from_folder(source) if _is_folder(source) else _from_one(source, sha256, arrived)
+        files = _in_folder(source) if _is_folder(source) else _in_one(source, sha256, arrived)
+        here = [file for file in files if file.source == source or not file.other_kind]
         if not here:
             raise PackError(f"there is no pack in {source}; expected files named NAME{SUFFIX}")
         found += here
@@ -54,6 +61,36 @@ def gather(sources: Sequence[str], sha256: str, progress: Progress) -> list[Pack
                 "install them in several commands"
             )
     return found
+
+
+def gather_trunk(source: str, sha256: str, progress: Progress) -> tuple[PackFile, list[PackFile]]:
+    """A trunk and the packs that come with it, none of them checked yet.
+
+    Args:
+        source: what `stylepack train` leaves, a folder with a trunk file and `packs/`; or that
+            in a zip; or a trunk file alone; or an https address of one of these.
+        sha256: what the bytes of the source must hash to; empty if it does not matter.
+        progress: called with the share that is here.
+
+    Raises:
+        UsageError: a source that does not exist, or a hash that is none or fits no source.
+        PackError: it cannot be read, holds not one trunk, or has another hash.
+    """
+    if sha256:
+        _check_hash_option([source], sha256)
+    if _is_folder(source):
+        trunk = Path(source) / TRUNK_FILE
+        files = [PackFile(str(trunk), read_content(trunk, LARGEST_TRUNK))]
+        files += _in_folder(str(Path(source) / "packs"))
+    else:
+        files = _in_one(source, sha256, progress, LARGEST_DOWNLOAD, _is_of_trunk)
+    trunks = [file for file in files if file.other_kind == ARCHITECTURE]
+    if len(trunks) != 1:
+        raise PackError(
+            f"there are {len(trunks) or 'no'} trunks in {source}; expected one, like a folder that "
+            "`stylepack train` wrote"
+        )
+    return trunks[0], [file for file in files if not file.other_kind]
 
 
 def _pass_on(progress: Progress, before: int, share: float) -> None:
@@ -73,19 +110,31 @@ def _is_folder(source: str) -> bool:
     return not is_url(source) and Path(source).is_dir()
 
 
-def _from_folder(folder: str) -> list[PackFile]:
-    """The pack files that lie directly in a folder; trunks beside them are passed over."""
+def _in_folder(folder: str) -> list[PackFile]:
+    """The files that lie directly in a folder and are called like packs."""
     files = []
     for path in sorted(Path(folder).glob(f"*{SUFFIX}")):
         if path.is_file() and not path.name.startswith("."):
             files.append(PackFile(str(path), read_content(path, LARGEST_DOWNLOAD)))
             if len(files) > MOST_PACKS:
                 break
-    return [file for file in files if not is_other_kind(file.content, len(file.content))]
+    return files
 
 
-def _from_one(source: str, sha256: str, progress: Progress) -> list[PackFile]:
-    """The packs of one file or address: itself, or those in it if it is a zip."""
+def _is_of_trunk(entry: str) -> bool:
+    """Whether an entry of a zip belongs to a trunk, as in a folder that `train` wrote."""
+    *folders, name = entry.split("/")
+    return name == TRUNK_FILE or folders[-1:] == ["packs"]
+
+
+def _in_one(
+    source: str,
+    sha256: str,
+    progress: Progress,
+    largest: int = LARGEST_PACK,
+    is_wanted: Callable[[str], bool] = lambda name: True,
+) -> list[PackFile]:
+    """One file or address: itself, or of a zip the entries that `packs_in_zip` gives."""
     if is_url(source):
         content = download(source, progress)
     elif Path(source).is_file():
@@ -100,5 +149,5 @@ def _from_one(source: str, sha256: str, progress: Progress) -> list[PackFile]:
             raise PackError(f"{source} has the SHA-256 {digest}, not the one of --sha256")
     if not is_zip(content):
         return [PackFile(source, content)]
-    files = [PackFile(f"{source}:{name}", data) for name, data in packs_in_zip(content, source)]
-    return [file for file in files if not is_other_kind(file.content, len(file.content))]
+    inside = packs_in_zip(content, source, largest, is_wanted)
+    return [PackFile(f"{source}:{name}", data) for name, data in inside]

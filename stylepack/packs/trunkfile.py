@@ -8,7 +8,7 @@ import torch
 
 from stylepack.errors import PackError
 from stylepack.network.trunk import Trunk, TrunkConfig
-from stylepack.packs.header import Header
+from stylepack.packs.header import Header, read_content
 from stylepack.packs.manifest import (
     ARCHITECTURE,
     FORMAT_VERSION,
@@ -17,7 +17,7 @@ from stylepack.packs.manifest import (
     MODELSPEC_VERSION,
     check_version,
 )
-from stylepack.packs.tensors import read_tensors, write_tensors
+from stylepack.packs.tensors import parse_tensors, write_tensors
 
 CONFIG_KEY = "stylepack.trunk_config"
 
@@ -47,7 +47,16 @@ def load_trunk(path: Path) -> tuple[Trunk, str]:
     Raises:
         PackError: not a trunk file, or tensors that do not fit its own configuration.
     """
-    header, tensors, digest = read_tensors(path, LARGEST_TRUNK)
+    return parse_trunk(read_content(path, LARGEST_TRUNK), path)
+
+
+def parse_trunk(content: bytes, path: object) -> tuple[Trunk, str]:
+    """Check a trunk that is in memory as `load_trunk` does; `path` names it in messages.
+
+    Raises:
+        PackError: not a trunk file, or tensors that do not fit its own configuration.
+    """
+    header, tensors, digest = parse_tensors(content, path)
     if header.metadata.get("modelspec.architecture") != ARCHITECTURE:
         raise PackError(f"{path} is not a trunk file; expected architecture '{ARCHITECTURE}'")
     check_version(header, path)
@@ -67,7 +76,7 @@ def load_trunk(path: Path) -> tuple[Trunk, str]:
     return trunk.requires_grad_(False).eval(), digest
 
 
-def _read_config(header: Header, path: Path) -> TrunkConfig:
+def _read_config(header: Header, path: object) -> TrunkConfig:
     try:
         fields: dict[str, Any] = json.loads(header.metadata[CONFIG_KEY])
         a, b, c = (int(width) for width in fields["widths"])

@@ -1,6 +1,6 @@
 """Reading everything that is installed once more, down to the last number."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,8 +9,9 @@ from stylepack.network.trunk import TrunkConfig
 from stylepack.packs.header import parse_content, read_content
 from stylepack.packs.manifest import LARGEST_PACK, Manifest
 from stylepack.packs.pack import fitting_config, parse_pack
-from stylepack.packs.shelf import bundled_packs, user_packs
+from stylepack.packs.shelf import every_pack
 from stylepack.packs.trunkfile import load_trunk
+from stylepack.packs.trunks import ShelvedTrunk, known_trunks
 
 WITHOUT_HASH = "good as far as can be seen: it carries no hash"
 
@@ -27,47 +28,52 @@ class Verdict:
     sha256: str = ""
 
 
-def verify(trunk: Path, names: Sequence[str] = ()) -> Iterator[Verdict]:
-    """Check the trunk, then every installed pack or those named, hidden ones too.
+def verify(trunk: Path | None = None, names: Sequence[str] = ()) -> Iterator[Verdict]:
+    """Check every known trunk, then every installed pack or those named, hidden ones too.
 
-    Hash, header, tensors, and that every number is one.  A pack of another trunk is held to
-    the sizes that it was made for.
+    Hash, header, tensors, and that every number is one.  A pack is held to the sizes of its
+    trunk if that is known, else to those that it was made for.
+
+    Args:
+        trunk: one trunk file, instead of those that are known.
+        names: references of packs, or plain names; a plain name is every pack of that name.
 
     Raises:
         UsageError: no pack of that name.
     """
-    files = [*bundled_packs().values(), *user_packs().values()]
+    packs = every_pack()
     for name in names:
-        if not any(shelved.name == name for shelved in files):
+        if not any(name in (pack.name, pack.qualified) for pack in packs):
             raise UsageError(f"no pack '{name}' is installed; see `stylepack packs list`")
-    config, digest = None, ""
-    try:
-        network, digest = load_trunk(trunk)
-        config = network.config
-        yield Verdict("(trunk)", trunk, "trunk", True, "good", digest)
-    except StylepackError as error:
-        yield Verdict("(trunk)", trunk, "trunk", False, str(error))
-    for shelved in files:
-        if not names or shelved.name in names:
-            origin = "bundled" if shelved.bundled else "installed"
+    trunks = [ShelvedTrunk(trunk.name, trunk)] if trunk else list(known_trunks().values())
+    sizes: dict[str, tuple[str, TrunkConfig]] = {}
+    for one in trunks:
+        try:
+            network, digest = load_trunk(one.path)
+            sizes.setdefault(digest, (one.name, network.config))
+            yield Verdict(f"trunk {one.name}", one.path, "trunk", True, "good", digest)
+        except StylepackError as error:
+            yield Verdict(f"trunk {one.name}", one.path, "trunk", False, str(error))
+    for pack in packs:
+        if not names or pack.name in names or pack.qualified in names:
             try:
-                words, sha256 = _read(shelved.path, config, digest)
-                yield Verdict(shelved.name, shelved.path, origin, True, words, sha256)
+                words, sha256 = _read(pack.path, sizes)
+                yield Verdict(pack.name, pack.path, pack.came_with, True, words, sha256)
             except StylepackError as error:
-                yield Verdict(shelved.name, shelved.path, origin, False, str(error))
+                yield Verdict(pack.name, pack.path, pack.came_with, False, str(error))
 
 
-def _read(path: Path, config: TrunkConfig | None, trunk_sha256: str) -> tuple[str, str]:
+def _read(path: Path, sizes: Mapping[str, tuple[str, TrunkConfig]]) -> tuple[str, str]:
     """(what is to be said of a good pack, the hash of its data)."""
     content = read_content(path, LARGEST_PACK)
     header = parse_content(content, path)
-    foreign = Manifest.from_header(header, path).trunk_sha256 != trunk_sha256
-    sizes = fitting_config(header) if foreign or config is None else config
-    manifest = parse_pack(content, sizes, path).manifest
+    trunk_sha256 = Manifest.from_header(header, path).trunk_sha256
+    name, config = sizes.get(trunk_sha256, ("", None))
+    manifest = parse_pack(content, config or fitting_config(header), path).manifest
     if not manifest.sha256:
         return WITHOUT_HASH, ""
-    if not manifest.trunk_sha256:
+    if not trunk_sha256:
         return "good, does not say of which trunk", manifest.sha256
-    if trunk_sha256 and manifest.trunk_sha256 != trunk_sha256:
-        return f"good, of another trunk: {manifest.trunk_sha256[:8]}", manifest.sha256
+    if not name:
+        return f"good, of another trunk: {trunk_sha256[:8]}", manifest.sha256
     return "good", manifest.sha256

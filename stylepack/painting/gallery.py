@@ -12,8 +12,9 @@ from stylepack.errors import StylepackError, UsageError, WrongTrunkError, printa
 from stylepack.packs.manifest import Manifest, read_manifest
 from stylepack.packs.mix import Mix
 from stylepack.packs.pack import check_trunk, load_pack
-from stylepack.packs.shelf import BUNDLED_TRUNK, IDENTITY, SUFFIX, find_pack, shelf
+from stylepack.packs.shelf import IDENTITY, SUFFIX, find_pack, shelf
 from stylepack.packs.trunkfile import load_trunk
+from stylepack.packs.trunks import choose_trunk
 from stylepack.painting.streaming import Advance, Style, in_silence
 from stylepack.painting.stylizer import Stylizer
 from stylepack.pictures.photo import Photo, read_photo
@@ -106,7 +107,8 @@ def select_packs(names: Sequence[str], trunk: Path | None, force: bool = False) 
         UsageError: an unknown name, or no pack of this trunk is installed.
         PackError: a damaged trunk, or a named pack that is damaged or another trunk's.
     """
-    network, digest = load_trunk(trunk or BUNDLED_TRUNK)
+    named = {name: find_pack(name) for name in names}
+    network, digest = load_trunk(choose_trunk(named, trunk))
 
     def label_of(path: Path) -> Label:
         manifest = read_manifest(path)
@@ -116,10 +118,10 @@ def select_packs(names: Sequence[str], trunk: Path | None, force: bool = False) 
         return Label.of(path.stem, manifest)
 
     if names:
-        return Selection({path: label_of(path) for path in map(find_pack, names)}, [])
+        return Selection({path: label_of(path) for path in named.values()}, [])
     labels, strangers, warnings = {}, [], []
     for name, shelved in shelf().items():
-        if name == IDENTITY:
+        if shelved.name == IDENTITY:
             continue
         try:
             labels[shelved.path] = label_of(shelved.path)

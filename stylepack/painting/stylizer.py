@@ -16,8 +16,9 @@ from stylepack.network.trunk import Trunk
 from stylepack.packs.manifest import read_manifest
 from stylepack.packs.mix import Mix, parse_mix
 from stylepack.packs.pack import Pack, blend, check_trunk, load_pack
-from stylepack.packs.shelf import BUNDLED_TRUNK, IDENTITY, SUFFIX, find_pack
+from stylepack.packs.shelf import IDENTITY, SUFFIX, find_pack
 from stylepack.packs.trunkfile import load_trunk
+from stylepack.packs.trunks import choose_trunk
 from stylepack.painting.detail import enlarge
 from stylepack.painting.regions import Regions
 from stylepack.painting.streaming import Advance, Memory, Style, in_silence, paint_streaming
@@ -75,7 +76,7 @@ class Stylizer:
             regions: more mixes, for the masks that `paint` is given.
             strength: 0 gives the photograph, 1 the mix, up to 1.5 more than the mix: a way
                 from the trunk's identity pack `photo` through the mix.
-            trunk: a trunk file; None is the bundled trunk.
+            trunk: a trunk's file or name; None is the trunk that the packs belong to.
             device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
             precision: `auto`, `float32`, `bfloat16` or `float16`.
             force: also use packs that do not say which trunk they belong to.
@@ -94,7 +95,7 @@ class Stylizer:
         paths = {name: find_pack(name) for one in wanted for name in one.references}
         chosen = pick_device(device)
         dtype = painting_dtype(chosen, precision)
-        trunk_file = Path(trunk) if trunk else BUNDLED_TRUNK
+        trunk_file = choose_trunk(paths, trunk)
         network, digest = load_trunk(trunk_file)
         if strength != 1:
             paths[IDENTITY] = _identity_pack(trunk_file, digest)

@@ -98,8 +98,8 @@ class VGG(nn.Module):
                 given = weights.get(f"features.{index}.{kind}")
                 if given is None:
                     raise UsageError(
-                        f"{source} does not reach {step}; name shallower layers in the recipe "
-                        "or give the full weights with --vgg-weights"
+                        f"{source} does not reach {step}; name shallower layers, or give the full "
+                        "weights with --vgg-weights"
                     )
                 if given.shape != target.shape:
                     raise UsageError(

@@ -65,9 +65,18 @@ def content_loss(painted: Tensor, photo: Tensor, relative: bool) -> Tensor:
     Johnson et al. 2016, equation 2.  With `relative` it is divided by the mean square of
     the photograph's activations, so that 1 is as far away as no activations at all.
     """
-    photo = photo.float()
-    error = (painted.float() - photo).square().mean(dim=(1, 2, 3))
-    return error / photo.square().mean(dim=(1, 2, 3)).clamp_min(1e-12) if relative else error
+    error = _mean_square(painted - photo)
+    return error / _mean_square(photo).clamp_min(1e-12) if relative else error
+
+
+def _mean_square(x: Tensor) -> Tensor:
+    """Mean square an image: (N, C, H, W) -> (N,) float32 or wider.
+
+    By way of the norm, which reads narrow activations once and sums them in a wide dtype.
+    """
+    wide = torch.promote_types(x.dtype, torch.float32)
+    norm: Tensor = torch.linalg.vector_norm(x, dim=(1, 2, 3), dtype=wide)
+    return norm.square() / x[0].numel()
 
 
 def style_loss(gram: Tensor, target: Tensor, relative: bool) -> Tensor:

@@ -197,8 +197,10 @@ class Batches:
         where = [torch.rand(4, generator=generator).tolist() for _ in range(recipe.batch)]
         if recipe.selection == "random":
             styles = torch.randint(self.styles, (recipe.batch,), generator=generator)
-        else:
+        elif recipe.selection == "round-robin":
             styles = torch.full((recipe.batch,), update % self.styles)
+        else:
+            styles = torch.full((recipe.batch,), update * self.styles // recipe.updates)
         mine = self.ranks.part(recipe.batch)
         crops = [self._crop(update, place, where[place]) for place in range(recipe.batch)[mine]]
         photos, styles = torch.stack(crops), styles[mine]

@@ -18,8 +18,9 @@ from stylepack.pictures.sheet import contact_sheet, save_png
 POINTS = 40  # of a curve; each is the mean of as many updates as it takes
 MOMENTS = 8  # columns of progress.png
 COLOURS = tuple(f"C{number}" for number in range(10))
-LINES = ("-", "--", "-.", ":")  # with these, twelve curves are told apart in black and white too
-MARKS = ("o", "s", "^", "x", "D", "v", "+", "*")
+# Four lines and seven marks: 28 curves are told apart in black and white too.
+LINES = ("-", "--", "-.", ":")
+MARKS = ("o", "s", "^", "x", "D", "v", "+")
 
 
 def plot_losses(history: Path, target: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args, get_type_hints
 from stylepack.errors import UsageError
 
 GramDivisor = Literal["pixels", "size"]
-Selection = Literal["random", "round-robin"]
+Selection = Literal["random", "round-robin", "sequence"]  # the last: one style after the other
 
 
 @dataclass(frozen=True)

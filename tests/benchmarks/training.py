@@ -5,9 +5,11 @@ python tests/benchmarks/training.py [cpu|cuda]
 The usual loop is that of github.com/pytorch/examples, fast_neural_style: its network, float32,
 NCHW, a pass of the loss network over the painted photographs and one over the plain ones, Gram
 matrices by bmm, Adam.  Both have the same loss network (VGG-19 to relu3_4 with random weights,
-which take as long as trained ones), batch and size, and one scale.
+which take as long as trained ones), batch and size, and one scale.  Each runs in a process of
+its own: what stylepack tells the C library about memory must not help the usual loop.
 """
 
+import statistics
 import sys
 import tempfile
 import time
@@ -16,7 +18,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from baseline import UsualNetwork
+from baseline import UsualNetwork, elsewhere, machine
 from loss_network import random_vgg
 from torch import Tensor
 
@@ -29,7 +31,7 @@ from stylepack.training.recipe import Recipe
 from stylepack.training.trainer import Trainer
 
 BATCH, CROP, STYLES = 4, 256, 10
-WARM, TIMED, ROUNDS = 2, 3, 3
+WARM, TIMED, ROUNDS = 3, 5, 3
 
 
 def usual_step(
@@ -74,30 +76,38 @@ def our_step(weights: WeightSource, device: torch.device) -> Callable[[Batch], o
     return lambda batch: trainer.step(batch)
 
 
-def main() -> None:
-    device = torch.device(sys.argv[1] if len(sys.argv) > 1 else "cpu")
+def time_steps(kind: str, device: torch.device) -> float:
+    """Median seconds an update of one of the two loops."""
     photos = torch.randint(0, 256, (BATCH, 3, CROP, CROP), dtype=torch.uint8)
     with tempfile.TemporaryDirectory() as place:
         weights = WeightSource(random_vgg(Path(place) / "vgg.safetensors"))
-        steps = {"usual": usual_step(weights, device), "ours": our_step(weights, device)}
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    for turn in range(ROUNDS):
-        for name, step in steps.items():
-            for run in range(WARM + TIMED):
-                batch = Batch(run, photos, torch.randint(STYLES, (BATCH,)))
-                start = time.perf_counter()
-                step(batch)
-                if device.type == "cuda":
-                    torch.cuda.synchronize()
-                if run >= WARM or turn:
-                    times[name].append(time.perf_counter() - start)
-    middle = {name: sorted(found)[len(found) // 2] for name, found in times.items()}
-    print(f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}")
-    print(f"batch {BATCH}, {CROP} px, {STYLES} styles, VGG-19 to relu3_4")
-    for name, seconds in middle.items():
-        print(f"{name:6} {1 / seconds:6.2f} updates a second")
-    print(f"ours / usual: {middle['usual'] / middle['ours']:.2f}")
+        step = LOOPS[kind](weights, device)
+    times = []
+    for run in range(WARM + TIMED):
+        batch = Batch(run, photos, torch.randint(STYLES, (BATCH,)))
+        start = time.perf_counter()
+        step(batch)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times[WARM:])
 
+
+def main() -> None:
+    device = sys.argv[1] if len(sys.argv) > 1 else "cpu"
+    if len(sys.argv) > 2:
+        print(time_steps(sys.argv[2], torch.device(device)))
+        return
+    print(f"{machine(device)}; batch {BATCH}, {CROP} px, {STYLES} styles, VGG-19 to relu3_4")
+    ratios = []
+    for _ in range(ROUNDS):
+        usual, ours = (elsewhere(__file__, device, kind) for kind in LOOPS)
+        ratios.append(usual / ours)
+        print(f"usual {1 / usual:.2f}, ours {1 / ours:.2f} updates a second: {ratios[-1]:.2f}x")
+    print(f"ours / usual, median: {statistics.median(ratios):.2f}x")
+
+
+LOOPS = {"usual": usual_step, "ours": our_step}
 
 if __name__ == "__main__":
     main()

@@ -1,0 +1,75 @@
+"""`stylepack packs export`: trunk and packs for browsers and phones."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stylepack.cli import screen
+from stylepack.cli.completion import complete_pack
+from stylepack.cli.options import TrunkFile, Upgrade
+from stylepack.errors import StylepackError, UsageError
+from stylepack.packs.shelf import find_pack
+from stylepack.packs.trunks import choose_trunk
+
+EXTRA = ("onnx", "onnxruntime")
+
+
+def export(
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="FILE", help="The model, a .onnx.")
+    ],
+    packs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="PACK",
+            help="Packs by name or file.  (default: every pack of the trunk)",
+            autocompletion=complete_pack,
+        ),
+    ] = None,
+    trunk: TrunkFile = None,
+    upgrade: Upgrade = False,
+) -> None:
+    """Write a trunk as ONNX, and packs as JSON beside it, to be blended where they are run.
+
+    The model takes a photograph of any size and a style, and is checked against torch.  The
+    paths of both files are printed to stdout.  Needs `pip install 'stylepack[export]'`.
+    """
+    beside = output.with_suffix(".json")
+    if output.suffix != ".onnx":
+        raise UsageError(f"-o is '{output}'; name it like {output.stem or 'trunk'}.onnx")
+    for file in (output, beside):
+        if file.exists() and not upgrade:
+            raise UsageError(f"{file} exists already; choose another name or add --replace")
+    missing = [name for name in EXTRA if find_spec(name) is None]
+    if missing:
+        raise StylepackError(
+            f"exporting needs {' and '.join(missing)}: pip install 'stylepack[export]'"
+        )
+    found = {reference: find_pack(reference) for reference in packs or ()}
+    place = choose_trunk(found, trunk)
+
+    from stylepack.files import replacing, write_text
+    from stylepack.packs.onnxfile import checked_model, packs_beside
+    from stylepack.packs.pack import check_trunk, load_pack
+    from stylepack.packs.trunkfile import load_trunk
+    from stylepack.training.start import packs_of
+
+    network, digest = load_trunk(place)
+    loaded = {path.stem: load_pack(path, network.config) for path in found.values()}
+    for name, pack in loaded.items():
+        check_trunk(pack.manifest, digest, f"'{name}'")
+    loaded = loaded or packs_of(place, digest, network.config)
+    if not loaded:
+        raise UsageError(f"no pack of {place} is installed; name packs by their files")
+    content, apart = checked_model(network, [pack.numbers for pack in loaded.values()])
+    text = packs_beside(loaded, network, digest, output.name)
+    with replacing(output) as temporary:
+        temporary.write_bytes(content)
+    write_text(beside, text)
+    screen.say(f"{len(loaded)} packs; onnxruntime and torch differ by at most {apart:.1e} of 1")
+    print(output)
+    print(beside)

@@ -1,0 +1,103 @@
+"""What the studies' commands share: their options, and showing their progress."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from stylepack.cli import screen
+from stylepack.cli.stopping import stop_on_signals
+from stylepack.cli.train import check_vgg_input
+from stylepack.studies.plans import study_recipe
+from stylepack.training.recipe import Recipe, load_recipe
+
+if TYPE_CHECKING:
+    from stylepack.studies.materials import Request
+    from stylepack.studies.study import Study
+
+Styles = Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of paintings.")]
+Photos = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Folder of photographs.  (default: the five bundled ones)"),
+]
+Names = Annotated[
+    str | None,
+    typer.Option(metavar="A,B,...", help="These paintings.  (default: the first ones by name)"),
+]
+AsPublished = Annotated[
+    bool, typer.Option("--as-published", help="The COMP6248 report's settings and procedure.")
+]
+Quick = Annotated[
+    bool, typer.Option("--quick", help="A small scale: under five minutes on a processor core.")
+]
+Updates = Annotated[int | None, typer.Option(help="Updates of each network.")]
+Crop = Annotated[int | None, typer.Option(help="Crop size in pixels.")]
+Batch = Annotated[int | None, typer.Option(help="Photographs an update.")]
+Limit = Annotated[int | None, typer.Option(metavar="N", help="Photographs that are measured.")]
+
+
+def split(names: str | None) -> tuple[str, ...]:
+    """`a,b` as it is typed; nothing is nothing."""
+    return tuple(name.strip() for name in (names or "").split(",") if name.strip())
+
+
+def chosen_recipe(
+    name: str | None, *, published: bool, quick: bool, changes: dict[str, Any]
+) -> Recipe:
+    """The recipe of a study: `seed`, the report's, under --as-published."""
+    base = load_recipe(name or ("seed" if published else "default"))
+    return study_recipe(base, quick=quick, changes=changes)
+
+
+def request_of(
+    recipe: Recipe,
+    *,
+    published: bool,
+    styles: Path | None,
+    photos: Path | None,
+    names: str | None,
+    vgg_weights: Path | None,
+    vgg_input: str | None,
+    device: str,
+    choose_network: bool,
+) -> Request:
+    """The request of a study.
+
+    `choose_network` takes the bundled loss network where it serves and no VGG is at hand.
+    """
+    check_vgg_input(vgg_input)
+
+    from stylepack.network.device import pick_device
+    from stylepack.studies.materials import Request
+    from stylepack.training.loss_network import WeightSource, at_hand
+
+    source = WeightSource(vgg_weights, vgg_input)
+    recipe = at_hand(recipe, source) if choose_network else recipe
+    return Request(recipe, source, pick_device(device), published, styles, photos, split(names))
+
+
+def follow(study: Study) -> None:
+    """Show a study's progress to its end and print the report's path, or stop at Ctrl-C."""
+    total, told, done = len(study), 0, 0
+    with (
+        stop_on_signals("keeping what is done") as stop,
+        screen.meter("studying", total) as meter,
+        contextlib.closing(study.run()) as pieces,
+    ):
+        for piece in pieces:
+            for reason in study.skipped[told:]:
+                screen.warn(f"skipped: {reason}")
+            told, done = len(study.skipped), piece.done
+            meter.advance(piece.words, to=done)
+            if stop and done < total:
+                break
+    if stop and done < total:
+        screen.say(f"stopped after {done} of {total}; the same command goes on from here")
+        raise typer.Exit(stop.exit_code)
+    screen.say("drawing the figures")
+    *_, report = study.write()
+    screen.say(f"wrote the report, its figures and tables in {study.folder.path}")
+    print(report)

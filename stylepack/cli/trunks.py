@@ -1,0 +1,192 @@
+"""`stylepack trunks`: the networks that packs are painted on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+import typer
+
+from stylepack.cli import screen
+from stylepack.cli.asking import confirm
+from stylepack.cli.completion import complete_trunk
+from stylepack.cli.options import Upgrade
+from stylepack.cli.packs import Json, print_json, size_in_words
+from stylepack.errors import StylepackError
+from stylepack.packs.inuse import BUNDLED, read_in_use
+from stylepack.packs.manifest import in_words
+from stylepack.packs.shelf import TRUNK_FILE, home_folder
+from stylepack.packs.trunks import (
+    ShelvedTrunk,
+    checked_trunk_name,
+    find_trunk,
+    known_trunks,
+    packs_on,
+    removable_trunk,
+    remove_trunk,
+    use_trunk,
+)
+
+trunks = typer.Typer(
+    help="List, inspect, install, choose and remove trunks: the networks that packs belong to.",
+    no_args_is_help=True,
+)
+
+TrunkName = Annotated[
+    str, typer.Argument(metavar="NAME", help="A trunk.", autocompletion=complete_trunk)
+]
+
+
+@trunks.command("list")
+def list_trunks(as_json: Json = False) -> None:
+    """List the bundled trunk and the installed ones; * is the one in use."""
+    used = read_in_use(home_folder())
+    facts: list[dict[str, Any]] = []
+    broken = []
+    for trunk in known_trunks().values():
+        try:
+            facts.append({"name": trunk.name, "in_use": trunk.name == used, **place_of(trunk)})
+        except (StylepackError, OSError) as error:
+            broken.append(f"trunk '{trunk.name}': {error}")
+    if as_json:
+        print_json(facts)
+    else:
+        rows = [
+            (
+                "*" if fact["in_use"] else "",
+                fact["name"],
+                str(len(fact["packs"])),
+                fact["sha256"][:8],
+                size_in_words(fact["bytes"]),
+                fact["path"],
+            )
+            for fact in facts
+        ]
+        screen.show_table(("", "name", "packs", "sha256", "size", "file"), rows)
+    for message in broken:
+        screen.warn(message)
+
+
+@trunks.command()
+def info(
+    trunk: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME|FILE", help="A trunk by name or file.", autocompletion=complete_trunk
+        ),
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """Show what a trunk says about itself, and its packs; without a name the one in use."""
+    path = find_trunk(trunk or None)
+    known = [one for one in known_trunks().values() if one.path == path]
+    shown = known[0] if known else ShelvedTrunk(path.stem, path)
+    metadata = shown.header().metadata
+    facts = {
+        "name": shown.name,
+        **{
+            key.partition(".")[2]: value
+            for key, value in sorted(metadata.items())
+            if key not in ("modelspec.hash_sha256", "stylepack.trunk_config")
+        },
+        **sizes(metadata.get("stylepack.trunk_config", "")),
+        **place_of(shown),
+    }
+    if as_json:
+        print_json(facts)
+    else:
+        rows = [(key, in_words(value)) for key, value in facts.items() if value not in ("", [])]
+        screen.show_table(("", ""), rows)
+
+
+@trunks.command()
+def install(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A folder that `train` wrote, that in a zip, a trunk file, an https address.",
+        ),
+    ],
+    name: Annotated[
+        str, typer.Option("--as", help="The trunk's name.  (default: the source's)")
+    ] = "",
+    upgrade: Upgrade = False,
+    sha256: Annotated[
+        str, typer.Option(metavar="HEX", help="The SHA-256 that the source must have.")
+    ] = "",
+) -> None:
+    """Check a trunk and the packs that come with it, and install all of them or none.
+
+    Its packs go by their names where those are free, and by TRUNK/NAME always.
+    """
+    name = checked_trunk_name(name or name_from(source))
+
+    from stylepack.packs.sources import gather_trunk
+
+    with screen.meter("fetching", 1) as meter:
+        trunk, packs = gather_trunk(source, sha256, meter.share)
+
+    from stylepack.packs.trunk_install import check_with_packs, install_trunk
+
+    checked = check_with_packs(trunk, packs)
+    folder = install_trunk(name, checked, upgrade)
+    among = f" with {', '.join(checked.packs)}" if checked.packs else " without packs"
+    screen.say(f"installed trunk '{name}'{among} in {folder}")
+
+
+@trunks.command()
+def use(name: TrunkName) -> None:
+    """Work with this trunk wherever packs do not say which, as in `add-style` and `gallery`.
+
+    Its packs go by their names alone, before bundled ones.
+    """
+    use_trunk(name)
+    screen.say(f"using trunk '{name}'")
+
+
+@trunks.command()
+def remove(
+    name: TrunkName,
+    yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
+) -> None:
+    """Delete a trunk that you installed and the packs that came with it."""
+    folder = removable_trunk(name)
+    if not yes:
+        screen.say(str(folder))
+        confirm(f"trunk '{name}'", "Delete this trunk and the packs in its folder?")
+    used = read_in_use(home_folder()) == name
+    screen.say(f"removed {remove_trunk(name)}")
+    if used:
+        screen.say(f"trunk '{BUNDLED}' is in use again")
+
+
+def name_from(source: str) -> str:
+    """A trunk's name from its source: of a folder's, its own; of `.../mine/trunk.safetensors`,
+    the folder's; of another file's or an address's, without its endings.
+    """
+    path = Path(urlsplit(source).path) if "://" in source else Path(source).absolute()
+    if path.name == TRUNK_FILE:
+        path = path.parent
+    return path.name.partition(".")[0].lower()
+
+
+def place_of(trunk: ShelvedTrunk) -> dict[str, Any]:
+    """Names of its packs, its hash, and where it lies."""
+    return {
+        "packs": [pack.name for pack in packs_on(trunk)],
+        "sha256": trunk.sha256,
+        "bytes": trunk.path.stat().st_size,
+        "path": str(trunk.path),
+    }
+
+
+def sizes(config: str) -> dict[str, object]:
+    """The sizes of a trunk, as its metadata has them; nothing where they are damaged."""
+    try:
+        fields = json.loads(config)
+    except (ValueError, RecursionError):
+        return {}
+    return fields if isinstance(fields, dict) else {}

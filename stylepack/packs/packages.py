@@ -1,0 +1,74 @@
+"""Packs that came by pip: folders that installed Python packages declare as packs.
+
+A package declares them by an entry point in the group `stylepack.packs` whose value is the
+dotted name of a folder.  The folder is found by that name; no line of the package is run.
+"""
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+GROUP = "stylepack.packs"
+FOLDER_PATTERN = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*", re.ASCII)
+LARGEST_ENTRY_POINTS = 1 << 20
+
+
+@dataclass(frozen=True)
+class Package:
+    """A distribution's name, normalised, and the folder that it declares, None if it lacks it."""
+
+    name: str
+    declared: str
+    folder: Path | None
+
+
+def packages() -> list[Package]:
+    """Everything in the environment that declares packs, by name; the first on the path wins."""
+    found: dict[str, list[Package]] = {}
+    for info in _declaring(sys.path):
+        # Imported only where a package declares packs: it takes longer than all else here.
+        from importlib.metadata import Distribution
+
+        distribution = Distribution.at(info)
+        name = re.sub(r"[-_.]+", "-", str(distribution.name or "")).lower()
+        if name and name not in found:
+            found[name] = [
+                Package(name, point.value, _folder(point.value, info.parent))
+                for point in distribution.entry_points
+                if point.group == GROUP
+            ]
+    return [package for name in sorted(found) for package in found[name]]
+
+
+def _declaring(places: list[str]) -> Iterator[Path]:
+    """The `.dist-info` folders whose entry points name our group."""
+    mark = f"[{GROUP}]".encode()
+    for place in dict.fromkeys(places):
+        try:
+            with os.scandir(place or ".") as entries:
+                infos = sorted(entry.path for entry in entries if entry.name.endswith(".dist-info"))
+        except OSError:
+            continue
+        for info in infos:
+            try:
+                with open(f"{info}/entry_points.txt", "rb") as file:  # noqa: PTH123 - on every start
+                    declares = mark in file.read(LARGEST_ENTRY_POINTS)
+            except OSError:
+                continue
+            if declares:
+                yield Path(info)
+
+
+def _folder(declared: str, root: Path) -> Path | None:
+    """The folder of a dotted name: beside the package's own record, else along the path."""
+    if not FOLDER_PATTERN.fullmatch(declared):
+        return None
+    parts = declared.split(".")
+    for place in (root, *map(Path, sys.path)):  # an editable install lies elsewhere
+        folder = place.joinpath(*parts)
+        if folder.is_dir():
+            return folder
+    return None

@@ -1,0 +1,122 @@
+"""Putting files and folders in place together: all of them, or as if nothing had been done.
+
+What is to be installed is first written to a hidden folder beside its place.  A list of names
+in that folder says when the renames have begun.  An install that was killed leaves the folder,
+and the next install undoes what it had done.
+"""
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from stylepack.errors import StylepackError
+
+PREFIX = ".stylepack-install-"
+NEW, OLD, PLACING = "new", "old", "placing.json"
+STALE = 24 * 3600.0  # seconds; where there are no locks, an install must have ended by then
+
+
+class Stage:
+    """A hidden folder with what will be placed in `folder`, and what that takes the place of."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.folder = path, path.parent
+        self.names: list[str] = []
+        (path / NEW).mkdir()
+        (path / OLD).mkdir()
+
+    def add(self, name: str, content: bytes) -> None:
+        """Write a file, `name` or `folder/.../name`, that `place` will put in place."""
+        file = self.path / NEW / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+        top = name.partition("/")[0]
+        if top not in self.names:
+            self.names.append(top)
+
+    def place(self) -> list[Path]:
+        """Put everything in place; return where it lies."""
+        (self.path / PLACING).write_text(json.dumps(self.names), encoding="utf-8")
+        for name in self.names:
+            new, old, target = self.path / NEW / name, self.path / OLD / name, self.folder / name
+            if target.is_file():
+                shutil.copyfile(target, old)  # a reader finds the one or the other
+            elif target.exists():
+                target.rename(old)
+            new.replace(target)
+        (self.path / PLACING).unlink()
+        return [self.folder / name for name in self.names]
+
+
+@contextmanager
+def staging(folder: Path, advice: str, *, sweep: bool = True) -> Iterator[Stage]:
+    """A stage for things in `folder`, which exists; on any error, Ctrl-C included, all is undone.
+
+    Args:
+        folder: where things are to be placed.
+        advice: what to do if it cannot be written to.
+        sweep: undo what killed installs have left there.  Only for folders that nobody else
+            writes to: what is left there is believed.
+
+    Raises:
+        StylepackError: the folder cannot be written to.
+    """
+    try:
+        with _alone_in(folder) as alone:
+            for left in folder.glob(f"{PREFIX}*") if sweep else ():
+                if alone or time.time() - left.stat().st_mtime > STALE:
+                    _undo(left)
+            path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=folder))
+            try:
+                yield Stage(path)
+            finally:
+                _undo(path)
+    except OSError as error:
+        raise StylepackError(
+            f"cannot write to {folder}: {error.strerror or error}; make room, or {advice}"
+        ) from error
+
+
+def _undo(path: Path) -> None:
+    """Back to before the install, as far as that had come; nothing to do where it was finished."""
+    try:
+        names = json.loads((path / PLACING).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        names = []
+    for name in names:
+        new, old, target = path / NEW / name, path / OLD / name, path.parent / name
+        with suppress(OSError):
+            if not new.exists():
+                target.rename(new)
+            if old.exists() and not target.exists():
+                old.rename(target)
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[bool]:
+    """Wait until no other install is going on in this folder, then keep others out.
+
+    The lock is on the folder itself and ends with the process, however that ends.  False where
+    there are no such locks.
+    """
+    if sys.platform == "win32":
+        yield False
+        return
+    import fcntl
+
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        locked = False
+        with suppress(OSError):  # some network file systems have none
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            locked = True
+        yield locked
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,240 @@
+"""Which trunks there are, and which of them packs are painted on.  No torch here."""
+
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from stylepack.errors import PackError, StylepackError, UsageError, WrongTrunkError
+from stylepack.packs.header import Header, read_header
+from stylepack.packs.inuse import BUNDLED, read_in_use, write_in_use
+from stylepack.packs.manifest import (
+    ARCHITECTURE,
+    LARGEST_TRUNK,
+    check_version,
+    checked_name,
+    read_manifest,
+)
+from stylepack.packs.shelf import (
+    BUNDLED_TRUNK,
+    TRUNK_FILE,
+    Origin,
+    Shelved,
+    every_pack,
+    home_folder,
+    trunk_folders,
+)
+
+HASH_DIGITS = 8  # of a trunk without a name, where it is shown
+
+
+@dataclass(frozen=True)
+class ShelvedTrunk:
+    """A trunk by name: the bundled one, or one that the user installed."""
+
+    name: str
+    path: Path
+
+    def header(self) -> Header:
+        """Its header, checked.
+
+        Raises:
+            PackError: damaged, or not a trunk file.
+        """
+        header = read_header(self.path, LARGEST_TRUNK)
+        if header.metadata.get("modelspec.architecture") != ARCHITECTURE:
+            raise PackError(f"{self.path} is not a trunk file")
+        check_version(header, self.path)
+        return header
+
+    @property
+    def sha256(self) -> str:
+        """What its file says its hash is: header only."""
+        return self.header().metadata.get("modelspec.hash_sha256", "").removeprefix("0x")
+
+
+def known_trunks() -> dict[str, ShelvedTrunk]:
+    """The bundled trunk, then the installed ones by name."""
+    found = {BUNDLED: ShelvedTrunk(BUNDLED, BUNDLED_TRUNK)}
+    for folder in trunk_folders():
+        found[folder.name] = ShelvedTrunk(folder.name, folder / TRUNK_FILE)
+    return found
+
+
+def trunk_names() -> dict[str, str]:
+    """Names of the trunks by their hashes; damaged ones are left out."""
+    names: dict[str, str] = {}
+    for trunk in known_trunks().values():
+        with suppress(StylepackError):
+            names.setdefault(trunk.sha256, trunk.name)
+    names.pop("", None)
+    return names
+
+
+def name_of(trunk_sha256: str, names: Mapping[str, str]) -> str:
+    """How a trunk is shown: its name, else the first digits of its hash, else `unknown`."""
+    return names.get(trunk_sha256) or trunk_sha256[:HASH_DIGITS] or "unknown"
+
+
+def trunk_in_use() -> ShelvedTrunk:
+    """The trunk of the user's choice, the bundled one without any.
+
+    Raises:
+        UsageError: it is not installed any more.
+    """
+    return trunk_named(read_in_use(home_folder()))
+
+
+def trunk_named(name: str) -> ShelvedTrunk:
+    """A trunk by name.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    trunks = known_trunks()
+    if name not in trunks:
+        raise UsageError(f"no trunk '{name}'; there are: {', '.join(trunks)}")
+    return trunks[name]
+
+
+def find_trunk(reference: str | Path | None) -> Path:
+    """The file of a trunk given by name or by file; None is the trunk in use.
+
+    Raises:
+        UsageError: neither a known trunk nor a file.
+    """
+    if reference is None:
+        return trunk_in_use().path
+    trunks = known_trunks()
+    if str(reference) in trunks:
+        return trunks[str(reference)].path
+    if Path(reference).is_file():
+        return Path(reference)
+    raise UsageError(
+        f"no trunk '{reference}'; give a file or one of the installed: {', '.join(trunks)}"
+    )
+
+
+def choose_trunk(packs: Mapping[str, Path], given: str | Path | None = None) -> Path:
+    """The trunk that is given, else the one that the packs name, else the one in use.
+
+    Args:
+        packs: files by what the user called them.
+        given: a trunk's name or file.
+
+    Raises:
+        UsageError: packs of several trunks, or no such trunk.
+        WrongTrunkError: the packs' trunk is not here.
+    """
+    if given is not None:
+        return find_trunk(given)
+    return trunk_of({name: read_manifest(path).trunk_sha256 for name, path in packs.items()})
+
+
+def trunk_of(hashes: Mapping[str, str]) -> Path:
+    """The trunk that packs name by its hash, else the one in use; as `choose_trunk`.
+
+    Args:
+        hashes: by what the user called the packs; empty where a pack names no trunk.
+    """
+    named: dict[str, str] = {}
+    for reference, digest in hashes.items():
+        if digest:
+            named.setdefault(digest, reference)
+    if not named:
+        return trunk_in_use().path
+    names = trunk_names()
+    if len(named) > 1:
+        (first, a), (second, b) = list(named.items())[:2]
+        raise UsageError(
+            f"'{a}' belongs to trunk {name_of(first, names)} and '{b}' to trunk "
+            f"{name_of(second, names)}; packs are painted and mixed on one trunk"
+        )
+    ((digest, reference),) = named.items()
+    if digest not in names:
+        raise WrongTrunkError(
+            f"pack '{reference}' belongs to trunk {digest[:12]}, which is not installed; install "
+            "it: `stylepack trunks install FOLDER`, or give its file with --trunk FILE"
+        )
+    return known_trunks()[names[digest]].path
+
+
+def use_trunk(name: str) -> None:
+    """Make a trunk the one that is meant where nothing else says which.
+
+    Raises:
+        UsageError: there is none of that name.
+        PackError: it is damaged.
+    """
+    trunk_named(name).header()
+    write_in_use(home_folder(), name)
+
+
+def packs_on(trunk: ShelvedTrunk) -> list[Shelved]:
+    """Every pack that names this trunk, wherever it came from."""
+    digest = trunk.sha256
+    found = []
+    for pack in every_pack():
+        with suppress(StylepackError):
+            if pack.manifest().trunk_sha256 == digest:
+                found.append(pack)
+    return found
+
+
+def removable_trunk(name: str) -> Path:
+    """The folder of a trunk that can be deleted, with the packs that came with it.
+
+    Raises:
+        UsageError: no such trunk, the bundled one, or one that packs of the user's are made for.
+    """
+    trunk = trunk_named(name)
+    if name == BUNDLED:
+        raise UsageError("the bundled trunk cannot be removed; use another: `stylepack trunks use`")
+    try:
+        left = [pack.name for pack in packs_on(trunk) if pack.origin is Origin.YOURS]
+    except StylepackError:
+        left = []  # a damaged trunk has no packs
+    if left:
+        raise UsageError(
+            f"your packs {', '.join(left)} belong to trunk '{name}'; remove them first: "
+            f"`stylepack packs remove {' '.join(left)}`"
+        )
+    return trunk.path.parent
+
+
+def remove_trunk(name: str) -> Path:
+    """Delete an installed trunk with the packs that came with it; return where it was.
+
+    The bundled trunk is in use again if it was this one.
+
+    Raises:
+        UsageError: as `removable_trunk`.
+        StylepackError: it cannot be deleted.
+    """
+    folder = removable_trunk(name)
+    if read_in_use(home_folder()) == name:
+        write_in_use(home_folder(), BUNDLED)
+    gone = folder.with_name(f".{folder.name}.removed")
+    shutil.rmtree(gone, ignore_errors=True)  # from a removal that was killed
+    try:
+        folder.rename(gone)
+        shutil.rmtree(gone)
+    except OSError as error:
+        raise StylepackError(f"cannot remove {folder}: {error.strerror}") from error
+    return folder
+
+
+def checked_trunk_name(name: str) -> str:
+    """Return `name` if an installed trunk can have it.
+
+    Raises:
+        UsageError: it cannot be a folder's name everywhere, or is the bundled trunk's.
+    """
+    try:
+        checked_name(name, "the trunk")
+    except PackError as error:
+        raise UsageError(f"{error}; choose one with --as NAME") from error
+    if name in (BUNDLED, str(Origin.YOURS)):
+        raise UsageError(f"a trunk cannot be called '{name}'; choose another with --as NAME")
+    return name

@@ -1,0 +1,171 @@
+"""What every study is: work that is done in parts, in a folder that remembers them.
+
+study.json   what was asked for, and of which files
+parts/       one JSON a finished part; a study that was stopped goes on after the last one
+"""
+
+import csv
+import hashlib
+import io
+import json
+import sys
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from stylepack.errors import StylepackError, TrainingError, UsageError, printable
+from stylepack.files import make_folder, write_text
+from stylepack.training.settings import versions
+
+SETTINGS = "study.json"
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A piece of work is done: `done` of the study's pieces, and what it was in words."""
+
+    done: int
+    words: str
+
+
+class Study(Protocol):
+    """One experiment: iterate `run()`, then `write()`."""
+
+    folder: "StudyFolder"
+    skipped: list[str]
+
+    def __len__(self) -> int:
+        """How many pieces of work there are, those that are done already among them."""
+
+    def run(self) -> Generator[Progress]:
+        """Do the work that is not done yet.  Closing the iterator keeps what is done."""
+
+    def write(self) -> list[Path]:
+        """Write tables, figures and the report; return their paths, the report's last."""
+
+
+class StudyFolder:
+    """The folder of a study that was asked for with certain settings."""
+
+    def __init__(self, path: Path, settings: Json) -> None:
+        """Begin, or go on with what is there.
+
+        Raises:
+            UsageError: the folder holds a study that was begun with other settings.
+            TrainingError: its study.json is damaged.
+            StylepackError: the folder cannot be made.
+        """
+        self.path = path
+        self.settings: Json = json.loads(json.dumps(settings))  # as it is read back: no tuples
+        file = path / SETTINGS
+        if file.exists():
+            self._check(file)
+            return
+        make_folder(path / "parts", "choose another folder with -o")
+        facts = {"settings": self.settings, "versions": versions()}
+        write_text(file, json.dumps(facts, indent=1) + "\n")
+
+    def _check(self, file: Path) -> None:
+        try:
+            found = json.loads(file.read_text(encoding="utf-8"))["settings"]
+            before = dict(flat(found))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise TrainingError(
+                f"{file} is damaged: {error}; choose another folder with -o"
+            ) from error
+        now = dict(flat(self.settings))
+        for key in [*now, *before]:
+            if before.get(key) != now.get(key):
+                raise UsageError(
+                    f"{self.path} holds a study that was begun with {key} "
+                    f"{_shown(before.get(key))}, not {_shown(now.get(key))}; give what it was "
+                    "begun with, or another folder with -o"
+                )
+
+    def part(self, name: str) -> Json | None:
+        """A finished part, None if it is not finished.
+
+        Raises:
+            TrainingError: its file is damaged.
+        """
+        path = self._part(name)
+        if not path.exists():
+            return None
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise TrainingError(
+                f"{path} is damaged: {error}; delete it, and it is made again"
+            ) from error
+        if not isinstance(found, dict):
+            raise TrainingError(f"{path} is damaged; delete it, and it is made again")
+        return found
+
+    def keep(self, name: str, part: Json) -> None:
+        """Write a part, whole or not at all."""
+        write_text(self._part(name), json.dumps(part) + "\n")
+
+    def write_table(self, name: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Path:
+        """A CSV file, its numbers to six digits."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(columns)
+        for row in rows:
+            writer.writerow(f"{v:.6g}" if isinstance(v, float) else v for v in row)
+        path = self.path / name
+        write_text(path, text.getvalue())
+        return path
+
+    def write_results(self, results: Json) -> Path:
+        """results.json: what was asked for, with what, and what came out."""
+        facts = {
+            "command": [printable(word) for word in sys.argv],
+            "versions": versions(),
+            "settings": self.settings,
+            "results": rounded(results),
+        }
+        path = self.path / "results.json"
+        write_text(path, json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
+        return path
+
+    def _part(self, name: str) -> Path:
+        return self.path / "parts" / f"{name}.json"
+
+
+def flat(settings: Json, prefix: str = "") -> Generator[tuple[str, Any]]:
+    """Nested settings as (dotted name, value)."""
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def rounded(value: Any) -> Any:
+    """Every number in nested lists and dictionaries to six digits."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, dict):
+        return {key: rounded(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(one) for one in value]
+    return value
+
+
+def fingerprint(folder: Path, paths: Iterable[Path]) -> str:
+    """A hash of files' names and sizes: enough to tell that a folder is another."""
+    digest = hashlib.sha256()
+    for path in paths:
+        try:
+            size = path.stat().st_size
+        except OSError as error:
+            raise StylepackError(f"cannot read {path}: {error.strerror}") from error
+        digest.update(f"{path.relative_to(folder).as_posix()}\0{size}\n".encode())
+    return digest.hexdigest()
+
+
+def _shown(value: Any) -> str:
+    text = "nothing" if value is None else json.dumps(value)
+    return text if len(text) <= 40 else f"{text[:36]}..."
