@@ -2,12 +2,16 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from conftest import TINY
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from stylepack.cli.main import run as stylepack
 from stylepack.errors import TrainingError
@@ -16,6 +20,7 @@ from stylepack.network.trunk import Trunk
 from stylepack.training import batch_size, machine
 from stylepack.training.batch_size import find_batch, image_bytes, largest
 from stylepack.training.checkpoint import restore_training, training_state
+from stylepack.training.features import VGG
 from stylepack.training.loss_network import WeightSource, load_vgg
 from stylepack.training.notes import Pace
 from stylepack.training.objective import Objective
@@ -265,3 +270,43 @@ def test_the_machine_says_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
     assert machine.available_memory() == machine.UNKNOWN
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     assert machine.processors() == os.cpu_count()
+
+
+class HostWork(TorchDispatchMode):
+    """Notes what would make the host wait for a card: CPU tensors, and values that are read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> object:
+        out = func(*args, **(kwargs or {}))
+        tensors = [one for one in (*args, out) if isinstance(one, Tensor)]
+        if "_local_scalar" in str(func) or any(one.device.type == "cpu" for one in tensors):
+            self.found.append(str(func))
+        return out
+
+
+def test_the_losses_of_an_update_on_cuda_never_wait_for_the_host(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("stylepack.training.objective.training_dtype", lambda _: torch.float32)
+    monkeypatch.setattr("stylepack.training.trainer.training_dtype", lambda _: torch.float32)
+    monkeypatch.setattr(Trunk, "to", lambda trunk, **_: trunk)  # pretended weights do not move
+    with FakeTensorMode(), torch.device("cuda:0"):  # no card is needed to pretend
+        vgg = VGG("vgg19", (*SMALL.content_layers, *SMALL.style_layers))
+        trunk = Trunk(replace(TINY, grain=0.1))
+        styles = torch.ones(2, TINY.style_size)
+        objective = Objective(vgg, SMALL, [torch.rand(3, 48, 48), None])
+        trainer = Trainer(trunk, styles, objective, SMALL, frozen=False)
+        photos, grain = torch.rand(2, 3, 32, 32), torch.rand(2, 1, 32, 32)
+        indices = torch.zeros(2, dtype=torch.long)
+        with HostWork() as work:
+            _, each = trainer._losses(photos, indices, grain, None)
+        assert each.device.type == "cuda"
+        assert work.found == []
+        with HostWork() as work:
+            torch.tensor([1.0], device="cpu").to("cuda:0")
+        assert work.found
