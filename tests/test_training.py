@@ -130,7 +130,7 @@ def test_a_run_stopped_at_any_update_goes_on_to_the_same_bits(
     for name, tensor in expected.items():
         assert torch.equal(tensor, state[name]), name
     assert rows(folder) == losses
-    assert [session["update"] for session in RunSettings.read(folder).sessions] == [0, *stops]
+    assert [start["update"] for start in RunSettings.read(folder).starts] == [0, *stops]
 
 
 @pytest.fixture
@@ -187,10 +187,10 @@ def test_a_run_folder_explains_itself(arguments: list[str], tmp_path: Path) -> N
     assert "Update 3 of 3" in notes
     assert "1 updates" in notes
     assert "waiting for photographs" in notes
-    assert [session["update"] for session in facts["sessions"]] == [0, 2]
-    for session in facts["sessions"]:
-        assert session["versions"].keys() >= {"stylepack", "torch", "python"}
-        assert session["date"] in notes
+    assert [start["update"] for start in facts["starts"]] == [0, 2]
+    for start in facts["starts"]:
+        assert start["versions"].keys() >= {"stylepack", "torch", "python"}
+        assert start["date"] in notes
     for name, digest in facts["paintings"].items():
         assert f"| {name} | `{digest}` |" in notes
         assert len(digest) == 64

@@ -23,7 +23,7 @@ CONTENT = """\
 
 @dataclass
 class Pace:
-    """How fast a session trained, and how much of the time it waited for photographs."""
+    """How fast a run is since its last start, and how long it waited for photographs."""
 
     updates: int = 0
     seconds: float = 0.0
@@ -61,7 +61,7 @@ def write_notes(
         f"photographs from `{settings.photos}` and {photographs[1]} held out, recipe "
         f"`{recipe.name}`.",
         "",
-        f"Update {update:,} of {recipe.updates:,}. The last session: {pace}.",
+        f"Update {update:,} of {recipe.updates:,}. Since the last start: {pace}.",
         "",
         "```bash",
     ]
@@ -78,8 +78,8 @@ def write_notes(
     lines += [f"| {name} | `{digest}` |" for name, digest in settings.paintings.items()]
     lines += ["", "Started, and gone on with, by:", "", "```"]
     lines += [
-        f"{session['date']} at update {session['update']}: {shlex.join(session['command'])}"
-        for session in settings.sessions
+        f"{start['date']} at update {start['update']}: {shlex.join(start['command'])}"
+        for start in settings.starts
     ]
     lines += ["```", ""]
     write_text(folder / "README.md", "\n".join(lines))

@@ -113,7 +113,7 @@ class Run:
                 (folder / "sheets").mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise UsageError(f"cannot make {folder}: {error.strerror}") from error
-        run._begin_session()
+        run._record_start()
         return run
 
     @classmethod
@@ -136,7 +136,7 @@ class Run:
                 lambda: load_checkpoint(folder) if has_checkpoint(folder) else run.trainer.state()
             )
         )
-        run._begin_session()
+        run._record_start()
         return run
 
     @property
@@ -294,11 +294,11 @@ class Run:
             license=self.settings.license,
         )
 
-    def _begin_session(self) -> None:
+    def _record_start(self) -> None:
         """Write what this run is; the others wait until it stands."""
         trainer, ranks = self.trainer, self.ranks
         settings = replace(self.settings, paintings=self.fingerprints)
-        self.settings = settings.with_session(trainer.update, str(trainer.device), ranks.world)
+        self.settings = settings.with_start(trainer.update, str(trainer.device), ranks.world)
         with ranks.first_before_others():
             if ranks.first:
                 self.settings.write(self.folder)

@@ -33,11 +33,11 @@ class RunSettings:
     compiled: bool | None = None  # through torch.compile; None is on CUDA
     author: str = ""
     license: str = ""
-    sessions: tuple[dict[str, Any], ...] = ()  # every start: when, at which update, how, with what
+    starts: tuple[dict[str, Any], ...] = ()  # every start: when, at which update, how, with what
 
-    def with_session(self, update: int, device: str, processes: int) -> "RunSettings":
+    def with_start(self, update: int, device: str, processes: int) -> "RunSettings":
         """With one more start, of this moment and by this process's command line."""
-        session = {
+        start = {
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "update": update,
             "command": sys.argv,
@@ -45,7 +45,7 @@ class RunSettings:
             "processes": processes,
             "versions": versions(),
         }
-        return replace(self, sessions=(*self.sessions, session))
+        return replace(self, starts=(*self.starts, start))
 
     def write(self, folder: Path) -> None:
         """Write run.json and recipe.toml."""
@@ -81,7 +81,7 @@ class RunSettings:
                 compiled=fields.get("compiled"),
                 author=fields["author"],
                 license=fields["license"],
-                sessions=tuple(fields.get("sessions", ())),
+                starts=tuple(fields.get("starts", ())),
             )
         except FileNotFoundError:
             raise TrainingError(f"{folder} is not a run folder: it has no {SETTINGS}") from None
