@@ -226,7 +226,7 @@ def test_what_fails_on_the_way_is_undone(three, home: Path, monkeypatch, broken,
     monkeypatch.setattr(Path, "replace", failing)
     new = {Path(name).stem: content for name, content in three.items()}
     with pytest.raises(KeyboardInterrupt if at and not isinstance(broken, OSError) else Exception):
-        install_all(new)
+        install_all(new, replace=True)
     left = {path.name: path.read_bytes() for path in (home / "packs").iterdir()}
     assert left == {"dots.safetensors": b"old dots"}
 

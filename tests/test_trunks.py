@@ -410,7 +410,7 @@ Path.replace = killing
 with staging(Path(sys.argv[2]), "") as stage:
     for name in ("dots", "lines", "waves"):
         stage.add(f"{name}.safetensors", b"new")
-    stage.place()
+    stage.place(replace=True)
 """
 
 

@@ -46,7 +46,7 @@ def install(
     for same in plan.same:
         screen.say(f"'{same}' is installed already, with the same content")
     if plan.new:
-        for path in install_all(plan.new):
+        for path in install_all(plan.new, upgrade):
             verb = "replaced" if path.stem in plan.replaced else "installed"
             screen.say(f"{verb} '{path.stem}' as {path}")
 

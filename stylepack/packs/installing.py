@@ -90,18 +90,19 @@ def plan_install(packs: Sequence[tuple[str, PackFile]], replace: bool) -> Plan:
     return plan
 
 
-def install_all(packs: Mapping[str, bytes]) -> list[Path]:
-    """Write pack files to the user's shelf, replacing those of the same name: all or none.
+def install_all(packs: Mapping[str, bytes], replace: bool = False) -> list[Path]:
+    """Write pack files to the user's shelf: all or none.
 
     The caller has checked them.  What goes wrong on the way, Ctrl-C included, is undone.
 
     Raises:
+        PackError: a name has been taken meanwhile, and `replace` is not set.
         StylepackError: the shelf cannot be written to.
     """
     with staging(packs_folder(), MOVE_HOME) as stage:
         for name, content in packs.items():
             stage.add(f"{name}{SUFFIX}", content)
-        return stage.place()
+        return stage.place(replace)
 
 
 def install_pack(source: Path, name: str | None = None, replace: bool = False) -> Path:
@@ -114,7 +115,7 @@ def install_pack(source: Path, name: str | None = None, replace: bool = False) -
     name = name or Manifest.from_header(parse_content(content, source), source).name
     plan = plan_install([(name, PackFile(str(source), content))], replace)
     if plan.new:
-        return install_all(plan.new)[0]
+        return install_all(plan.new, replace)[0]
     return shelf()[name].path
 
 

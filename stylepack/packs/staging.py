@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from stylepack.errors import StylepackError
+from stylepack.errors import PackError, StylepackError
 
 PREFIX = ".stylepack-install-"
 NEW, OLD, PLACING = "new", "old", "placing.json"
@@ -40,8 +40,15 @@ class Stage:
         if top not in self.names:
             self.names.append(top)
 
-    def place(self) -> list[Path]:
-        """Put everything in place; return where it lies."""
+    def place(self, replace: bool = False) -> list[Path]:
+        """Put everything in place; return where it lies.
+
+        Raises:
+            PackError: something is there and `replace` is not set, or it is a folder where a file
+                is to lie, or the other way round.
+        """
+        for name in self.names:
+            self._check_place(self.path / NEW / name, self.folder / name, replace)
         (self.path / PLACING).write_text(json.dumps(self.names), encoding="utf-8")
         for name in self.names:
             new, old, target = self.path / NEW / name, self.path / OLD / name, self.folder / name
@@ -52,6 +59,15 @@ class Stage:
             new.replace(target)
         (self.path / PLACING).unlink()
         return [self.folder / name for name in self.names]
+
+    @staticmethod
+    def _check_place(new: Path, target: Path, replace: bool) -> None:
+        """What the caller has found free may have been taken while it waited for its turn."""
+        if target.exists() and not replace:
+            raise PackError(f"{target} was written by another command meanwhile; run this again")
+        if target.exists() and (target.is_file(), target.is_dir()) != (new.is_file(), new.is_dir()):
+            kind = "folder" if new.is_dir() else "file"
+            raise PackError(f"{target} is in the way and no {kind}; move it away")
 
 
 @contextmanager
@@ -85,18 +101,29 @@ def staging(folder: Path, advice: str, *, sweep: bool = True) -> Iterator[Stage]
 
 def _undo(path: Path) -> None:
     """Back to before the install, as far as that had come; nothing to do where it was finished."""
-    try:
-        names = json.loads((path / PLACING).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        names = []
+    names = _names_placing(path / PLACING)
     for name in names:
         new, old, target = path / NEW / name, path / OLD / name, path.parent / name
-        with suppress(OSError):
+        with suppress(OSError, ValueError):
             if not new.exists():
                 target.rename(new)
             if old.exists() and not target.exists():
                 old.rename(target)
+    if names:
+        (path / PLACING).unlink()  # first: it would say that what rmtree deletes has been placed
     shutil.rmtree(path, ignore_errors=True)
+
+
+def _names_placing(file: Path) -> list[str]:
+    """The names in a list that `place` wrote, none if it is no such list."""
+    try:
+        names = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        return []
+    plain = all(name == Path(name).name and name not in ("", "..") for name in names)
+    return names if plain else []
 
 
 @contextmanager

@@ -69,4 +69,4 @@ def install_trunk(name: str, trunk: CheckedTrunk, replace: bool) -> Path:
         stage.add(f"{name}/{TRUNK_FILE}", trunk.content)
         for pack, content in trunk.packs.items():
             stage.add(f"{name}/packs/{pack}{SUFFIX}", content)
-        return stage.place()[0]
+        return stage.place(replace)[0]

@@ -1,0 +1,92 @@
+"""Placing files: undone when it fails, whatever stops the undoing, and nothing of others lost."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from stylepack.cli.main import run as stylepack
+from stylepack.errors import PackError
+from stylepack.packs import installing, staging
+from stylepack.packs.installing import install_all, plan_install
+from stylepack.packs.shelf import BUNDLED_PACKS
+from stylepack.packs.sources import PackFile
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: what comes after it is not run."""
+
+
+def test_an_undo_that_is_stopped_is_finished_by_the_next_install(home: Path, monkeypatch) -> None:
+    install_all({"dots": b"old"})
+    with monkeypatch.context() as during:
+        real = Path.replace
+        calls: list[Path] = []
+
+        def interrupted(path: Path, target: Path) -> Path:
+            calls.append(path)
+            if len(calls) == 2:
+                raise KeyboardInterrupt
+            return real(path, target)
+
+        during.setattr(Path, "replace", interrupted)
+        remove = shutil.rmtree
+        during.setattr(staging.shutil, "rmtree", lambda path, **_: _killed_within(path, remove))
+        with pytest.raises(Killed):
+            install_all({"dots": b"new", "lines": b"new"}, replace=True)
+    install_all({"waves": b"waves"})
+    assert {path.name: path.read_bytes() for path in (home / "packs").iterdir()} == {
+        "dots.safetensors": b"old",
+        "waves.safetensors": b"waves",
+    }
+
+
+def _killed_within(path: Path, remove) -> None:
+    """Die when what was new is deleted and the rest of the stage is not."""
+    remove(path / staging.NEW)
+    remove(path / staging.OLD)
+    raise Killed
+
+
+@pytest.mark.parametrize(
+    "note", ["[1]", "5", "null", '[".."]', '["a/b"]', '["\\u0000"]', "[" * 9999]
+)
+def test_a_note_that_is_none_stops_no_install(home: Path, note: str) -> None:
+    left = home / "packs" / f"{staging.PREFIX}x"
+    left.mkdir(parents=True)
+    (left / staging.PLACING).write_text(note)
+    install_all({"dots": b"dots"})
+    assert [path.name for path in (home / "packs").iterdir()] == ["dots.safetensors"]
+
+
+def test_a_name_that_is_taken_while_an_install_waits_is_not_overwritten(
+    home: Path, make_pack, tiny_trunk, monkeypatch, capsys
+) -> None:
+    plan = plan_install([("dots", PackFile("dots", b"second"))], replace=False)
+    install_all({"dots": b"first"})
+    with pytest.raises(PackError, match=r"dots\.safetensors was written by another .* run this"):
+        install_all(plan.new)
+    assert (home / "packs" / "dots.safetensors").read_bytes() == b"first"
+
+    def then_another(packs, replace: bool) -> object:
+        plan = plan_install(packs, replace)
+        install_all({"lines": b"first"})
+        return plan
+
+    monkeypatch.setattr(installing, "plan_install", then_another)
+    words = ["packs", "install", str(make_pack("lines")), "--trunk", str(tiny_trunk[0])]
+    assert stylepack(words) == 1
+    assert "run this again" in capsys.readouterr().err
+    assert (home / "packs" / "lines.safetensors").read_bytes() == b"first"
+
+
+def test_a_folder_is_not_replaced_by_a_file(home: Path, capsys) -> None:
+    folder = home / "packs" / "dir.safetensors"
+    folder.mkdir(parents=True)
+    (folder / "mine.txt").write_text("mine")
+    words = ["packs", "install", os.fspath(BUNDLED_PACKS / "wave.safetensors"), "--as", "dir", "-U"]
+    assert stylepack(words) == 1
+    assert "dir.safetensors is in the way and no file; move it away" in capsys.readouterr().err
+    assert (folder / "mine.txt").read_text() == "mine"
+    assert [path.name for path in (home / "packs").iterdir()] == ["dir.safetensors"]
