@@ -13,6 +13,7 @@ import torch
 from conftest import BUNDLED, picture
 
 import stylepack as package
+from stylepack.cli.completion import complete_pack
 from stylepack.cli.main import run as stylepack
 from stylepack.errors import UsageError
 from stylepack.packs.installing import install_pack
@@ -130,6 +131,74 @@ def test_damaged_packages_stop_nothing(site, make_pack, capsys) -> None:
     code, out, said = packs_command(capsys, "list")
     assert (code, len(out.splitlines())) == (0, len(BUNDLED))
     assert "dots.safetensors is not a safetensors file" in said
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("entry_points.txt", b"[stylepack.packs]\nnonsense\n"),
+        ("entry_points.txt", b"[stylepack.packs]\n\xff = \xfe\n"),
+        ("METADATA", b"Name: bro\xffken\n"),
+        ("METADATA", b"\n"),
+    ],
+)
+def test_a_damaged_record_is_told_in_one_warning(site, make_pack, capsys, file, content) -> None:
+    put(site, "fine", [make_pack("dots")])
+    put(site, "broken", [make_pack("lines")])
+    (site / "broken-1.0.dist-info" / file).write_bytes(content)
+    code, out, said = packs_command(capsys, "list")
+    assert (code, len(out.splitlines())) == (0, len(BUNDLED) + 1)
+    record = site / "broken-1.0.dist-info"
+    assert said == f"warning: {record} is damaged; reinstall that package\n"
+    assert complete_pack("do") == ["dots"]
+
+
+def test_a_folder_declared_twice_has_its_packs_once(site, make_pack, capsys) -> None:
+    put(site, "foo", [make_pack("dots")])
+    points = "[stylepack.packs]\na = foo.packs\nb = foo.packs\nc = foo.more\n"
+    (site / "foo-1.0.dist-info" / "entry_points.txt").write_text(points)
+    (site / "foo" / "more").symlink_to(site / "foo" / "packs", target_is_directory=True)
+    assert packs_command(capsys, "list")[2] == ""
+    assert find_pack("dots") == site / "foo" / "packs" / "dots.safetensors"
+
+
+@pytest.mark.parametrize("name", ["bundled", "installed", "mine"])
+def test_a_package_does_not_hide_what_has_its_name(site, home, make_pack, capsys, name) -> None:
+    placed = home / ("packs" if name == "installed" else "trunks/mine/packs") / "wave.safetensors"
+    placed.parent.mkdir(parents=True)
+    placed.write_bytes(make_pack("wave").read_bytes())
+    put(site, name, [make_pack("wave", 2), make_pack("dots")])
+    wanted = BUNDLED_PACKS / "wave.safetensors" if name == "bundled" else placed
+    assert find_pack(f"{name}/wave") == wanted
+    assert wanted in {pack.path for pack in shelf().values()}
+    assert shelf().get(f"{name}/wave", shelf()["wave"]).path == wanted
+    assert find_pack("dots") == site / name / "packs" / "dots.safetensors"
+    said = packs_command(capsys, "list")[2]
+    assert f"warning: package '{name}' has the name of packs that are found before its own" in said
+    assert len(said.splitlines()) == 1
+
+
+def test_a_folder_that_cannot_be_read_is_told_and_stops_nothing(home, monkeypatch, capsys) -> None:
+    folder = home / "trunks" / "mine" / "packs"
+    folder.mkdir(parents=True)
+
+    def refusing(real):
+        def refuse(path, *words):
+            if Path(path) == folder:
+                raise PermissionError(13, "Permission denied", str(path))
+            return real(path, *words)
+
+        return refuse
+
+    monkeypatch.setattr(Path, "glob", refusing(Path.glob))
+    monkeypatch.setattr(os, "scandir", refusing(os.scandir))
+    code, out, said = packs_command(capsys, "list")
+    assert (code, len(out.splitlines())) == (0, len(BUNDLED))
+    assert said == f"warning: cannot read {folder}: Permission denied\n"
+    assert stylepack(["trunks", "list"]) == 0
+    shown = capsys.readouterr()
+    assert shown.out.startswith("*\tbundled\t13\t")
+    assert shown.err.startswith("warning: trunk 'mine': ")
 
 
 def test_new_refuses_in_one_line(tmp_path: Path, monkeypatch, capsys) -> None:

@@ -23,7 +23,7 @@ from stylepack.cli.packs_new import new
 from stylepack.cli.thumbnails import MOST, protocol, show_thumbnails
 from stylepack.errors import StylepackError, UsageError
 from stylepack.packs.manifest import Manifest, in_words, read_manifest
-from stylepack.packs.shelf import Shelved, faults_of_packages, find_pack, shelf
+from stylepack.packs.shelf import Shelved, faults, find_pack, shelf
 from stylepack.packs.trunks import name_of, trunk_names
 
 LONGEST_CELL = 60  # characters of a title or a name in the list on a terminal
@@ -88,7 +88,7 @@ def list_packs(
         if kind and few and thumbnails is not False:
             pictures = [(reference, manifest) for reference, _, manifest in entries]
             show_thumbnails(pictures, kind, get_terminal_size().columns)
-    for message in (*broken, *faults_of_packages()):
+    for message in (*broken, *faults()):
         screen.warn(message)
 
 

@@ -18,29 +18,55 @@ LARGEST_ENTRY_POINTS = 1 << 20
 
 @dataclass(frozen=True)
 class Package:
-    """A distribution's name, normalised, and the folder that it declares, None if it lacks it."""
+    """A distribution's name, normalised, and a folder that it declares.
+
+    Without a folder, `fault` says why in one line.
+    """
 
     name: str
-    declared: str
     folder: Path | None
+    fault: str = ""
 
 
 def packages() -> list[Package]:
     """Everything in the environment that declares packs, by name; the first on the path wins."""
     found: dict[str, list[Package]] = {}
     for info in _declaring(sys.path):
-        # Imported only where a package declares packs: it takes longer than all else here.
-        from importlib.metadata import Distribution
-
-        distribution = Distribution.at(info)
-        name = re.sub(r"[-_.]+", "-", str(distribution.name or "")).lower()
-        if name and name not in found:
-            found[name] = [
-                Package(name, point.value, _folder(point.value, info.parent))
-                for point in distribution.entry_points
-                if point.group == GROUP
-            ]
+        try:
+            name, values = _declared(info)
+        except Exception:  # importlib does not say what it raises for nonsense
+            fault = f"{info} is damaged; reinstall that package"
+            found[info.name] = [Package(info.name, None, fault)]
+            continue
+        if name not in found:
+            found[name] = [_package(name, value, info.parent) for value in values]
     return [package for name in sorted(found) for package in found[name]]
+
+
+def _declared(info: Path) -> tuple[str, list[str]]:
+    """(a package's name, normalised; the values of its entry points in our group, each once).
+
+    Raises:
+        Exception: its record is not what the packaging standards say.
+    """
+    # Imported only where a package declares packs: it takes longer than all else here.
+    from importlib.metadata import Distribution
+
+    distribution = Distribution.at(info)
+    values = [point.value for point in distribution.entry_points if point.group == GROUP]
+    if not distribution.name:
+        raise ValueError("no name")
+    name = re.sub(r"[-_.]+", "-", distribution.name).lower()
+    return name, list(dict.fromkeys(values))
+
+
+def _package(name: str, declared: str, root: Path) -> Package:
+    folder = _folder(declared, root)
+    lacks = (
+        f"package '{name}' declares packs in '{declared}', and there is no such folder; reinstall "
+        f"it, or `pip uninstall {name}`"
+    )
+    return Package(name, folder, "" if folder else lacks)
 
 
 def _declaring(places: list[str]) -> Iterator[Path]:

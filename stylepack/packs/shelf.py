@@ -103,13 +103,19 @@ def shelf() -> dict[str, Shelved]:
         PackError: the list of hidden packs, or the note of the trunk in use, is damaged.
     """
     hidden, used = read_hidden(home_folder()), read_in_use(home_folder())
-    yours, trunks = user_packs(), trunk_packs()
+    packs: dict[Origin, list[Shelved]] = {origin: [] for origin in Origin}
+    for pack in every_pack():
+        packs[pack.origin].append(pack)
+    yours = {pack.name for pack in packs[Origin.YOURS]}
     first = [
-        *yours.values(),
-        *(pack for pack in trunks if pack.collection == used),
-        *(pack for name, pack in bundled_packs().items() if name not in hidden),
+        *packs[Origin.YOURS],
+        *(pack for pack in packs[Origin.TRUNK] if pack.collection == used),
+        *(pack for pack in packs[Origin.BUNDLED] if pack.name not in hidden),
     ]
-    others = [*(pack for pack in trunks if pack.collection != used), *package_packs()]
+    others = [
+        *(pack for pack in packs[Origin.TRUNK] if pack.collection != used),
+        *packs[Origin.PACKAGE],
+    ]
     found: dict[str, Shelved] = {}
     for pack in first:
         found.setdefault(pack.name, pack)
@@ -160,17 +166,27 @@ def package_packs() -> list[Shelved]:
     ]
 
 
+def faults() -> list[str]:
+    """What is to be said of places for packs that were passed over, wholly or in part."""
+    places = [home_folder() / "packs", *(folder / "packs" for folder in trunk_folders())]
+    places += [package.folder for package in packages() if package.folder]
+    return [*filter(None, map(_fault, places)), *faults_of_packages()]
+
+
 def faults_of_packages() -> list[str]:
-    """What is to be said of Python packages: folders that lack, and packs of one name in two."""
-    faults = [
-        f"package '{package.name}' declares packs in '{package.declared}', and there is no such "
-        f"folder; reinstall it, or `pip uninstall {package.name}`"
-        for package in packages()
-        if package.folder is None
-    ]
+    """What is to be said of Python packages: their own faults, and names that others have."""
+    faults = [package.fault for package in packages() if package.fault]
+    taken = {BUNDLED, str(Origin.YOURS), *(folder.name for folder in trunk_folders())}
     sources: dict[str, list[str]] = {}
-    for pack in package_packs():
-        sources.setdefault(pack.name, []).append(pack.collection)
+    for pack in every_pack():
+        if pack.origin is Origin.PACKAGE:
+            sources.setdefault(pack.name, []).append(pack.collection)
+    named = {package.name for package in packages()}
+    faults += [
+        f"package '{name}' has the name of packs that are found before its own: `{name}/NAME` is "
+        "not one of the package's"
+        for name in sorted(taken & named)
+    ]
     return faults + [
         f"'{name}' is in the packages {' and '.join(found)}; say which: "
         + ", ".join(f"{package}/{name}" for package in found)
@@ -180,13 +196,20 @@ def faults_of_packages() -> list[str]:
 
 
 def every_pack() -> list[Shelved]:
-    """Every pack there is: hidden ones, and those that others have taken the place of, too."""
-    return [
+    """Every pack there is: hidden ones, and those that others have taken the place of, too.
+
+    One for each `COLLECTION/NAME`: a package that is called like a trunk does not hide its packs.
+    """
+    packs = [
         *bundled_packs().values(),
-        *package_packs(),
-        *trunk_packs(),
         *user_packs().values(),
+        *trunk_packs(),
+        *package_packs(),
     ]
+    found: dict[str, Shelved] = {}
+    for pack in packs:
+        found.setdefault(pack.qualified, pack)
+    return list(found.values())
 
 
 def find_pack(reference: str) -> Path:
@@ -265,8 +288,22 @@ def _is_path(reference: str) -> bool:
 
 
 def _scan(folder: Path, origin: Origin, collection: str) -> list[Shelved]:
-    return [
-        Shelved(path.stem, path, origin, collection)
-        for path in sorted(folder.glob(f"*{SUFFIX}"))
-        if not path.name.startswith(".")
-    ]
+    """The packs in a folder, none where it cannot be read: `faults` tells of that."""
+    with suppress(OSError):
+        return [
+            Shelved(path.stem, path, origin, collection)
+            for path in sorted(folder.glob(f"*{SUFFIX}"))
+            if not path.name.startswith(".")
+        ]
+    return []
+
+
+def _fault(folder: Path) -> str:
+    """Why a folder of packs cannot be read, in a line; empty where it can, or is not there."""
+    try:
+        with os.scandir(folder):
+            return ""
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except OSError as error:
+        return f"cannot read {folder}: {error.strerror or error}"
