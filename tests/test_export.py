@@ -89,6 +89,7 @@ def test_the_bundled_trunk_is_exported_with_packs_that_blend(tmp_path: Path, cap
     ("words", "code", "said"),
     [
         (["-o", "web.pt"], 2, "web.onnx"),
+        *((["-o", name], 2, "name it like trunk.onnx") for name in ("", ".", "/", ".onnx")),
         (["-o", "taken.onnx"], 2, "taken.json exists already"),
         (["scremm", "-o", "web.onnx"], 2, "did you mean 'scream'"),
         (["-o", "no/web.onnx"], 1, "no/web.onnx"),
@@ -104,6 +105,17 @@ def test_an_export_is_refused_in_one_line(
     assert said in error
     assert len(error.splitlines()) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["taken.json"]
+
+
+def test_a_pack_that_names_no_trunk_is_exported_if_asked(
+    make_pack, tiny_trunk, tmp_path: Path, capsys
+) -> None:
+    words = [str(make_pack("dots", trunk_sha256="")), "-o", str(tmp_path / "web.onnx")]
+    words += ["--trunk", str(tiny_trunk[0])]
+    assert stylepack(["packs", "export", *words]) == 1
+    assert "--force uses it all the same" in capsys.readouterr().err
+    assert stylepack(["packs", "export", *words, "--force"]) == 0
+    assert capsys.readouterr().err.startswith("1 pack; ")
 
 
 def test_without_onnx_the_extra_is_named(tmp_path: Path, monkeypatch, capsys) -> None:

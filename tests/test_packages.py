@@ -6,6 +6,7 @@ import sys
 import sysconfig
 import tomllib
 import venv
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,9 @@ import stylepack as package
 from stylepack.cli.completion import complete_pack
 from stylepack.cli.main import run as stylepack
 from stylepack.errors import UsageError
+from stylepack.network.trunk import TrunkConfig
 from stylepack.packs.installing import install_pack
+from stylepack.packs.pack import load_pack
 from stylepack.packs.packages import packages
 from stylepack.packs.shelf import BUNDLED_PACKS, find_pack, shelf
 from stylepack.painting.stylizer import Stylizer
@@ -205,7 +208,10 @@ def test_new_refuses_in_one_line(tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "taken").mkdir()
     for words, told in (
-        (["Bad_Name", "wave"], "cannot be a package's name"),
+        *(
+            ([name, "wave"], "cannot be a package's name")
+            for name in ("Bad_Name", "a--b", "a-", "a" * 65, "stylepack", "bundled", "installed")
+        ),
         (["taken", "wave"], "exists already"),
         (["fine"], "you have no packs of your own"),
         (["fine", "wvae"], "did you mean 'wave'"),
@@ -242,6 +248,73 @@ def test_new_says_what_lacks(make_pack, tiny_trunk, tmp_path: Path, capsys) -> N
     project = tomllib.loads((tmp_path / "dot-packs" / "pyproject.toml").read_text())["project"]
     assert "license" not in project
     assert project["entry-points"]["stylepack.packs"] == {"dot-packs": "dot_packs.packs"}
+
+
+def of_bundled(path: Path, **changes: object) -> Path:
+    """A pack on the bundled trunk with other metadata."""
+    pack = load_pack(BUNDLED_PACKS / "starry.safetensors", TrunkConfig())
+    replace(pack, manifest=replace(pack.manifest, **changes)).save(path, TrunkConfig())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("licence", "line"),
+    [
+        ("CC0-1.0", "CC0-1.0"),
+        ("Proprietary", {"text": "Proprietary"}),
+        ('Mine, \U0001f600\n\x7f"all" of it\\', {"text": 'Mine, \U0001f600 \\x7f"all" of it\\'}),
+        (" \n", None),
+    ],
+)
+def test_new_writes_any_licence_so_that_it_builds(tmp_path, licence: str, line) -> None:
+    pack = of_bundled(tmp_path / "star.safetensors", license=licence)
+    folder = tmp_path / "star-packs"
+    assert stylepack(["packs", "new", str(folder), str(pack)]) == 0
+    project = tomllib.loads((folder / "pyproject.toml").read_text("utf-8"))["project"]
+    assert project.get("license") == line
+    # What the build backend itself makes of it, without building.
+    from hatchling.metadata.core import ProjectMetadata
+    from hatchling.plugin.manager import PluginManager
+
+    core = ProjectMetadata(str(folder), PluginManager()).core
+    assert (core.license_expression or core.license) == (
+        line["text"] if isinstance(line, dict) else line or ""
+    )
+
+
+def test_new_finds_damage_that_the_header_does_not_show(tmp_path: Path, capsys) -> None:
+    content = (BUNDLED_PACKS / "wave.safetensors").read_bytes()
+    bad = tmp_path / "bad.safetensors"
+    bad.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    code, _, said = packs_command(capsys, "new", tmp_path / "bad-packs", bad)
+    assert (code, "bad.safetensors is damaged" in said) == (1, True)
+    assert not (tmp_path / "bad-packs").exists()
+
+
+def test_new_takes_the_trunk_from_the_packs_that_name_one(tmp_path: Path, capsys) -> None:
+    first = of_bundled(tmp_path / "a.safetensors", trunk_sha256="")
+    code, _, said = packs_command(capsys, "new", tmp_path / "two", first, "wave")
+    assert (code, "not bundled" in said) == (0, False)
+    assert "that is bundled with stylepack." in (tmp_path / "two" / "README.md").read_text()
+
+
+def test_new_takes_a_trunk_that_is_not_installed(tmp_path: Path, make_pack, tiny_trunk, capsys):
+    words = ["new", tmp_path / "dot-packs", make_pack("dots")]
+    code, _, said = packs_command(capsys, *words)
+    assert (code, "give its file with --trunk FILE" in said) == (1, True)
+    code, _, said = packs_command(capsys, *words, "--trunk", tiny_trunk[0])
+    assert (code, f"trunk '{tiny_trunk[1][:8]}' is not bundled" in said) == (0, True)
+
+
+def test_two_packs_of_one_name_are_neither_packaged_nor_exported(tmp_path, capsys) -> None:
+    files = []
+    for place in ("one", "two"):
+        (tmp_path / place).mkdir()
+        files.append(of_bundled(tmp_path / place / "starry.safetensors", title=place))
+    for words in (["new", tmp_path / "both"], ["export", "-o", tmp_path / "both.onnx"]):
+        code, _, said = packs_command(capsys, *words, *files)
+        assert (code, "two of the packs are named 'starry'" in said) == (2, True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
 
 
 def test_a_package_is_built_installed_elsewhere_and_painted_with(tmp_path: Path, home) -> None:

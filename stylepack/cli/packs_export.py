@@ -10,9 +10,9 @@ import typer
 
 from stylepack.cli import screen
 from stylepack.cli.completion import complete_pack
-from stylepack.cli.options import TrunkFile, Upgrade
+from stylepack.cli.options import Force, TrunkFile, Upgrade
 from stylepack.errors import StylepackError, UsageError
-from stylepack.packs.shelf import find_pack
+from stylepack.packs.shelf import by_name, find_pack
 from stylepack.packs.trunks import choose_trunk
 
 EXTRA = ("onnx", "onnxruntime")
@@ -32,15 +32,17 @@ def export(
     ] = None,
     trunk: TrunkFile = None,
     upgrade: Upgrade = False,
+    force: Force = False,
 ) -> None:
     """Write a trunk as ONNX, and packs as JSON beside it, to be blended where they are run.
 
     The model takes a photograph of any size and a style, and is checked against torch.  The
     paths of both files are printed to stdout.  Needs `pip install 'stylepack[export]'`.
     """
-    beside = output.with_suffix(".json")
     if output.suffix != ".onnx":
-        raise UsageError(f"-o is '{output}'; name it like {output.stem or 'trunk'}.onnx")
+        like = output.stem.strip(".") if output.suffix else ""
+        raise UsageError(f"-o is '{output}'; name it like {like or 'trunk'}.onnx")
+    beside = output.with_suffix(".json")
     for file in (output, beside):
         if file.exists() and not upgrade:
             raise UsageError(f"{file} exists already; choose another name or add --replace")
@@ -50,6 +52,7 @@ def export(
             f"exporting needs {' and '.join(missing)}: pip install 'stylepack[export]'"
         )
     found = {reference: find_pack(reference) for reference in packs or ()}
+    named = by_name(found.values())
     place = choose_trunk(found, trunk)
 
     from stylepack.files import replacing, write_text
@@ -59,9 +62,10 @@ def export(
     from stylepack.training.start import packs_of
 
     network, digest = load_trunk(place)
-    loaded = {path.stem: load_pack(path, network.config) for path in found.values()}
+    loaded = {name: load_pack(path, network.config) for name, path in named.items()}
     for name, pack in loaded.items():
-        check_trunk(pack.manifest, digest, f"'{name}'")
+        if pack.manifest.trunk_sha256 or not force:
+            check_trunk(pack.manifest, digest, f"'{name}'")
     loaded = loaded or packs_of(place, digest, network.config)
     if not loaded:
         raise UsageError(f"no pack of {place} is installed; name packs by their files")
@@ -70,6 +74,7 @@ def export(
     with replacing(output) as temporary:
         temporary.write_bytes(content)
     write_text(beside, text)
-    screen.say(f"{len(loaded)} packs; onnxruntime and torch differ by at most {apart:.1e} of 1")
+    packs_in_words = "1 pack" if len(loaded) == 1 else f"{len(loaded)} packs"
+    screen.say(f"{packs_in_words}; onnxruntime and torch differ by at most {apart:.1e} of 1")
     print(output)
     print(beside)

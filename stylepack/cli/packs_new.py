@@ -9,9 +9,10 @@ import typer
 
 from stylepack.cli import screen
 from stylepack.cli.completion import complete_pack
+from stylepack.cli.options import TrunkFile
 from stylepack.errors import UsageError
-from stylepack.packs.manifest import NAME_PATTERN, read_manifest
-from stylepack.packs.shelf import find_pack, user_packs
+from stylepack.packs.manifest import read_manifest
+from stylepack.packs.shelf import by_name, find_pack, user_packs
 from stylepack.packs.trunks import choose_trunk, name_of, trunk_names
 
 
@@ -28,6 +29,7 @@ def new(
             autocompletion=complete_pack,
         ),
     ] = None,
+    trunk: TrunkFile = None,
 ) -> None:
     """Write a Python package with packs, ready to build: whoever installs it by pip has them.
 
@@ -39,22 +41,18 @@ def new(
             "you have no packs of your own; name some: `stylepack packs new NAME PACK`"
         )
     found = {reference: find_pack(reference) for reference in wanted}
-    named: dict[str, Path] = {}
-    for path in found.values():
-        name = path.stem if NAME_PATTERN.fullmatch(path.stem) else read_manifest(path).name
-        if named.setdefault(name, path) != path:
-            raise UsageError(f"two of the packs are named '{name}'; leave one of them out")
+    named = by_name(found.values())
+    place = choose_trunk(found, trunk)
+    hashes = [read_manifest(path).trunk_sha256 for path in named.values()]
+    its_name = name_of(next(filter(None, hashes), ""), trunk_names())
 
     from stylepack.packs.collection import write_collection
 
-    choose_trunk(found)
-    names = trunk_names()
-    trunk = name_of(read_manifest(next(iter(named.values()))).trunk_sha256, names)
-    unlicensed = write_collection(folder, folder.name, named, in_words(trunk))
+    unlicensed = write_collection(folder, named, place, in_words(its_name))
     for name in unlicensed:
         screen.warn(f"'{name}' names no licence: say in README.md what others may do with it")
-    if trunk != "bundled":
-        screen.warn(f"trunk '{trunk}' is not bundled: whoever uses the packs needs it as well")
+    if its_name != "bundled":
+        screen.warn(f"trunk '{its_name}' is not bundled: whoever uses the packs needs it as well")
     screen.say(f"wrote {', '.join(named)}; build it: cd {folder} && python -m build --wheel")
     print(folder)
 

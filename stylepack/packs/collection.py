@@ -6,15 +6,25 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
-from stylepack.errors import UsageError
-from stylepack.packs.header import parse_content, read_content
+from stylepack.errors import UsageError, printable
+from stylepack.packs.header import read_content
+from stylepack.packs.installing import check_packs
+from stylepack.packs.inuse import BUNDLED
 from stylepack.packs.manifest import LARGEST_PACK, Manifest, common_license
 from stylepack.packs.packages import GROUP
-from stylepack.packs.shelf import SUFFIX
+from stylepack.packs.shelf import SUFFIX, Origin
+from stylepack.packs.sources import PackFile
 from stylepack.packs.staging import staging
 
-NAME_PATTERN = re.compile(r"[a-z](?:[a-z0-9-]{0,62}[a-z0-9])?")
-SPDX_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*")
+NAME_PATTERN = re.compile(r"(?=.{1,64}$)[a-z][a-z0-9]*(?:-[a-z0-9]+)*")  # normalised already
+TAKEN_NAMES = frozenset(["stylepack", BUNDLED, str(Origin.YOURS)])
+SPDX = frozenset(
+    [
+        *("CC0-1.0", "CC-BY-4.0", "CC-BY-SA-4.0", "CC-BY-NC-4.0", "CC-BY-NC-SA-4.0"),
+        *("MIT", "ISC", "0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "MPL-2.0"),
+        *("GPL-2.0-only", "GPL-2.0-or-later", "GPL-3.0-only", "GPL-3.0-or-later", "Unlicense"),
+    ]
+)
 
 PYPROJECT = """\
 [build-system]
@@ -56,60 +66,71 @@ The packs are painted on the trunk {trunk}.
 """
 
 
-def write_collection(folder: Path, name: str, packs: Mapping[str, Path], trunk: str) -> list[str]:
+def write_collection(
+    folder: Path, packs: Mapping[str, Path], trunk: Path, trunk_in_words: str
+) -> list[str]:
     """Write a package of pack files: pyproject.toml, README.md and the packs, or nothing.
 
     Args:
-        folder: made; it must not exist.
-        name: the distribution's name.
+        folder: made; it must not exist.  Its name is the distribution's.
         packs: files by the names that the packs are to have in it; all of one trunk.
-        trunk: that trunk in words.
+        trunk: that trunk's file.
+        trunk_in_words: what the README says it is.
 
     Returns:
         Names of packs that do not name a licence.
 
     Raises:
         UsageError: a name that is none, or a folder that exists.
-        PackError: a pack is damaged.
+        PackError: a pack is damaged, or another trunk's.
     """
-    if not NAME_PATTERN.fullmatch(name):
+    name = folder.name
+    if not NAME_PATTERN.fullmatch(name) or name in TAKEN_NAMES:
         raise UsageError(
-            f"'{name}' cannot be a package's name; use lower-case letters, digits and '-', at most "
-            "64, the first a letter"
+            f"'{name}' cannot be a package's name; use lower-case letters, digits and single '-', "
+            f"at most 64, the first a letter, and not {', '.join(sorted(TAKEN_NAMES))}"
         )
     if folder.exists():
         raise UsageError(f"{folder} exists already; choose another name or place")
-    contents = {pack: read_content(path, LARGEST_PACK) for pack, path in packs.items()}
-    manifests = {
-        pack: Manifest.from_header(parse_content(content, packs[pack]), packs[pack])
-        for pack, content in contents.items()
-    }
+    files = [PackFile(str(path), read_content(path, LARGEST_PACK)) for path in packs.values()]
+    manifests = dict(zip(packs, check_packs(files, trunk, force=True), strict=True))
     module = name.replace("-", "_")
     advice = "choose a place that exists and that is yours"
     with staging(folder.absolute().parent, advice, sweep=False) as stage:
-        files = {
-            "pyproject.toml": _pyproject(name, module, manifests).encode(),
-            "README.md": _readme(name, manifests, trunk).encode(),
-            f"{module}/__init__.py": f'"""Style packs: {", ".join(packs)}."""\n'.encode(),
-            **{f"{module}/packs/{pack}{SUFFIX}": content for pack, content in contents.items()},
+        texts = {
+            "pyproject.toml": _pyproject(name, module, manifests),
+            "README.md": _readme(name, manifests, trunk_in_words),
+            f"{module}/__init__.py": f'"""Style packs: {", ".join(packs)}."""\n',
         }
-        for file, content in files.items():
-            stage.add(f"{folder.name}/{file}", content)
+        for path, text in texts.items():
+            stage.add(f"{name}/{path}", text.encode())
+        for pack, file in zip(packs, files, strict=True):
+            stage.add(f"{name}/{module}/packs/{pack}{SUFFIX}", file.content)
         stage.place()
     return [pack for pack, manifest in manifests.items() if not manifest.license]
 
 
 def _pyproject(name: str, module: str, manifests: Mapping[str, Manifest]) -> str:
-    license = common_license(manifests.values())
-    known = SPDX_PATTERN.fullmatch(license)
     return PYPROJECT.format(
         name=json.dumps(name),
         module=module,
         group=GROUP,
         version=version("stylepack"),
         description=json.dumps(f"Style packs for stylepack: {', '.join(manifests)}"),
-        license=f"license = {json.dumps(license)}\n" if known else "",
+        license=_license_field(common_license(manifests.values())),
     )
+
+
+def _license_field(license: str) -> str:
+    """A line of pyproject.toml, empty without a licence; a stranger's words must not stop a build.
+
+    As an SPDX expression (PEP 639) only what build tools are sure to know.
+    """
+    text = printable(" ".join(license.split()))
+    if not text:
+        return ""
+    quoted = json.dumps(text, ensure_ascii=False)
+    return f"license = {quoted}\n" if text in SPDX else f"license = {{text = {quoted}}}\n"
 
 
 def _readme(name: str, manifests: Mapping[str, Manifest], trunk: str) -> str:

@@ -3,6 +3,7 @@
 import difflib
 import os
 from collections import Counter
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -242,6 +243,21 @@ def find_pack(reference: str) -> Path:
     close = difflib.get_close_matches(reference, packs, n=1, cutoff=0.5)
     hint = f"did you mean '{close[0]}'?" if close else "see `stylepack packs list`"
     raise UsageError(f"no pack '{reference}'; {hint}")
+
+
+def by_name(files: Iterable[Path]) -> dict[str, Path]:
+    """Pack files by the names that they go by together: their files', else what they say.
+
+    Raises:
+        UsageError: two of them have one name.
+        PackError: a pack whose file has another kind of name is damaged.
+    """
+    found: dict[str, Path] = {}
+    for path in files:
+        name = path.stem if NAME_PATTERN.fullmatch(path.stem) else read_manifest(path).name
+        if found.setdefault(name, path) != path:
+            raise UsageError(f"two of the packs are named '{name}'; leave one of them out")
+    return found
 
 
 def install_place(name: str, replace: bool = False) -> Path:
