@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import shlex
 import subprocess
 import sys
 from dataclasses import replace
@@ -20,6 +21,7 @@ from stylepack.cli.completion import (
     complete_pack,
 )
 from stylepack.cli.main import run as stylepack
+from stylepack.cli.screen import _narrowed
 from stylepack.errors import PackError, UsageError
 from stylepack.packs.blending import blend_packs
 from stylepack.packs.compare import compare, load_pair
@@ -87,6 +89,43 @@ def test_remove_removes_all_or_none(packs, make_pack) -> None:
     assert list(user_packs()) == ["dots", "lines"]
     assert packs("remove", "dots", "lines", "dots", "-y")[0] == 0
     assert not user_packs()
+
+
+def test_a_pack_named_twice_is_removed_once(packs, make_pack) -> None:
+    placed = install_pack(make_pack("dots"))
+    code, _, said = packs("remove", "-y", "dots", "installed/dots")
+    assert (code, said) == (0, f"removed {placed}\n")
+
+
+def test_bundled_packs_are_hidden_and_restored_by_their_full_names(packs, make_pack) -> None:
+    install_pack(make_pack("starry"), replace=True)
+    assert packs("hide", "bundled/starry", "wave")[2].startswith("hid 'starry'; ")
+    assert "wave" not in shelf()
+    assert packs("restore", "bundled/wave")[2] == "restored wave\n"
+    assert packs("restore", "--all")[2] == "restored starry\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "closed", "code"),
+    [("packs list", ">&-", 0), ("packs list", "2>&-", 0), ("packs remove dots", "<&-", 2)],
+)
+def test_a_stream_that_is_closed_is_no_traceback(make_pack, words, closed, code) -> None:
+    install_pack(make_pack("dots"))
+    done = subprocess.run(
+        f"{shlex.quote(sys.executable)} -m stylepack {words} {closed}",
+        shell=True,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, "Traceback" in done.stderr) == (code, False)
+    assert "dots" in shelf()
+
+
+def test_columns_of_a_narrow_table_give_way_alike() -> None:
+    assert _narrowed([40, 40, 5], 54) == [22, 22, 5]
+    assert _narrowed([40, 8, 5], 54) == [37, 8, 5]
+    assert _narrowed([4, 4], 20) == [4, 4]
+    assert _narrowed([4, 4], 1) == [1, 1]
 
 
 def test_the_bundled_pack_comes_back_when_the_one_before_it_goes(packs, make_pack) -> None:
@@ -493,6 +532,23 @@ def test_bash_gets_what_follows_the_last_equals_sign(words: str, expected: str) 
         timeout=60,
     )
     assert done.stdout.split() == [expected], done.stderr
+
+
+@pytest.mark.parametrize("meant", ["x", "-1", "99", ""])
+def test_a_shell_that_says_nonsense_gets_no_traceback(meant: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "stylepack"],
+        env={
+            **os.environ,
+            "_STYLEPACK_COMPLETE": "complete_bash",
+            "COMP_WORDS": "stylepack\npa",
+            "COMP_CWORD": meant,
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stderr == ""
 
 
 def test_help_and_the_light_commands_load_no_torch(home: Path) -> None:

@@ -393,6 +393,107 @@ def test_damage_is_told_and_stops_nothing_else(make_run, trunks, home: Path, pho
     assert trunks("packs", "list")[0] == 0
 
 
+def test_a_trunk_in_use_that_was_deleted_by_hand_is_told(make_run, trunks, home: Path) -> None:
+    assert trunks("trunks", "install", make_run("mine", ["dawn"]))[0] == 0
+    assert trunks("trunks", "use", "mine")[0] == 0
+    shutil.rmtree(home / "trunks" / "mine")
+    code, _, said = trunks("trunks", "info")
+    assert code == 1
+    assert said == (
+        "error: the trunk in use, 'mine', is not installed any more; use another: "
+        "`stylepack trunks use bundled`\n"
+    )
+
+
+def test_a_removal_that_fails_changes_nothing(make_run, trunks, home: Path, monkeypatch) -> None:
+    assert trunks("trunks", "install", make_run("mine", ["dawn"]))[0] == 0
+    assert trunks("trunks", "use", "mine")[0] == 0
+
+    def refuse(path: Path, target: Path) -> Path:
+        raise OSError("no reason that the system knows")
+
+    with monkeypatch.context() as during:
+        during.setattr(Path, "rename", refuse)
+        code, _, said = trunks("trunks", "remove", "mine", "-y")
+    assert (code, "mine: no reason that the system knows" in said) == (1, True)
+    assert trunk_in_use().name == "mine"
+    assert "dawn" in shelf()
+
+
+def test_what_a_removal_leaves_is_told_and_deleted_by_the_next(
+    make_run, trunks, home: Path, monkeypatch
+) -> None:
+    for name, seed in (("mine", 1), ("other", 2)):
+        assert trunks("trunks", "install", make_run(name, [f"of-{name}"], seed))[0] == 0
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with monkeypatch.context() as during:
+        during.setattr(shutil, "rmtree", refuse)
+        code, _, said = trunks("trunks", "remove", "mine", "-y")
+    assert code == 1
+    assert "trunk 'mine' is removed, but" in said
+    assert ".mine.removed is left: Permission denied" in said
+    assert list(known_trunks()) == ["bundled", "other"]
+    assert trunks("trunks", "remove", "other", "-y")[0] == 0
+    assert not list((home / "trunks").iterdir())
+
+
+def test_a_link_or_a_file_among_the_trunks_is_removed_alone(make_run, trunks, home: Path) -> None:
+    run = make_run("mine", ["dawn"])
+    (home / "trunks").mkdir(parents=True)
+    (home / "trunks" / "linked").symlink_to(run, target_is_directory=True)
+    (home / "trunks" / "file").write_text("no trunk")
+    for name in ("linked", "file"):
+        code, _, said = trunks("trunks", "remove", name, "-y")
+        assert code == 0, said
+    assert not list((home / "trunks").iterdir())
+    assert (run / "trunk.safetensors").exists()
+
+
+@pytest.mark.parametrize("deep", ["[" * 9999, '{"widths": ' + "[" * 900 + "]" * 900 + "}"])
+def test_info_believes_a_trunk_about_nothing_else_than_itself(tmp_path, trunks, deep: str) -> None:
+    path = tmp_path / "claims.safetensors"
+    forged = {"x.name": "bundled", "x.in_use": "true", "modelspec.name": "bundled"}
+    forged |= {"modelspec.in_use": "true", "modelspec.title": "Claims"}
+    save_trunk(path, Trunk(TINY), forged)
+    told = json.loads(trunks("trunks", "info", path, "--json")[1])
+    assert (told["name"], told["title"], "in_use" in told) == ("claims", "Claims", False)
+    save_trunk(path, Trunk(TINY), {"stylepack.trunk_config": deep})
+    code, out, said = trunks("trunks", "info", path)
+    assert (code, "widths" in out, said) == (0, False, "")
+
+
+def test_info_says_when_a_trunk_is_not_what_its_hash_says(tiny_trunk, trunks) -> None:
+    path, digest = tiny_trunk
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    code, out, said = trunks("trunks", "info", path)
+    assert (code, digest in out) == (0, False)
+    assert "tiny-trunk.safetensors is damaged: its data does not match its hash" in said
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("cut.safetensors", "it is cut off: download it again"),
+        ("My Run", "cannot be a trunk's name"),
+        ("", "SOURCE is empty; give a folder"),
+    ],
+)
+def test_what_is_wrong_with_a_source_is_said(
+    tiny_trunk, trunks, tmp_path: Path, monkeypatch, source: str, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("cut.safetensors").write_bytes(tiny_trunk[0].read_bytes()[:-9])
+    Path("My Run").mkdir()
+    code, _, line = trunks("trunks", "install", source)
+    assert code in (1, 2)
+    assert said in line
+    assert len(line.splitlines()) == 1
+
+
 KILLED = """
 import os, signal, sys
 from pathlib import Path

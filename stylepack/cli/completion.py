@@ -23,8 +23,9 @@ def whole_words_in_bash() -> Iterator[None]:
     if os.environ.get(IN_BASH[0]) != IN_BASH[1]:
         yield
         return
+    meant = os.environ.get("COMP_CWORD", "")
     words, current, before = rejoined(
-        os.environ.get("COMP_WORDS", "").split("\n"), int(os.environ.get("COMP_CWORD") or 0)
+        os.environ.get("COMP_WORDS", "").split("\n"), int(meant) if meant.isdecimal() else 0
     )
     os.environ |= {"COMP_WORDS": "\n".join(words), "COMP_CWORD": str(current)}
     answers = io.StringIO()

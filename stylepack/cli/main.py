@@ -2,6 +2,7 @@
 
 import gc
 import io
+import os
 import sys
 
 import typer
@@ -65,9 +66,17 @@ def main(arguments: list[str] | None = None) -> None:
     and again, and once more at the end, would take a third of the time that a photograph takes.
     """
     gc.set_threshold(RARELY)
+    _open_missing_streams()
     code = run(arguments)
     gc.freeze()
     sys.exit(code)
+
+
+def _open_missing_streams() -> None:
+    """A stream that the shell has closed, as by `>&-`, leads nowhere; Python has None for it."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115 - open to the end
 
 
 def run(arguments: list[str] | None = None) -> int:

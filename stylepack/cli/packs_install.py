@@ -59,17 +59,16 @@ def remove(
     yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
 ) -> None:
     """Delete packs that you installed."""
-    names = list(dict.fromkeys(names))
-    files = [removable(name) for name in names]
+    files = {removable(name): name for name in names}
     if not yes:
         for file in files:
             screen.say(str(file))
         what = "this pack" if len(files) == 1 else f"these {len(files)} packs"
-        confirm(", ".join(names), f"Delete {what}?")
-    for name in names:
+        confirm(", ".join(files.values()), f"Delete {what}?")
+    for file, name in files.items():
         screen.say(f"removed {remove_pack(name)}")
-        if name in bundled_packs():
-            screen.say(f"'{name}' is the bundled pack again")
+        if file.stem in bundled_packs():
+            screen.say(f"'{file.stem}' is the bundled pack again")
 
 
 def hide(
@@ -78,8 +77,7 @@ def hide(
     ],
 ) -> None:
     """Take bundled packs out of the list; `restore` brings them back."""
-    hide_packs(names)
-    for name in names:
+    for name in hide_packs(names):
         screen.say(f"hid '{name}'; bring it back: stylepack packs restore {name}")
 
 

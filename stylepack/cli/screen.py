@@ -76,14 +76,12 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def _narrowed(widths: list[int], room: int) -> list[int]:
-    """Widths of columns that go into `room` with gaps between them; the widest give way."""
-    widths = list(widths)
+    """Widths of columns that go into `room` with gaps between them; the widest give way alike."""
     room -= len(GAP) * (len(widths) - 1)
-    while sum(widths) > room and max(widths) > 1:
-        widest = widths.index(max(widths))
-        second = max((w for w in widths if w < widths[widest]), default=1)
-        widths[widest] -= min(sum(widths) - room, widths[widest] - second)
-    return widths
+    most = max(widths)
+    while sum(min(width, most) for width in widths) > room and most > 1:
+        most -= 1
+    return [min(width, most) for width in widths]
 
 
 def _lines(cells: Sequence[str], widths: Sequence[int]) -> Iterator[str]:

@@ -14,9 +14,10 @@ from stylepack.cli.asking import confirm
 from stylepack.cli.completion import complete_trunk
 from stylepack.cli.options import Upgrade
 from stylepack.cli.packs import Json, print_json, size_in_words
-from stylepack.errors import StylepackError
+from stylepack.errors import StylepackError, UsageError
+from stylepack.packs.header import data_sha256, parse_content, read_content
 from stylepack.packs.inuse import BUNDLED, read_in_use
-from stylepack.packs.manifest import in_words
+from stylepack.packs.manifest import LARGEST_TRUNK, in_words
 from stylepack.packs.shelf import TRUNK_FILE, home_folder
 from stylepack.packs.trunks import (
     ShelvedTrunk,
@@ -28,6 +29,9 @@ from stylepack.packs.trunks import (
     remove_trunk,
     use_trunk,
 )
+
+CLAIMS = ("author", "date", "description", "implementation", "license", "tags", "title")
+SIZES = ("widths", "residual_blocks", "edge_kernel", "grain")
 
 trunks = typer.Typer(
     help="List, inspect, install, choose and remove trunks: the networks that packs belong to.",
@@ -84,21 +88,23 @@ def info(
     known = [one for one in known_trunks().values() if one.path == path]
     shown = known[0] if known else ShelvedTrunk(path.stem, path)
     metadata = shown.header().metadata
+    claims = {key: metadata.get(f"modelspec.{key}", "") for key in CLAIMS}
+    content = read_content(path, LARGEST_TRUNK)
+    digest = data_sha256(content, parse_content(content, path))
     facts = {
         "name": shown.name,
-        **{
-            key.partition(".")[2]: value
-            for key, value in sorted(metadata.items())
-            if key not in ("modelspec.hash_sha256", "stylepack.trunk_config")
-        },
+        **{key: value for key, value in claims.items() if value},
         **sizes(metadata.get("stylepack.trunk_config", "")),
         **place_of(shown),
+        "sha256": digest,
     }
     if as_json:
         print_json(facts)
     else:
         rows = [(key, in_words(value)) for key, value in facts.items() if value not in ("", [])]
         screen.show_table(("", ""), rows)
+    if shown.sha256 not in ("", digest):
+        screen.warn(f"{path} is damaged: its data does not match its hash; install it again")
 
 
 @trunks.command()
@@ -122,6 +128,8 @@ def install(
 
     Its packs go by their names where those are free, and by TRUNK/NAME always.
     """
+    if not source:
+        raise UsageError("SOURCE is empty; give a folder, a zip, a trunk file or an https address")
     name = checked_trunk_name(name or name_from(source))
 
     from stylepack.packs.sources import gather_trunk
@@ -189,4 +197,10 @@ def sizes(config: str) -> dict[str, object]:
         fields = json.loads(config)
     except (ValueError, RecursionError):
         return {}
-    return fields if isinstance(fields, dict) else {}
+    known = [key for key in SIZES if isinstance(fields, dict) and key in fields]
+    return {key: fields[key] for key in known if _is_size(fields[key])}
+
+
+def _is_size(value: object) -> bool:
+    numbers = value if isinstance(value, list) else [value]
+    return all(isinstance(number, int | float) for number in numbers)

@@ -166,9 +166,9 @@ def _check_tiling(tensors: dict[str, TensorEntry], data_size: int, path: object)
             raise PackError(f"{path}: tensors overlap or leave a gap at data byte {position:,}")
         position = entry.end
     if position != data_size:
+        advice = "it is cut off: download it again" if position > data_size else "download it again"
         raise PackError(
-            f"{path}: the tensors take {position:,} bytes, the file holds {data_size:,}; "
-            "download it again"
+            f"{path}: the tensors take {position:,} bytes, the file holds {data_size:,}; {advice}"
         )
 
 

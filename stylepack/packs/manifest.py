@@ -118,15 +118,15 @@ def check_version(header: Header, path: object) -> None:
         )
 
 
-def checked_name(name: str, source: object) -> str:
-    """Return `name` if it can be a pack's name: it will be part of a file name.
+def checked_name(name: str, source: object, whose: str = "a pack's") -> str:
+    """Return `name` if it can be a pack's or a trunk's name: it will be part of a file name.
 
     Raises:
         PackError: anything but lower-case letters, digits, '-' and '_', 64 at most.
     """
     if not NAME_PATTERN.fullmatch(name) or name in RESERVED_NAMES:
         raise PackError(
-            f"{source}: {_quoted(name)} cannot be a pack's name; use lower-case letters, digits, "
+            f"{source}: {_quoted(name)} cannot be {whose} name; use lower-case letters, digits, "
             "'-' and '_', at most 64"
         )
     return name

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from stylepack.errors import PackError, StylepackError, UsageError
 from stylepack.packs.hidden import read_hidden, write_hidden
+from stylepack.packs.inuse import BUNDLED
 from stylepack.packs.shelf import (
     IDENTITY,
     Origin,
@@ -43,12 +44,16 @@ def remove_pack(name: str) -> Path:
     return path
 
 
-def hide_packs(names: Sequence[str]) -> None:
-    """Take bundled packs off the shelf until `restore_packs`; their files stay.
+def hide_packs(references: Sequence[str]) -> list[str]:
+    """Take bundled packs off the shelf until `restore_packs`, their files stay; return their names.
+
+    Args:
+        references: `NAME` or `bundled/NAME`.
 
     Raises:
         UsageError: not a bundled pack, or the identity pack, which painting needs.
     """
+    names = [reference.removeprefix(f"{BUNDLED}/") for reference in references]
     for name in names:
         if name == IDENTITY:
             raise UsageError(f"'{IDENTITY}' cannot be hidden: --strength and training need it")
@@ -57,6 +62,7 @@ def hide_packs(names: Sequence[str]) -> None:
             pack = next((pack for pack in every_pack() if pack.path == path), None)
             raise UsageError(f"'{name}' is not a bundled pack; {_way_out(pack)}")
     write_hidden(home_folder(), read_hidden(home_folder()).union(names))
+    return names
 
 
 def restore_packs(names: Sequence[str] | None = None) -> list[str]:
@@ -75,7 +81,8 @@ def restore_packs(names: Sequence[str] | None = None) -> list[str]:
             hidden = frozenset(bundled_packs())
         back = sorted(hidden)
     else:
-        hidden, back = read_hidden(home), list(names)
+        hidden = read_hidden(home)
+        back = [name.removeprefix(f"{BUNDLED}/") for name in names]
     for name in back:
         if name not in hidden:
             known = f"hidden are: {', '.join(sorted(hidden))}" if hidden else "no pack is"

@@ -10,7 +10,7 @@ from pathlib import Path
 from stylepack.errors import PackError, UsageError
 from stylepack.packs.archive import is_zip, other_kind, packs_in_zip
 from stylepack.packs.download import LARGEST_DOWNLOAD, Progress, download, is_url
-from stylepack.packs.header import read_content
+from stylepack.packs.header import parse_content, read_content
 from stylepack.packs.manifest import ARCHITECTURE, LARGEST_PACK, LARGEST_TRUNK
 from stylepack.packs.shelf import SUFFIX, TRUNK_FILE
 
@@ -85,6 +85,8 @@ def gather_trunk(source: str, sha256: str, progress: Progress) -> tuple[PackFile
     else:
         files = _in_one(source, sha256, progress, LARGEST_DOWNLOAD, _is_of_trunk)
     trunks = [file for file in files if file.other_kind == ARCHITECTURE]
+    for file in files if not trunks else ():
+        parse_content(file.content, file.source)  # of a damaged trunk nobody can tell what it was
     if len(trunks) != 1:
         raise PackError(
             f"there are {len(trunks) or 'no'} trunks in {source}; expected one, like a folder that "
@@ -107,7 +109,7 @@ def _check_hash_option(sources: Sequence[str], sha256: str) -> None:
 
 
 def _is_folder(source: str) -> bool:
-    return not is_url(source) and Path(source).is_dir()
+    return source != "" and not is_url(source) and Path(source).is_dir()
 
 
 def _in_folder(folder: str) -> list[PackFile]:

@@ -26,6 +26,7 @@ from stylepack.packs.shelf import (
     trunk_folders,
 )
 
+REMOVED = ".removed"  # the end of the name of a trunk's folder while it is being deleted
 HASH_DIGITS = 8  # of a trunk without a name, where it is shown
 
 
@@ -81,9 +82,15 @@ def trunk_in_use() -> ShelvedTrunk:
     """The trunk of the user's choice, the bundled one without any.
 
     Raises:
-        UsageError: it is not installed any more.
+        StylepackError: it is not installed any more.
     """
-    return trunk_named(read_in_use(home_folder()))
+    name = read_in_use(home_folder())
+    if name not in known_trunks():
+        raise StylepackError(
+            f"the trunk in use, '{name}', is not installed any more; use another: "
+            f"`stylepack trunks use {BUNDLED}`"
+        )
+    return trunk_named(name)
 
 
 def trunk_named(name: str) -> ShelvedTrunk:
@@ -213,16 +220,33 @@ def remove_trunk(name: str) -> Path:
         StylepackError: it cannot be deleted.
     """
     folder = removable_trunk(name)
-    if read_in_use(home_folder()) == name:
-        write_in_use(home_folder(), BUNDLED)
-    gone = folder.with_name(f".{folder.name}.removed")
-    shutil.rmtree(gone, ignore_errors=True)  # from a removal that was killed
+    used = read_in_use(home_folder()) == name
+    gone = folder.with_name(f".{name}{REMOVED}")
+    for left in folder.parent.glob(f".*{REMOVED}"):  # by a removal that did not finish
+        with suppress(OSError):
+            _delete(left)
     try:
         folder.rename(gone)
-        shutil.rmtree(gone)
     except OSError as error:
-        raise StylepackError(f"cannot remove {folder}: {error.strerror}") from error
+        raise StylepackError(f"cannot remove {folder}: {error.strerror or error}") from error
+    if used:
+        write_in_use(home_folder(), BUNDLED)
+    try:
+        _delete(gone)
+    except OSError as error:
+        raise StylepackError(
+            f"trunk '{name}' is removed, but {gone} is left: {error.strerror or error}; delete it, "
+            "or the next `stylepack trunks remove` does"
+        ) from error
     return folder
+
+
+def _delete(path: Path) -> None:
+    """Delete a folder with all that is in it, or a file, or a link and not what it leads to."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def checked_trunk_name(name: str) -> str:
@@ -232,7 +256,7 @@ def checked_trunk_name(name: str) -> str:
         UsageError: it cannot be a folder's name everywhere, or is the bundled trunk's.
     """
     try:
-        checked_name(name, "the trunk")
+        checked_name(name, "the new trunk", "a trunk's")
     except PackError as error:
         raise UsageError(f"{error}; choose one with --as NAME") from error
     if name in (BUNDLED, str(Origin.YOURS)):
