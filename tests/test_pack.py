@@ -136,7 +136,10 @@ def test_a_pack_of_another_trunk_is_refused_naming_both(make_pack, tiny_trunk) -
 def test_a_pack_without_a_trunk_is_refused(make_pack, tiny_trunk) -> None:
     manifest = load_pack(make_pack(trunk_sha256=""), TINY).manifest
     with pytest.raises(WrongTrunkError, match=r"'dots' does not say which trunk.*--force"):
+        check_trunk(manifest, tiny_trunk[1], "'dots'", force=False)
+    with pytest.raises(WrongTrunkError, match="leave it out"):
         check_trunk(manifest, tiny_trunk[1], "'dots'")
+    check_trunk(manifest, tiny_trunk[1], "'dots'", force=True)
 
 
 def test_a_pack_of_this_trunk_passes(make_pack, tiny_trunk) -> None:

@@ -2,14 +2,18 @@
 
 import os
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
+from threading import Event, Thread
 
 import pytest
 
 from stylepack.cli.main import run as stylepack
 from stylepack.errors import PackError
 from stylepack.packs import installing, staging
-from stylepack.packs.installing import install_all, plan_install
+from stylepack.packs.installing import install_all, install_pack, plan_install
 from stylepack.packs.shelf import BUNDLED_PACKS
 from stylepack.packs.sources import PackFile
 
@@ -47,6 +51,67 @@ def _killed_within(path: Path, remove) -> None:
     remove(path / staging.NEW)
     remove(path / staging.OLD)
     raise Killed
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from stylepack.packs.staging import staging
+
+place, count = Path.replace, 0
+def killing(path, target):
+    global count
+    count += 1
+    if count == int(sys.argv[1]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return place(path, target)
+
+Path.replace = killing
+with staging(Path(sys.argv[2]), "") as stage:
+    for name in ("dots", "lines", "waves"):
+        stage.add(f"{name}.safetensors", b"new")
+    stage.place(replace=True)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no locks to tell by")
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_the_next_install_undoes_a_killed_one(home: Path, make_pack, at: int) -> None:
+    placed = install_pack(make_pack("dots", 1))
+    old = placed.read_bytes()
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, str(at), str(home / "packs")], check=False
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert len(list((home / "packs").glob(".stylepack-install-*"))) == 1
+    install_pack(make_pack("more", 2))
+    assert sorted(p.name for p in (home / "packs").iterdir()) == [
+        "dots.safetensors",
+        "more.safetensors",
+    ]
+    assert placed.read_bytes() == old
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no locks to tell by")
+def test_an_install_that_is_going_on_is_left_alone(home: Path, make_pack) -> None:
+    folder = home / "packs"
+    folder.mkdir(parents=True)
+    waiting, done = Event(), []
+
+    def other() -> None:
+        waiting.set()
+        done.append(install_pack(make_pack("more")))
+
+    with staging.staging(folder, "") as stage:
+        stage.add("dots.safetensors", b"dots")
+        thread = Thread(target=other)
+        thread.start()
+        waiting.wait()
+        thread.join(0.05)
+        assert not done
+        stage.place()
+    thread.join()
+    assert sorted(p.name for p in folder.iterdir()) == ["dots.safetensors", "more.safetensors"]
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,8 @@
 import hashlib
 import json
 import shutil
-import signal
-import subprocess
-import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,9 +14,10 @@ from conftest import BUNDLED, TINY, picture
 from stylepack.cli.main import run as stylepack
 from stylepack.errors import StylepackError, UsageError, WrongTrunkError
 from stylepack.network.trunk import Trunk
+from stylepack.packs import trunk_install
 from stylepack.packs.installing import install_pack
 from stylepack.packs.manifest import Manifest, read_manifest
-from stylepack.packs.pack import Pack
+from stylepack.packs.pack import Pack, load_pack
 from stylepack.packs.shelf import BUNDLED_PACKS, BUNDLED_TRUNK, find_pack, shelf, user_packs
 from stylepack.packs.trunkfile import load_trunk, save_trunk
 from stylepack.packs.trunks import choose_trunk, find_trunk, known_trunks, trunk_in_use
@@ -494,69 +493,32 @@ def test_what_is_wrong_with_a_source_is_said(
     assert len(line.splitlines()) == 1
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from stylepack.packs.staging import staging
-
-place, count = Path.replace, 0
-def killing(path, target):
-    global count
-    count += 1
-    if count == int(sys.argv[1]):
-        os.kill(os.getpid(), signal.SIGKILL)
-    return place(path, target)
-
-Path.replace = killing
-with staging(Path(sys.argv[2]), "") as stage:
-    for name in ("dots", "lines", "waves"):
-        stage.add(f"{name}.safetensors", b"new")
-    stage.place(replace=True)
-"""
+def test_force_is_advised_only_where_there_is_such_an_option(make_run, trunks) -> None:
+    run = make_run("mine", ["dawn"])
+    path = run / "packs" / "dawn.safetensors"
+    pack = load_pack(path, TINY)
+    Pack(replace(pack.manifest, trunk_sha256=""), pack.style).save(path, TINY)
+    code, _, said = trunks("trunks", "install", run)
+    assert (code, "to; leave it out" in said) == (1, True)
+    code, _, said = trunks("packs", "install", path, "--trunk", run / "trunk.safetensors")
+    assert (code, "to; --force uses it all the same" in said) == (1, True)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there are no locks to tell by")
-@pytest.mark.parametrize("at", [1, 2, 3])
-def test_the_next_install_undoes_a_killed_one(home: Path, make_pack, at: int) -> None:
-    placed = install_pack(make_pack("dots", 1))
-    old = placed.read_bytes()
-    killed = subprocess.run(
-        [sys.executable, "-c", KILLED, str(at), str(home / "packs")], check=False
-    )
-    assert killed.returncode == -signal.SIGKILL
-    assert len(list((home / "packs").glob(".stylepack-install-*"))) == 1
-    install_pack(make_pack("more", 2))
-    assert sorted(p.name for p in (home / "packs").iterdir()) == [
-        "dots.safetensors",
-        "more.safetensors",
-    ]
-    assert placed.read_bytes() == old
+def test_a_trunk_that_another_command_installs_meanwhile_is_not_replaced(
+    make_run, trunks, home: Path, monkeypatch
+) -> None:
+    first, second = make_run("one", ["dawn"], 1), make_run("two", ["dusk"], 2)
+    make = trunk_install.make_folder
 
+    def then_another(folder: Path, advice: str) -> None:
+        make(folder, advice)
+        shutil.copytree(first, home / "trunks" / "mine")
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there are no locks to tell by")
-def test_an_install_that_is_going_on_is_left_alone(home: Path, make_pack) -> None:
-    from threading import Event, Thread
-
-    from stylepack.packs.staging import staging
-
-    folder = home / "packs"
-    folder.mkdir(parents=True)
-    waiting, done = Event(), []
-
-    def other() -> None:
-        waiting.set()
-        done.append(install_pack(make_pack("more")))
-
-    with staging(folder, "") as stage:
-        stage.add("dots.safetensors", b"dots")
-        thread = Thread(target=other)
-        thread.start()
-        waiting.wait()
-        thread.join(0.05)
-        assert not done
-        stage.place()
-    thread.join()
-    assert sorted(p.name for p in folder.iterdir()) == ["dots.safetensors", "more.safetensors"]
+    monkeypatch.setattr(trunk_install, "make_folder", then_another)
+    code, _, said = trunks("trunks", "install", second, "--as", "mine")
+    assert (code, "mine was written by another command meanwhile" in said) == (1, True)
+    assert files_of(home / "trunks" / "mine") == files_of(first)
+    assert [path.name for path in (home / "trunks").iterdir()] == ["mine"]
 
 
 def test_a_zip_of_trunks_is_refused(make_run, trunks, tmp_path: Path, home: Path) -> None:

@@ -61,8 +61,7 @@ def blend(
     network, digest = load_trunk(choose_trunk(paths, trunk))
     packs = {reference: load_pack(path, network.config) for reference, path in paths.items()}
     for reference, pack in packs.items():
-        if pack.manifest.trunk_sha256 or not force:
-            check_trunk(pack.manifest, digest, f"'{reference}'")
+        check_trunk(pack.manifest, digest, f"'{reference}'", force)
     place = output or install_place(name, upgrade)
     told = Manifest(
         name=name, title=title, author=author or "", license=license or "", date=today()

@@ -64,8 +64,7 @@ def export(
     network, digest = load_trunk(place)
     loaded = {name: load_pack(path, network.config) for name, path in named.items()}
     for name, pack in loaded.items():
-        if pack.manifest.trunk_sha256 or not force:
-            check_trunk(pack.manifest, digest, f"'{name}'")
+        check_trunk(pack.manifest, digest, f"'{name}'", force)
     loaded = loaded or packs_of(place, digest, network.config)
     if not loaded:
         raise UsageError(f"no pack of {place} is installed; name packs by their files")

@@ -46,8 +46,7 @@ def check_packs(
         if place not in networks:
             networks[place] = load_trunk(place)
         network, digest = networks[place]
-        if claimed.trunk_sha256 or not force:
-            check_trunk(claimed, digest, f"'{file.source}'")
+        check_trunk(claimed, digest, f"'{file.source}'", force)
         manifests.append(parse_pack(file.content, network.config, file.source).manifest)
     return manifests
 

@@ -101,16 +101,25 @@ def fitting_config(header: Header) -> TrunkConfig:
     return TrunkConfig((channels("conv1"), channels("conv2"), channels("conv3")), blocks)
 
 
-def check_trunk(manifest: Manifest, trunk_sha256: str, source: object) -> None:
+def check_trunk(
+    manifest: Manifest, trunk_sha256: str, source: object, force: bool | None = None
+) -> None:
     """Refuse a pack made for another trunk: it has the right shapes and paints garbage.
+
+    Args:
+        manifest: what the pack says.
+        trunk_sha256: the trunk that it is to be used on.
+        source: names the pack in messages.
+        force: also take a pack that does not name its trunk; None where nobody can ask for that.
 
     Raises:
         WrongTrunkError: another trunk's hash, or none.
     """
     if not manifest.trunk_sha256:
-        raise WrongTrunkError(
-            f"pack {source} does not say which trunk it belongs to; --force uses it all the same"
-        )
+        if force:
+            return
+        advice = "leave it out" if force is None else "--force uses it all the same"
+        raise WrongTrunkError(f"pack {source} does not say which trunk it belongs to; {advice}")
     if manifest.trunk_sha256 != trunk_sha256:
         raise WrongTrunkError(
             f"pack {source} belongs to trunk {manifest.trunk_sha256[:12]}, the trunk in use is "

@@ -112,8 +112,8 @@ def select_packs(names: Sequence[str], trunk: Path | None, force: bool = False) 
 
     def label_of(path: Path) -> Label:
         manifest = read_manifest(path)
-        if manifest.trunk_sha256 or not force:  # before the tensors: its layout may be another
-            check_trunk(manifest, digest, f"'{path.stem}'")
+        # Before the tensors: its layout may be another.
+        check_trunk(manifest, digest, f"'{path.stem}'", force)
         load_pack(path, network.config)
         return Label.of(path.stem, manifest)
 

@@ -102,8 +102,7 @@ class Stylizer:
         packs = {}
         for name, path in paths.items():
             pack = load_pack(path, network.config)
-            if pack.manifest.trunk_sha256 or not force:
-                check_trunk(pack.manifest, digest, f"'{name}'")
+            check_trunk(pack.manifest, digest, f"'{name}'", force)
             packs[name] = pack
         numbers = torch.stack(
             [blend([packs[name].numbers for name in one.references], one.weights) for one in wanted]
