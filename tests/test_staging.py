@@ -46,6 +46,16 @@ def test_an_undo_that_is_stopped_is_finished_by_the_next_install(home: Path, mon
     }
 
 
+def test_what_was_replaced_comes_back_though_the_new_file_is_gone(home: Path) -> None:
+    left = home / "packs" / f"{staging.PREFIX}x"
+    for name in (staging.NEW, staging.OLD):
+        (left / name).mkdir(parents=True)
+    (left / staging.OLD / "dots.safetensors").write_bytes(b"old")
+    (left / staging.PLACING).write_text('["dots.safetensors"]')
+    install_all({"lines": b"lines"})
+    assert (home / "packs" / "dots.safetensors").read_bytes() == b"old"
+
+
 def _killed_within(path: Path, remove) -> None:
     """Die when what was new is deleted and the rest of the stage is not."""
     remove(path / staging.NEW)

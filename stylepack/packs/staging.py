@@ -105,7 +105,7 @@ def _undo(path: Path) -> None:
     for name in names:
         new, old, target = path / NEW / name, path / OLD / name, path.parent / name
         with suppress(OSError, ValueError):
-            if not new.exists():
+            if not new.exists() and target.exists():
                 target.rename(new)
             if old.exists() and not target.exists():
                 old.rename(target)
