@@ -168,31 +168,29 @@ def package_packs() -> list[Shelved]:
 
 
 def faults() -> list[str]:
-    """What is to be said of places for packs that were passed over, wholly or in part."""
-    places = [home_folder() / "packs", *(folder / "packs" for folder in trunk_folders())]
-    places += [package.folder for package in packages() if package.folder]
-    return [*filter(None, map(_fault, places)), *faults_of_packages()]
-
-
-def faults_of_packages() -> list[str]:
-    """What is to be said of Python packages: their own faults, and names that others have."""
-    faults = [package.fault for package in packages() if package.fault]
-    taken = {BUNDLED, str(Origin.YOURS), *(folder.name for folder in trunk_folders())}
+    """What is to be said of places that were passed over, and of names that mean several packs."""
+    trunks, declared = trunk_folders(), packages()
+    places = [home_folder() / "packs", *(folder / "packs" for folder in trunks)]
+    places += [package.folder for package in declared if package.folder]
+    taken = {BUNDLED, str(Origin.YOURS), *(folder.name for folder in trunks)}
     sources: dict[str, list[str]] = {}
     for pack in every_pack():
         if pack.origin is Origin.PACKAGE:
             sources.setdefault(pack.name, []).append(pack.collection)
-    named = {package.name for package in packages()}
-    faults += [
-        f"package '{name}' has the name of packs that are found before its own: `{name}/NAME` is "
-        "not one of the package's"
-        for name in sorted(taken & named)
-    ]
-    return faults + [
-        f"'{name}' is in the packages {' and '.join(found)}; say which: "
-        + ", ".join(f"{package}/{name}" for package in found)
-        for name, found in sources.items()
-        if len(found) > 1
+    return [
+        *filter(None, map(_fault, places)),
+        *(package.fault for package in declared if package.fault),
+        *(
+            f"package '{name}' has the name of packs that are found before its own: `{name}/NAME` "
+            "is not one of the package's where both have one"
+            for name in sorted(taken.intersection(package.name for package in declared))
+        ),
+        *(
+            f"'{name}' is in the packages {' and '.join(found)}; say which: "
+            + ", ".join(f"{package}/{name}" for package in found)
+            for name, found in sources.items()
+            if len(found) > 1
+        ),
     ]
 
 
