@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import signal
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from stylepack.studies.intervals import crossed, ratio
 from stylepack.studies.materials import Request
 from stylepack.studies.networks import share_block_norms
 from stylepack.studies.plans import InterpolatePlan
-from stylepack.studies.synthesis import cumulative
+from stylepack.studies.synthesis import Synthesis, cumulative
 from stylepack.training.evaluate import bootstrap_interval
 from stylepack.training.loss_network import WeightSource
 from stylepack.training.photos import Batches, PhotoFolder
@@ -401,6 +402,22 @@ def test_tau_never_falls_with_n(phis: list[float]) -> None:
     assert all(after >= before for before, after in pairwise(taus))
     assert taus[0] == phis[0]
     assert taus[-1] == pytest.approx(sum(phis))
+
+
+@pytest.mark.parametrize(("a_step", "updates"), [(0.9995, 300), (0.99999, 51), (1.01, 51)])
+def test_synthesis_stops_where_tau_does_not_fall_within_its_patience(
+    a_step: float, updates: int
+) -> None:
+    taus = (a_step**k for k in range(1000))
+
+    def loss(image: torch.Tensor, layers: Sequence[str]) -> torch.Tensor:
+        return next(taus) + 0 * image.sum(dim=(1, 2, 3))
+
+    noise = torch.zeros(1, 3, 2, 2)
+    work = Synthesis(
+        loss, (), noise, optimizer="adam", learning_rate=0.1, patience=50, bounded=False
+    )
+    assert len(list(work.steps(300))) == updates
 
 
 @given(st.integers(2, 9), st.integers(2, 9))

@@ -17,7 +17,7 @@ from stylepack.training.loss_network import LossNetwork
 from stylepack.training.photos import seeded
 from stylepack.training.recipe import Recipe
 
-ENOUGH = 0.999  # an update counts as progress if tau fell below this share of the lowest
+ENOUGH = 0.999  # progress is tau below this share of what it was at the last progress
 HISTORY = 50  # updates that L-BFGS remembers
 EVALUATIONS = 20  # of the loss in one line search, at most
 
@@ -92,8 +92,10 @@ class Synthesis:
         lowest, since = float("inf"), 0
         for _ in range(updates):
             tau = float(self.optimizer.step(self._evaluate))  # type: ignore[arg-type]
-            since = 0 if tau < ENOUGH * lowest else since + 1
-            lowest = min(lowest, tau)
+            if tau < ENOUGH * lowest:
+                lowest, since = tau, 0
+            else:
+                since += 1
             yield tau
             if since >= self.patience:
                 return
