@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 import signal
 from collections.abc import Sequence
 from itertools import pairwise
@@ -27,10 +28,11 @@ from stylepack.studies.corners import grid, inverse_distance, unnormalised
 from stylepack.studies.interpolation import InterpolateStudy, between
 from stylepack.studies.intervals import crossed, ratio
 from stylepack.studies.materials import Request
-from stylepack.studies.networks import share_block_norms
+from stylepack.studies.networks import Pupil, share_block_norms
 from stylepack.studies.plans import InterpolatePlan
 from stylepack.studies.synthesis import Synthesis, cumulative
 from stylepack.training.evaluate import bootstrap_interval
+from stylepack.training.history import History
 from stylepack.training.loss_network import WeightSource
 from stylepack.training.photos import Batches, PhotoFolder
 from stylepack.training.recipe import Recipe
@@ -73,6 +75,14 @@ def material(gallery: Path, photos: Path, vgg_file: Path) -> list[str]:
     return [
         *("--quick", "--styles", str(gallery), "--photos", str(photos)),
         *("--vgg-weights", str(vgg_file), "--device", "cpu"),
+    ]
+
+
+@pytest.fixture
+def reconstruct(gallery: Path, vgg_file: Path) -> list[str]:
+    return [
+        *("study", "reconstruct", "--quick", "--styles", str(gallery), "--device", "cpu"),
+        *("--loss-network", "vgg19", "--vgg-weights", str(vgg_file), "--layers", "conv1_1,conv2_1"),
     ]
 
 
@@ -333,6 +343,113 @@ def test_a_finished_study_is_not_done_again_unless_something_is_lost(
     assert (out / "held-out.csv").read_text() == table
 
 
+def test_what_is_lost_of_a_network_is_made_again(
+    material: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    command = ["study", "compare", *material, "--seeds", "1", "-o", str(out)]
+    assert stylepack(command) == 0
+    networks, table = out / "networks", (out / "compare.csv").read_text()
+    files = (
+        networks / "shared-0" / "packs" / "noon.safetensors",
+        networks / "single-dawn-0" / "trunk.safetensors",
+        networks / "scratch-0" / "losses.csv",
+    )
+    before = [file.read_bytes() for file in files]
+    for file in files:
+        file.unlink()
+    assert stylepack(command) == 0
+    assert [file.read_bytes() for file in files] == before
+    shutil.rmtree(networks / "added-0")
+    for checkpoint in (networks / "shared-0").glob("checkpoint*"):
+        checkpoint.unlink()
+    assert stylepack(command) == 1
+    assert "shared-0 has lost its checkpoint; delete that folder" in capsys.readouterr().err
+    shutil.rmtree(networks / "shared-0")
+    shutil.rmtree(out / "parts")
+    assert stylepack(command) == 0
+    assert (out / "compare.csv").read_text() == table
+
+
+class Killed(BaseException):
+    """The process is gone: nothing of it runs any more."""
+
+
+def test_a_network_killed_before_its_last_checkpoint_is_not_finished(
+    material: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    command = ["study", "losses", *material, "--selections", "random", "-o"]
+    assert stylepack([*command, str(whole)]) == 0
+    save, done = Pupil._save, []
+
+    def interrupted(pupil: Pupil, history: History) -> None:
+        done.append(pupil)
+        if len(done) == 3:  # moments 0, 2 and 4
+            raise Killed
+        save(pupil, history)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Pupil, "_save", interrupted)
+        with pytest.raises(Killed):
+            stylepack([*command, str(killed)])
+    assert stylepack([*command, str(killed)]) == 0
+    for name in ("losses.csv", "held-out.csv"):
+        assert (killed / name).read_text() == (whole / name).read_text()
+
+
+def test_a_lost_image_is_made_again_and_a_damaged_part_told(
+    reconstruct: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    command = [*reconstruct, "-o", str(out)]
+    assert stylepack(command) == 0
+    image, part = out / "images" / "tau-1.png", out / "parts" / "tau-1.json"
+    before = image.read_bytes()
+    image.unlink()
+    assert stylepack(command) == 0
+    assert image.read_bytes() == before
+    capsys.readouterr()
+    for damaged in ("{}", "[]", part.read_text().replace('"phis": [[', '"phis": [[], [')):
+        part.write_text(damaged)
+        assert stylepack(command) == 1
+        assert f"{part} is damaged; delete it, and it is made again" in capsys.readouterr().err
+    part.unlink()
+    assert stylepack(command) == 0
+
+
+def test_a_damaged_part_of_a_network_or_a_sweep_is_told(
+    material: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for study, name, wrong in (
+        (["losses", "--selections", "random"], "random", ("{}", '{"seconds": 1, "moments": 2}')),
+        (["interpolate", "--limit", "1"], "sweep-0", ("{}", '{"photograph": "a", "losses": [1]}')),
+    ):
+        out = tmp_path / name
+        command = ["study", *study, *material, "-o", str(out)]
+        assert stylepack(command) == 0
+        for text in wrong:
+            (out / "parts" / f"{name}.json").write_text(text)
+            assert stylepack(command) == 1
+            assert f"{name}.json is damaged; delete it" in capsys.readouterr().err
+    (out / "parts" / f"{name}.json").unlink()
+    (out / "grid.png").unlink()
+    assert stylepack(command) == 0
+    check_report(out)
+
+
+@pytest.mark.parametrize("updates", ["1", "6"])
+def test_an_image_that_diverges_is_not_kept(
+    reconstruct: list[str], updates: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    command = [*reconstruct, "--as-published", "--learning-rate", "1e30", "--updates", updates]
+    assert stylepack([*command, "-o", str(out)]) == 1
+    assert "diverged" in capsys.readouterr().err
+    assert not list((out / "parts").iterdir())
+    assert not (out / "results.json").exists()
+
+
 def test_other_settings_are_refused_in_one_line(
     material: list[str], gallery: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -367,6 +484,11 @@ def test_other_settings_are_refused_in_one_line(
         (["compare", "--names", "dawn,noon", "--styles", "GALLERY"], "needs at least 3"),
         (["reconstruct", "--layers", "conv1_1,conv1_1"], "names a layer twice"),
         (["reconstruct", "--optimizer", "sgd"], "adam or lbfgs"),
+        (["reconstruct", "--learning-rate", "inf"], "--learning-rate is inf; it must be finite"),
+        (["reconstruct", "--learning-rate", "nan"], "--learning-rate is nan; it must be above 0"),
+        (["reconstruct", "--seed", "-1"], "--seed is -1; it must be 0 or more"),
+        (["losses", "--seed", "-1"], "--seed is -1; it must be 0 or more"),
+        (["interpolate", "--limit", "0"], "--limit is 0; it must be above 0"),
         (["reconstruct", "--name", "nonesuch", "--styles", "GALLERY"], "no painting 'nonesuch'"),
         (["interpolate", "--photo", "nowhere.jpg"], "nowhere.jpg"),
         (["interpolate", "--corners", "starry"], "two or more different packs"),

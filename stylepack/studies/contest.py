@@ -20,7 +20,7 @@ from stylepack.packs.pack import Pack
 from stylepack.packs.shelf import SUFFIX
 from stylepack.packs.trunkfile import save_trunk
 from stylepack.studies.materials import Materials, Request, choose_paintings
-from stylepack.studies.networks import HeldOut, Losses, Pupil, read_measured
+from stylepack.studies.networks import HeldOut, Measured, Pupil, finished_network
 from stylepack.studies.plans import ComparePlan
 from stylepack.studies.study import Progress, StudyFolder
 from stylepack.training.finetune import finetune_recipe
@@ -78,7 +78,7 @@ class Contest:
         """Train what is not trained yet."""
         before = 0
         for entry in self.entries:
-            if not self._is_done(entry):
+            if self._finished(entry) is None:
                 pupil = self._pupil(entry)
                 for step in pupil.train(self.held_out):
                     style = statistics.fmean(step.style)
@@ -89,21 +89,16 @@ class Contest:
                 yield Progress(before + entry.updates, f"{entry.name}: done before")
             before += entry.updates
 
-    def _is_done(self, entry: Entry) -> bool:
-        done = read_measured(self.folder, entry.name)
-        return bool(done and entry.updates in done.moments and self.files(entry)[1:])
+    def _finished(self, entry: Entry) -> Measured | None:
+        """The losses of a network that is done; its trunk and all its packs are there."""
+        found = finished_network(self.folder, entry.name, len(entry.paintings), entry.moments)
+        return found if all(path.is_file() for path in self.files(entry)) else None
 
-    def losses(self, entry: Entry) -> dict[int, list[Losses]]:
-        """A finished network's losses: update -> one `Losses` a style."""
-        found = read_measured(self.folder, entry.name)
+    def measured(self, entry: Entry) -> Measured:
+        """What a finished network was measured at: update -> one `Losses` a style."""
+        found = self._finished(entry)
         assert found is not None
-        return found.moments
-
-    def seconds(self, entry: Entry) -> float:
-        """How long a finished network was trained."""
-        found = read_measured(self.folder, entry.name)
-        assert found is not None
-        return found.seconds
+        return found
 
     def of_side(self, side: str, seed: int | None = None) -> list[Entry]:
         """The networks of one side, in order of seeds and styles."""
@@ -112,7 +107,8 @@ class Contest:
     def files(self, entry: Entry) -> list[Path]:
         """The trunk and the packs that a network is, as they would be shipped."""
         place = self.folder.path / "networks" / entry.name
-        return [place / f"trunk{SUFFIX}", *sorted((place / "packs").glob(f"*{SUFFIX}"))]
+        packs = [place / "packs" / f"{painting.name}{SUFFIX}" for painting in entry.paintings]
+        return [place / f"trunk{SUFFIX}", *packs]
 
     def _entries(self, seed: int) -> Generator[Entry]:
         n, updates = self.plan.styles, self.plan.updates
@@ -160,12 +156,11 @@ class Contest:
 
     def _save(self, entry: Entry, trunk: Trunk, styles: Tensor) -> None:
         """Write a network as its trunk file and its packs."""
-        place = self.folder.path / "networks" / entry.name
-        make_folder(place / "packs", "choose another folder with -o")
-        digest = save_trunk(place / f"trunk{SUFFIX}", trunk, {})
-        for painting, style in zip(entry.paintings, styles, strict=True):
+        target, *packs = self.files(entry)
+        make_folder(target.parent / "packs", "choose another folder with -o")
+        digest = save_trunk(target, trunk, {})
+        for painting, path, style in zip(entry.paintings, packs, styles, strict=True):
             manifest = Manifest(name=painting.name, trunk_sha256=digest, title=painting.name)
-            path = place / "packs" / f"{painting.name}{SUFFIX}"
             Pack(manifest, style.cpu()).save(path, trunk.config)
 
 

@@ -69,7 +69,7 @@ def values_at(study: Contest, side: str, updates: int, kind: str, style: int) ->
     for seed in range(study.plan.seeds):
         entries = study.of_side(side, seed)
         entry, place = (entries[0], style) if side == SHARED else (entries[style], 0)
-        found.append(getattr(study.losses(entry)[updates][place], kind))
+        found.append(getattr(study.measured(entry).moments[updates][place], kind))
     return np.array(found)
 
 
@@ -211,7 +211,7 @@ def _costs(study: Contest, report: Report, results: dict[str, object]) -> None:
     for side, words in SIDES.items():
         entries = study.of_side(side)
         size = sum(p.stat().st_size for e in study.of_side(side, 0) for p in study.files(e))
-        seconds = sum(map(study.seconds, entries)) / study.plan.seeds
+        seconds = sum(study.measured(entry).seconds for entry in entries) / study.plan.seeds
         updates = sum(entry.updates for entry in study.of_side(side, 0))
         told[side] = {
             "parameters": numbers[side],
@@ -275,7 +275,7 @@ def _draw_new_style(study: Contest, report: Report, results: dict[str, object]) 
 
 
 def _only(study: Contest, entry: Entry, moment: int, kind: str) -> Sequence[float]:
-    values: Sequence[float] = getattr(study.losses(entry)[moment][0], kind)
+    values: Sequence[float] = getattr(study.measured(entry).moments[moment][0], kind)
     return values
 
 
@@ -321,7 +321,7 @@ def _table(study: Contest) -> Path:
     rows = (
         (entry.side, entry.seed, painting.name, updates, photo, content, style, total)
         for entry in study.entries
-        for updates, losses in study.losses(entry).items()
+        for updates, losses in study.measured(entry).moments.items()
         for painting, one in zip(entry.paintings, losses, strict=True)
         for photo, (content, style, total) in enumerate(
             zip(one.content, one.style, one.total, strict=True), start=1

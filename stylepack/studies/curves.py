@@ -9,7 +9,7 @@ from pathlib import Path
 from stylepack.errors import TrainingError
 from stylepack.studies.charts import Bars, Curve, Panel, draw_bars, draw_panels
 from stylepack.studies.materials import Materials, Request, choose_paintings
-from stylepack.studies.networks import HeldOut, Losses, Measured, Pupil, read_measured
+from stylepack.studies.networks import HeldOut, Losses, Measured, Pupil, finished_network
 from stylepack.studies.plans import LossesPlan
 from stylepack.studies.report import ALL_KINDS, INTERVALS, KINDS, Report, quantity
 from stylepack.studies.study import Progress, StudyFolder
@@ -53,8 +53,7 @@ class LossesStudy:
         """Train what is not trained yet."""
         for place, selection in enumerate(self.plan.selections):
             before = place * self.plan.updates
-            done = read_measured(self.folder, selection)
-            if done is None or self.plan.updates not in done.moments:
+            if self._finished(selection) is None:
                 for step in self._pupil(selection).train(self.held_out):
                     style = statistics.fmean(step.style)
                     words = f"{selection}: style loss {style:#.3g}"
@@ -90,8 +89,11 @@ class LossesStudy:
     def _names(self) -> list[str]:
         return [painting.name for painting in self.materials.paintings]
 
+    def _finished(self, selection: str) -> Measured | None:
+        return finished_network(self.folder, selection, self.plan.styles, self.moments)
+
     def _measured(self) -> dict[str, Measured]:
-        found = {name: read_measured(self.folder, name) for name in self.plan.selections}
+        found = {name: self._finished(name) for name in self.plan.selections}
         return {name: measured for name, measured in found.items() if measured is not None}
 
     def _training_table(self) -> Path:

@@ -1,7 +1,7 @@
 """`study interpolate`: mixes between corners, and the way from A to B (the report's figure 5)."""
 
 from collections.abc import Generator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -30,6 +30,14 @@ from stylepack.training.paintings import read_paintings
 from stylepack.training.photos import file_sha256
 
 GRID = "grid"
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One photograph: content loss, style loss of A and of B at every alpha."""
+
+    photograph: str
+    losses: list[list[float]]
 
 
 class InterpolateStudy:
@@ -82,6 +90,10 @@ class InterpolateStudy:
         return sum(map(len, self.rows))
 
     @property
+    def _grid(self) -> Path:
+        return self.folder.path / "grid.png"
+
+    @property
     def alphas(self) -> list[float]:
         """From 0, all A, to 1, all B."""
         return [step / (self.plan.alphas - 1) for step in range(self.plan.alphas)]
@@ -96,12 +108,12 @@ class InterpolateStudy:
 
     def run(self) -> Generator[Progress]:
         """Paint the grid and measure the sweep, as far as they are not done."""
-        if self.folder.part(GRID) is None:
+        if self.folder.part(GRID, dict) is None or not self._grid.is_file():
             yield from self._paint_grid()
         yield Progress(self._cells, "grid done")
         for place, path in enumerate(self.photographs):
             before, name = self._cells + place * self.plan.alphas, f"sweep-{place}"
-            if self.folder.part(name) is None:
+            if self.folder.part(name, self._read) is None:
                 yield from self._measure(path, name, before)
             yield Progress(before + self.plan.alphas, path.name)
 
@@ -109,9 +121,11 @@ class InterpolateStudy:
         """Tables, figures and the report."""
         report = Report("Between styles")
         report.say(self._preface())
-        sheet = self.folder.path / "grid.png"
-        report.figure(sheet, self._grid_caption())
-        files, results = [sheet], {"grid": [[dict(mix.parts) for mix in row] for row in self.rows]}
+        report.figure(self._grid, self._grid_caption())
+        files, results = (
+            [self._grid],
+            {"grid": [[dict(mix.parts) for mix in row] for row in self.rows]},
+        )
         if self.contenders:
             files += self._write_sweep(report, results)
         else:
@@ -163,7 +177,7 @@ class InterpolateStudy:
                 yield Progress(done, str(mix))
         captions = [[self._caption(mix) for mix in row] for row in self.rows]
         sheet = contact_sheet(pictures, captions, self.plan.cell)
-        save_png(sheet, self.folder.path / "grid.png")
+        save_png(sheet, self._grid)
         self.folder.keep(GRID, {})
 
     def _caption(self, mix: Mix) -> str:
@@ -186,22 +200,29 @@ class InterpolateStudy:
             terms = objective(painted, photo, both, targets=targets)
             found.append([terms.content[0].item(), *terms.style.tolist()])
             yield Progress(before + step, f"{path.name} alpha {alpha:.2f}")
-        self.folder.keep(name, {"photograph": printable(path.name), "losses": found})
+        self.folder.keep(name, vars(Sweep(printable(path.name), found)))
+
+    def _read(self, part: Json) -> Sweep:
+        sweep = Sweep(**part)
+        if [len(losses) for losses in sweep.losses] != [3] * self.plan.alphas:
+            raise ValueError("three losses an alpha are expected")
+        return sweep
 
     def _write_sweep(self, report: Report, results: Json) -> list[Path]:
         """sweep.csv and sweep.png: content loss, style loss of A and of B at every alpha."""
-        parts = [self.folder.part(f"sweep-{place}") or {} for place in range(len(self.photographs))]
+        names = [f"sweep-{place}" for place in range(len(self.photographs))]
+        parts = [self.folder.finished(name, self._read) for name in names]
         rows = [
-            (part["photograph"], alpha, *losses)
+            (part.photograph, alpha, *losses)
             for part in parts
-            for alpha, losses in zip(self.alphas, part["losses"], strict=True)
+            for alpha, losses in zip(self.alphas, part.losses, strict=True)
         ]
         a, b = self.ends
         columns = ("photograph", "alpha", "content", f"style_{a}", f"style_{b}")
         files = [self.folder.write_table("sweep.csv", columns, rows)]
         steps = range(len(self.alphas))
         figures = [
-            [Figure.of([part["losses"][step][kind] for part in parts]) for step in steps]
+            [Figure.of([part.losses[step][kind] for part in parts]) for step in steps]
             for kind in range(3)
         ]
         files.append(self.folder.path / "sweep.png")

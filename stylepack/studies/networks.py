@@ -8,12 +8,13 @@ from itertools import islice, pairwise
 import torch
 from torch import Tensor, nn
 
+from stylepack.errors import TrainingError
 from stylepack.files import make_folder
 from stylepack.network.device import training_dtype
 from stylepack.network.trunk import Trunk, TrunkConfig
-from stylepack.studies.study import StudyFolder
+from stylepack.studies.study import Json, StudyFolder
 from stylepack.training.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
-from stylepack.training.history import History
+from stylepack.training.history import NAME, History
 from stylepack.training.objective import Objective
 from stylepack.training.photos import Batches, PhotoFolder, decoded, on_device, random_crop
 from stylepack.training.recipe import Recipe
@@ -132,6 +133,9 @@ class Pupil:
         make_folder(self.place, "choose another folder with -o")
         history = History(self.place, self.styles)
         self._go_back()
+        if not self.trainer.update:  # nothing older counts from here on
+            self._keep()
+            self._checkpoint()
         history.cut(self.trainer.update)
         saved = self.trainer.update // CHECKPOINT_EVERY
         try:
@@ -147,23 +151,32 @@ class Pupil:
                     trunk, styles = self.trainer.averaged()
                     losses = held_out.measure(trunk, styles, self.trainer.objective)
                     self.measured[moment] = losses
-                    self._keep()
                     self._save(history)
+                    self._keep()  # last: it tells that the checkpoint has come this far
         except GeneratorExit:
             self._save(history)
             raise
 
     def finished(self) -> tuple[Trunk, Tensor]:
-        """(trunk, styles) of the trained network, from its checkpoint if need be."""
+        """(trunk, styles) of the trained network, from its checkpoint if need be.
+
+        Raises:
+            TrainingError: its checkpoint is lost.
+        """
         if self.trainer.update < self.moments[-1]:
             self._go_back()
+        if self.trainer.update < self.moments[-1]:
+            raise TrainingError(
+                f"{self.place} has lost its checkpoint; delete that folder, and it is made again"
+            )
         return self.trainer.averaged()
 
     def _go_back(self) -> None:
-        """To the last checkpoint; to the beginning if a measurement before it is lost."""
-        if not has_checkpoint(self.place):
+        """To the last checkpoint; to the beginning if the history up to it is lost, or a moment."""
+        if not has_checkpoint(self.place) or not (self.place / NAME).is_file():
             return
-        state, done = load_checkpoint(self.place), read_measured(self.folder, self.name)
+        state = load_checkpoint(self.place)
+        done = read_measured(self.folder, self.name, len(self.styles))
         update, measured = int(state["update"]), done.moments if done else {}
         if all(moment in measured for moment in self.moments if moment < update):
             self.trainer.restore(state)
@@ -188,20 +201,42 @@ class Pupil:
 
     def _save(self, history: History) -> None:
         history.flush()
+        self._checkpoint()
+
+    def _checkpoint(self) -> None:
         seconds = {SECONDS: torch.tensor(self.seconds)}
         save_checkpoint(self.place, self.trainer.state() | seconds)
 
 
-def read_measured(folder: StudyFolder, name: str) -> Measured | None:
-    """What a network was measured at so far, None if it never was.
+def read_measured(folder: StudyFolder, name: str, styles: int) -> Measured | None:
+    """What a network of so many styles was measured at so far, None if it never was.
 
     Raises:
         TrainingError: its file is damaged.
     """
-    part = folder.part(name)
-    if part is None:
-        return None
+    return folder.part(name, lambda part: _measured(part, styles))
+
+
+def finished_network(
+    folder: StudyFolder, name: str, styles: int, moments: Sequence[int]
+) -> Measured | None:
+    """A network's losses if it is trained, measured at all its moments and has its history.
+
+    Raises:
+        TrainingError: its file is damaged.
+    """
+    found = read_measured(folder, name, styles)
+    there = found and found.moments.keys() >= set(moments)
+    return found if there and (folder.path / "networks" / name / NAME).is_file() else None
+
+
+def _measured(part: Json, styles: int) -> Measured:
     moments = {int(m): [Losses(**one) for one in found] for m, found in part["moments"].items()}
+    if any(len(found) != styles for found in moments.values()):
+        raise ValueError("one Losses a style is expected")
+    every = (vars(one).values() for found in moments.values() for one in found)
+    if len({len(values) for kinds in every for values in kinds}) > 1:
+        raise ValueError("one value a photograph is expected")
     return Measured(float(part["seconds"]), moments)
 
 

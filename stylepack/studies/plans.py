@@ -4,6 +4,7 @@ The defaults are the full scale, meant for a GPU, with the report's numbers wher
 `QUICK` is what fits into five minutes on one processor core.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -94,6 +95,7 @@ QUICK: dict[type, dict[str, Any]] = {
 }
 # At the report's rate noise is left slowly.
 QUICK_PUBLISHED: dict[type, dict[str, Any]] = {ReconstructPlan: {"updates": 600}}
+OPTIONS = {"photographs": "limit"}  # what the command line calls a plan's number otherwise
 QUICK_RECIPE = {"crop": 64, "photo_side": 96, "style_side": 192, "warmup": 20}
 
 
@@ -101,16 +103,26 @@ def planned(kind: type[Plan], *, published: bool, quick: bool, changes: dict[str
     """The plan of a study; of `changes`, those that are not None go before everything else.
 
     Raises:
-        UsageError: a number that is too small.
+        UsageError: a number that is too small, or not finite.
     """
     given = {key: value for key, value in changes.items() if value is not None}
     values = {**(QUICK[kind] if quick else {}), **(PUBLISHED[kind] if published else {})}
     if quick and published:
         values |= QUICK_PUBLISHED.get(kind, {})
     for key, value in given.items():
-        if isinstance(value, int | float) and key != "seed" and not value > 0:
-            raise UsageError(f"--{key.replace('_', '-')} is {value}; it must be above 0")
+        if isinstance(value, int | float):
+            _check(OPTIONS.get(key, key.replace("_", "-")), value)
     return kind(**{**values, **given})
+
+
+def _check(option: str, value: float) -> None:
+    """Refuse a number that no plan can have; a seed alone may be 0."""
+    if option == "seed" and value < 0:
+        raise UsageError(f"--seed is {value}; it must be 0 or more")
+    if option != "seed" and not value > 0:
+        raise UsageError(f"--{option} is {value}; it must be above 0")
+    if math.isinf(value):
+        raise UsageError(f"--{option} is {value}; it must be finite")
 
 
 def study_recipe(recipe: Recipe, *, quick: bool, changes: dict[str, Any]) -> Recipe:

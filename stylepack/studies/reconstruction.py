@@ -16,7 +16,7 @@ from stylepack.studies.charts import Curve, Panel, draw_panels
 from stylepack.studies.materials import Request, choose_paintings
 from stylepack.studies.plans import ReconstructPlan
 from stylepack.studies.report import Report
-from stylepack.studies.study import Progress, StudyFolder
+from stylepack.studies.study import Json, Progress, StudyFolder
 from stylepack.studies.synthesis import StyleLoss, Synthesis, cumulative, report_noise
 from stylepack.training.loss_network import load_loss_network
 from stylepack.training.photos import resized
@@ -62,13 +62,16 @@ class ReconstructStudy:
         layers, updates = self.plan.layers, self.plan.updates
         for n in range(1, len(layers) + 1):
             before = (n - 1) * updates
-            if self.folder.part(f"tau-{n}") is None:
+            if not self._is_done(n):
                 yield from self._make(n, before)
             yield Progress(before + updates, f"tau_{n} done")
 
     def write(self) -> list[Path]:
         """Tables, figures and the report."""
-        done = [self._finished(n) for n in range(1, len(self.plan.layers) + 1)]
+        done = [
+            self.folder.finished(f"tau-{n}", self._read)
+            for n in range(1, len(self.plan.layers) + 1)
+        ]
         report = Report("Images from cumulative style losses")
         report.say(self._preface())
         files = [self._table(done), self._sheet(report), self._curves(report, done)]
@@ -121,10 +124,16 @@ class ReconstructStudy:
     def _image(self, n: int) -> Path:
         return self.folder.path / "images" / f"tau-{n}.png"
 
-    def _finished(self, n: int) -> Finished:
-        part = self.folder.part(f"tau-{n}")
-        assert part is not None
-        return Finished(**part)
+    def _is_done(self, n: int) -> bool:
+        return bool(self.folder.part(f"tau-{n}", self._read) and self._image(n).is_file())
+
+    def _read(self, part: Json) -> Finished:
+        found = Finished(**part)
+        if {len(phis) for phis in found.phis} != {len(self.plan.layers)}:
+            raise ValueError("one phi a layer is expected")
+        if len(found.phis) != len(found.updates):
+            raise ValueError("one row of phi an update is expected")
+        return found
 
     def _table(self, done: Sequence[Finished]) -> Path:
         rows = (

@@ -9,10 +9,10 @@ import hashlib
 import io
 import json
 import sys
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from stylepack.errors import StylepackError, TrainingError, UsageError, printable
 from stylepack.files import make_folder, write_text
@@ -20,6 +20,9 @@ from stylepack.training.settings import versions
 
 SETTINGS = "study.json"
 Json = dict[str, Any]
+Part = TypeVar("Part")
+# What reading a file meets that is not JSON, or not the JSON that was written.
+DAMAGES = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -62,16 +65,16 @@ class StudyFolder:
         file = path / SETTINGS
         if file.exists():
             self._check(file)
-            return
         make_folder(path / "parts", "choose another folder with -o")
-        facts = {"settings": self.settings, "versions": versions()}
-        write_text(file, json.dumps(facts, indent=1) + "\n")
+        if not file.exists():
+            facts = {"settings": self.settings, "versions": versions()}
+            write_text(file, json.dumps(facts, indent=1) + "\n")
 
     def _check(self, file: Path) -> None:
         try:
             found = json.loads(file.read_text(encoding="utf-8"))["settings"]
             before = dict(flat(found))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except DAMAGES as error:
             raise TrainingError(
                 f"{file} is damaged: {error}; choose another folder with -o"
             ) from error
@@ -84,28 +87,45 @@ class StudyFolder:
                     "begun with, or another folder with -o"
                 )
 
-    def part(self, name: str) -> Json | None:
-        """A finished part, None if it is not finished.
+    def part(self, name: str, read: Callable[[Json], Part]) -> Part | None:
+        """What `read` makes of a finished part, None if it is not finished.
 
         Raises:
-            TrainingError: its file is damaged.
+            TrainingError: its file is damaged, or `read` lacks something in it.
         """
         path = self._part(name)
         if not path.exists():
             return None
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise TrainingError(
-                f"{path} is damaged: {error}; delete it, and it is made again"
-            ) from error
-        if not isinstance(found, dict):
-            raise TrainingError(f"{path} is damaged; delete it, and it is made again")
-        return found
+            return read(json.loads(path.read_text(encoding="utf-8")))
+        except DAMAGES as error:
+            raise TrainingError(f"{path} is damaged; delete it, and it is made again") from error
+
+    def finished(self, name: str, read: Callable[[Json], Part]) -> Part:
+        """A part that must be there, as `part` reads it.
+
+        Raises:
+            TrainingError: it is not there, or damaged.
+        """
+        part = self.part(name, read)
+        if part is None:
+            raise TrainingError(f"{self._part(name)} is gone; type the same command again")
+        return part
 
     def keep(self, name: str, part: Json) -> None:
-        """Write a part, whole or not at all."""
-        write_text(self._part(name), json.dumps(part) + "\n")
+        """Write a part, whole or not at all.
+
+        Raises:
+            TrainingError: a number of it is not finite.
+        """
+        try:
+            text = json.dumps(part, allow_nan=False)
+        except ValueError as error:
+            raise TrainingError(
+                f"{name} has diverged: a loss of it is not finite; take a lower learning rate, and "
+                "another folder with -o"
+            ) from error
+        write_text(self._part(name), text + "\n")
 
     def write_table(self, name: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Path:
         """A CSV file, its numbers to six digits."""

@@ -4,12 +4,14 @@ Gatys, Ecker & Bethge 2015, "Texture Synthesis Using Convolutional Neural Networ
 style loss at the i-th layer, and tau_n = phi_1 + ... + phi_n is minimised.
 """
 
+import math
 from collections.abc import Generator, Sequence
 from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
 
+from stylepack.errors import TrainingError
 from stylepack.network.trunk import photograph_logits
 from stylepack.studies.plans import Optimizer
 from stylepack.training import losses
@@ -19,7 +21,6 @@ from stylepack.training.recipe import Recipe
 
 ENOUGH = 0.999  # progress is tau below this share of what it was at the last progress
 HISTORY = 50  # updates that L-BFGS remembers
-EVALUATIONS = 20  # of the loss in one line search, at most
 
 
 class StyleLoss:
@@ -76,7 +77,6 @@ class Synthesis:
             self.optimizer = torch.optim.LBFGS(
                 [self.learned],
                 max_iter=1,
-                max_eval=EVALUATIONS,
                 history_size=HISTORY,
                 line_search_fn="strong_wolfe",
             )
@@ -88,10 +88,19 @@ class Synthesis:
         return torch.sigmoid(learned) if self.bounded else learned.clone()
 
     def steps(self, updates: int) -> Generator[float]:
-        """Yield tau before each update, once that is done, until it falls no longer."""
+        """Yield tau before each update, once that is done, until it falls no longer.
+
+        Raises:
+            TrainingError: tau is no longer finite.
+        """
         lowest, since = float("inf"), 0
-        for _ in range(updates):
+        for update in range(updates):
             tau = float(self.optimizer.step(self._evaluate))  # type: ignore[arg-type]
+            if not math.isfinite(tau):
+                raise TrainingError(
+                    f"the style loss is {tau} after {update} updates: the image has diverged; "
+                    "take a lower --learning-rate, and another folder with -o"
+                )
             if tau < ENOUGH * lowest:
                 lowest, since = tau, 0
             else:
