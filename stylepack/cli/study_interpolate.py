@@ -72,7 +72,7 @@ def interpolate(
     A study that was stopped goes on when the same command is typed again.
     """
     changes = {
-        "corners": split(corners) or None,
+        "corners": split("--corners", corners) or None,
         "steps": steps,
         "alphas": alphas,
         "photographs": limit,
@@ -85,7 +85,7 @@ def interpolate(
         published=as_published,
         styles=styles,
         photos=photos,
-        names=None,
+        names=(),
         vgg_weights=vgg_weights,
         vgg_input=vgg_input,
         device=device,

@@ -72,13 +72,14 @@ def losses(
 
         follow(RunCurves(run, output))
         return
-    for selection in split(selections):
+    chosen = split("--selections", selections)
+    for selection in chosen:
         if selection not in SELECTIONS:
             raise UsageError(f"no selection '{selection}'; there are {', '.join(SELECTIONS)}")
     changes = {
         "updates": updates,
         "photographs": limit,
-        "selections": split(selections) or None,
+        "selections": chosen or None,
         "block_norms": block_norms,
         "seed": seed,
     }
@@ -89,7 +90,7 @@ def losses(
         published=as_published,
         styles=styles,
         photos=photos,
-        names=names,
+        names=split("--names", names),
         vgg_weights=vgg_weights,
         vgg_input=vgg_input,
         device=device,

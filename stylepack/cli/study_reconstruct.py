@@ -61,9 +61,7 @@ def reconstruct(
 
     A study that was stopped goes on with the image that was not finished.
     """
-    chosen = split(layers) or REPORT_LAYERS
-    if len(set(chosen)) < len(chosen):
-        raise UsageError(f"--layers names a layer twice: {', '.join(chosen)}")
+    chosen = split("--layers", layers) or REPORT_LAYERS
     if optimizer not in (None, "adam", "lbfgs"):
         raise UsageError(f"--optimizer is '{optimizer}'; it must be adam or lbfgs")
     changes = {
@@ -85,7 +83,7 @@ def reconstruct(
         published=as_published,
         styles=styles,
         photos=None,
-        names=name,
+        names=(name,) if name else (),
         vgg_weights=vgg_weights,
         vgg_input=vgg_input,
         device=device,

@@ -11,6 +11,7 @@ import typer
 from stylepack.cli import screen
 from stylepack.cli.stopping import stop_on_signals
 from stylepack.cli.train import check_vgg_input
+from stylepack.errors import UsageError
 from stylepack.studies.plans import study_recipe
 from stylepack.training.recipe import Recipe, load_recipe
 
@@ -39,9 +40,17 @@ Batch = Annotated[int | None, typer.Option(help="Photographs an update.")]
 Limit = Annotated[int | None, typer.Option(metavar="N", help="Photographs that are measured.")]
 
 
-def split(names: str | None) -> tuple[str, ...]:
-    """`a,b` as it is typed; nothing is nothing."""
-    return tuple(name.strip() for name in (names or "").split(",") if name.strip())
+def split(option: str, names: str | None) -> tuple[str, ...]:
+    """`a,b` as it is typed after an option; nothing is nothing.
+
+    Raises:
+        UsageError: a name stands there twice.
+    """
+    found = [name.strip() for name in (names or "").split(",") if name.strip()]
+    for name in found:
+        if found.count(name) > 1:
+            raise UsageError(f"{option} names {name} twice")
+    return tuple(found)
 
 
 def chosen_recipe(
@@ -58,7 +67,7 @@ def request_of(
     published: bool,
     styles: Path | None,
     photos: Path | None,
-    names: str | None,
+    names: tuple[str, ...],
     vgg_weights: Path | None,
     vgg_input: str | None,
     device: str,
@@ -76,7 +85,7 @@ def request_of(
 
     source = WeightSource(vgg_weights, vgg_input)
     recipe = at_hand(recipe, source) if choose_network else recipe
-    return Request(recipe, source, pick_device(device), published, styles, photos, split(names))
+    return Request(recipe, source, pick_device(device), published, styles, photos, names)
 
 
 def follow(study: Study) -> None:

@@ -25,6 +25,7 @@ from stylepack.studies.plans import ComparePlan
 from stylepack.studies.study import Progress, StudyFolder
 from stylepack.training.finetune import finetune_recipe
 from stylepack.training.paintings import Painting
+from stylepack.training.photos import FEWEST
 
 SHARED, SINGLE, ADDED, SCRATCH = "shared", "single", "added", "scratch"
 
@@ -58,7 +59,7 @@ class Contest:
         if plan.updates < plan.styles:
             raise UsageError(f"--updates is {plan.updates}; {plan.styles} styles need as many")
         self.request = request
-        self.materials = Materials(request, paintings)
+        self.materials = Materials(request, paintings, least=FEWEST)
         self.objective = self.materials.objective(self.paintings)
         settings = request.settings({"study": "compare", **asdict(plan)}, paintings)
         self.folder = StudyFolder(output, settings | {"photos": self.materials.fingerprint})

@@ -11,7 +11,7 @@ from stylepack.studies.charts import Bars, Curve, Panel, draw_bars, draw_panels
 from stylepack.studies.contest import ADDED, SCRATCH, SHARED, SINGLE, Contest, Entry
 from stylepack.studies.intervals import Values, crossed, ratio
 from stylepack.studies.networks import style_numbers
-from stylepack.studies.report import ALL_KINDS, INTERVALS, KINDS, Report, quantity
+from stylepack.studies.report import ALL_KINDS, KINDS, Report, counted, intervals, quantity
 from stylepack.training.evaluate import Figure
 from stylepack.training.history import NAME
 from stylepack.training.plots import read_curves
@@ -87,7 +87,7 @@ def _draw_fair(study: Contest, report: Report, results: dict[str, object]) -> li
     report.figure(
         files[0],
         "Losses on held-out photographs, the mean of the styles, when both sides have painted "
-        f"every style equally often.  Bands: {INTERVALS} of seeds and photographs.",
+        f"every style equally often.{_intervals(study, 'Bands')}",
     )
     rows, told = [], {}
     for one in readings(study):
@@ -122,10 +122,14 @@ def _draw_fair(study: Contest, report: Report, results: dict[str, object]) -> li
     draw_bars(files[1], [_style_bars(study, kind) for kind in KINDS])
     report.figure(
         files[1],
-        f"Style by style, after {study.plan.updates:,} updates per style on both sides, held out.  "
-        f"{INTERVALS} of seeds and photographs.",
+        f"Style by style, after {study.plan.updates:,} updates per style on both sides, held out."
+        f"{_intervals(study, 'Whiskers')}",
     )
     return files
+
+
+def _intervals(study: Contest, what: str) -> str:
+    return intervals(what, len(study.held_out), study.plan.seeds)
 
 
 def _fair_panel(study: Contest, kind: str) -> Panel:
@@ -195,10 +199,15 @@ def _draw_last_batches(study: Contest, report: Report) -> Path:
     report.figure(
         target,
         f"Each style's last training batch after {study.plan.updates:,} updates of every network: "
-        f"a style of the n-style network has had about 1/{study.plan.styles} of them.  One batch, "
-        "other photographs for each bar, no intervals.",
+        f"a style of the n-style network has had about 1/{study.plan.styles} of them.  One batch"
+        f"{_first_seed(study)}, other photographs for each bar, no intervals.",
     )
     return target
+
+
+def _first_seed(study: Contest) -> str:
+    """Which networks' last batches are read, where there is a choice."""
+    return " of the first seed's networks" if study.plan.seeds > 1 else ""
 
 
 def _costs(study: Contest, report: Report, results: dict[str, object]) -> None:
@@ -263,8 +272,8 @@ def _draw_new_style(study: Contest, report: Report, results: dict[str, object]) 
     report.figure(
         target,
         f"The style {study.new.name}, held out: gamma and beta alone on the trained network of "
-        f"{study.plan.styles} styles, from their mean, against a network from scratch.  Bands: "
-        f"{INTERVALS} of seeds and photographs.",
+        f"{study.plan.styles} styles, from their mean, against a network from scratch."
+        f"{_intervals(study, 'Bands')}",
     )
     report.say(_in_words(curves[ADDED], curves[SCRATCH]))
     results["new_style"] = {
@@ -300,19 +309,20 @@ def _preface(study: Contest) -> str:
     names = ", ".join(painting.name for painting in study.paintings)
     mode = (
         "As published: every network has the same number of updates, so that each style of the "
-        "n-style network gets a fraction of them; one last batch is read; each residual block "
-        "uses one norm twice."
+        f"n-style network gets a fraction of them; one last batch{_first_seed(study)} is read."
         if study.request.published
         else "Corrected: beside the report's reading, both sides are measured on held-out "
-        "photographs after equal updates per style and after equal updates in total, with several "
-        "seeds.  `--as-published` does only what the report did."
+        "photographs after equal updates per style and after equal updates in total.  "
+        "`--as-published` does only what the report did."
     )
+    norms = "uses one norm twice" if plan.block_norms == 1 else "has two norms"
     return (
-        f"{plan.styles} styles ({names}), {plan.updates:,} updates, {plan.seeds} "
-        f"seed{'s' * (plan.seeds > 1)}, {recipe.batch} crops of {recipe.crop} pixels an update, "
+        f"{plan.styles} styles ({names}), {plan.updates:,} updates, "
+        f"{counted(plan.seeds, 'seed')}, {recipe.batch} crops of {recipe.crop} pixels an update, "
         f"recipe `{recipe.name}` at a constant learning rate, loss network "
-        f"{study.request.network_in_words}, {len(study.materials.photos.paths):,} photographs to "
-        f"learn on, {len(study.held_out)} held out.\n\n{mode}"
+        f"{study.request.network_in_words}, "
+        f"{counted(len(study.materials.photos.paths), 'photograph')} to learn on, "
+        f"{len(study.held_out)} held out.\n\n{mode}  Each residual block {norms}."
     )
 
 

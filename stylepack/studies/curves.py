@@ -11,10 +11,11 @@ from stylepack.studies.charts import Bars, Curve, Panel, draw_bars, draw_panels
 from stylepack.studies.materials import Materials, Request, choose_paintings
 from stylepack.studies.networks import HeldOut, Losses, Measured, Pupil, finished_network
 from stylepack.studies.plans import LossesPlan
-from stylepack.studies.report import ALL_KINDS, INTERVALS, KINDS, Report, quantity
+from stylepack.studies.report import ALL_KINDS, KINDS, Report, counted, intervals, quantity
 from stylepack.studies.study import Progress, StudyFolder
 from stylepack.training.evaluate import Figure
 from stylepack.training.history import NAME
+from stylepack.training.photos import FEWEST
 from stylepack.training.plots import averaged, read_curves
 from stylepack.training.recipe import Recipe
 from stylepack.training.settings import RunSettings
@@ -28,7 +29,7 @@ class LossesStudy:
         self.plan = plan = replace(plan, styles=len(paintings))
         recipe = replace(request.recipe, updates=plan.updates, seed=plan.seed)
         self.request = request = replace(request, recipe=recipe)
-        self.materials = Materials(request, paintings)
+        self.materials = Materials(request, paintings, least=FEWEST)
         self.objective = self.materials.objective(paintings)
         settings = request.settings({"study": "losses", **asdict(plan)}, paintings)
         self.folder = StudyFolder(output, settings | {"photos": self.materials.fingerprint})
@@ -120,7 +121,7 @@ class LossesStudy:
         return self.folder.write_table("held-out.csv", columns, rows)
 
     def _draw(self, report: Report, measured: dict[str, Measured]) -> list[Path]:
-        shown, folder = self.plan.selections[0], self.folder.path
+        shown, folder, photographs = self.plan.selections[0], self.folder.path, len(self.held_out)
         files = [folder / "losses.png", folder / "held-out.png"]
         draw_training(
             folder / "networks" / shown / NAME, self.materials.recipe, self._names, files[0]
@@ -133,8 +134,8 @@ class LossesStudy:
         draw_panels(files[1], self._held_out_panels(measured[shown]))
         report.figure(
             files[1],
-            f"The same network on {len(self.held_out)} held-out photographs, the same for every "
-            f"style and moment.  Bands: {INTERVALS} of the photographs.",
+            f"The same network on {counted(photographs, 'held-out photograph')}, the same for "
+            f"every style and moment.{intervals('Bands', photographs)}",
         )
         if len(measured) > 1:
             files += self._compare_selections(report, measured)
@@ -185,11 +186,12 @@ class LossesStudy:
         report.figure(
             files[0],
             "Held-out losses, the mean of all styles, for each way to select the styles of an "
-            f"update.  Bands: {INTERVALS} of the photographs.",
+            f"update.{intervals('Bands', len(self.held_out))}",
         )
         ends = {name: one.moments[self.plan.updates] for name, one in measured.items()}
         draw_bars(files[1], [self._bars(kind, ends) for kind in KINDS])
-        report.figure(files[1], f"The same at the end, style by style.  {INTERVALS}.")
+        whiskers = intervals("Whiskers", len(self.held_out))
+        report.figure(files[1], f"The same at the end, style by style.{whiskers}")
         return files
 
     def _bars(self, kind: str, ends: dict[str, list[Losses]]) -> Bars:
@@ -239,8 +241,8 @@ class LossesStudy:
         return (
             f"{plan.styles} styles ({', '.join(self._names)}), {plan.updates:,} updates of "
             f"{recipe.batch} crops of {recipe.crop} pixels, recipe `{recipe.name}`, loss network "
-            f"{self.request.network_in_words}, {len(self.materials.photos.paths):,} photographs "
-            f"to learn on.\n\n{mode}"
+            f"{self.request.network_in_words}, "
+            f"{counted(len(self.materials.photos.paths), 'photograph')} to learn on.\n\n{mode}"
         )
 
 

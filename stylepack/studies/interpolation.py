@@ -22,7 +22,7 @@ from stylepack.studies.charts import Curve, Panel, draw_panels
 from stylepack.studies.corners import grid
 from stylepack.studies.materials import Materials, Request
 from stylepack.studies.plans import InterpolatePlan
-from stylepack.studies.report import INTERVALS, Report, quantity
+from stylepack.studies.report import Report, counted, intervals, quantity
 from stylepack.studies.study import Json, Progress, StudyFolder
 from stylepack.training.contenders import Contender, find_packs, match
 from stylepack.training.evaluate import Figure
@@ -122,10 +122,8 @@ class InterpolateStudy:
         report = Report("Between styles")
         report.say(self._preface())
         report.figure(self._grid, self._grid_caption())
-        files, results = (
-            [self._grid],
-            {"grid": [[dict(mix.parts) for mix in row] for row in self.rows]},
-        )
+        files = [self._grid]
+        results: Json = {"grid": [[dict(mix.parts) for mix in row] for row in self.rows]}
         if self.contenders:
             files += self._write_sweep(report, results)
         else:
@@ -227,8 +225,7 @@ class InterpolateStudy:
         ]
         files.append(self.folder.path / "sweep.png")
         self._draw_sweep(files[-1], figures)
-        photos = f"{len(parts)} photograph{'s' * (len(parts) > 1)}"
-        bands = f"  Bands: {INTERVALS} of the photographs." if len(parts) > 1 else ""
+        photos, bands = counted(len(parts), "photograph"), intervals("Bands", len(parts))
         report.head(f"From {a} to {b}")
         report.figure(files[-1], f"Style loss of both against alpha, on {photos}.{bands}")
         report.table(
@@ -272,12 +269,13 @@ class InterpolateStudy:
 
     def _preface(self) -> str:
         mode = (
-            "As published: weights of the grid that are not normalised, and the sweep on one "
-            "photograph."
+            "As published: the weights of the grid are not normalised."
             if self.request.published
-            else "Corrected: the weights of every picture sum to 1, and the sweep is measured on "
-            "several photographs.  `--as-published` leaves the weights as they are and takes one."
+            else "Corrected: the weights of every picture sum to 1.  `--as-published` leaves the "
+            "weights as they are and measures the sweep on one photograph."
         )
+        if self.contenders:
+            mode += f"  The sweep is on {counted(len(self.photographs), 'photograph')}."
         losses = (
             f"  Loss network {self.request.network_in_words}, recipe `{self.request.recipe.name}`."
             if self.contenders

@@ -96,13 +96,23 @@ def choose_paintings(request: Request, count: int, least: int) -> list[Painting]
 class Materials:
     """Photographs, split, and one loss network for all the paintings' objectives."""
 
-    def __init__(self, request: Request, paintings: Sequence[Painting]) -> None:
+    def __init__(self, request: Request, paintings: Sequence[Painting], least: int = 1) -> None:
+        """Read the folder.
+
+        Raises:
+            UsageError: fewer photographs than `least`.
+        """
         self.request = request
         self.recipe = request.recipe
         self.device = request.device
         self.paintings = list(paintings)
         folder = request.photo_folder
         everything = PhotoFolder.open(folder, [p.path for p in paintings])
+        if len(everything.paths) < least:
+            raise UsageError(
+                f"--photos has {len(everything.paths)} photographs; this study needs at least "
+                f"{least}, to hold some out"
+            )
         self.fingerprint = fingerprint(folder, everything.paths)
         self.photos, held_out = everything.split()
         self.held_out = sampled(held_out)

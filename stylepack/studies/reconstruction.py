@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from stylepack.files import make_folder
+from stylepack.network.trunk import photograph_logits
 from stylepack.pictures.photo import Photo
 from stylepack.pictures.sheet import contact_sheet, save_png
 from stylepack.studies.charts import Curve, Panel, draw_panels
@@ -20,8 +21,10 @@ from stylepack.studies.study import Json, Progress, StudyFolder
 from stylepack.studies.synthesis import StyleLoss, Synthesis, cumulative, report_noise
 from stylepack.training.loss_network import load_loss_network
 from stylepack.training.photos import resized
+from stylepack.training.recipe import GramDivisor
 
 POINTS = 60  # of a curve
+GRAM_SIZES: dict[GramDivisor, str] = {"pixels": "H W", "size": "C H W"}
 SMALLEST_CELL = 192  # pixels of a picture on the sheet
 
 
@@ -68,10 +71,8 @@ class ReconstructStudy:
 
     def write(self) -> list[Path]:
         """Tables, figures and the report."""
-        done = [
-            self.folder.finished(f"tau-{n}", self._read)
-            for n in range(1, len(self.plan.layers) + 1)
-        ]
+        numbers = range(1, len(self.plan.layers) + 1)
+        done = [self.folder.finished(f"tau-{n}", self._read) for n in numbers]
         report = Report("Images from cumulative style losses")
         report.say(self._preface())
         files = [self._table(done), self._sheet(report), self._curves(report, done)]
@@ -214,22 +215,36 @@ class ReconstructStudy:
             f"early: tau_n had not fallen by 0.1 % in {self.plan.patience} updates."
         )
 
+    def _start_in_words(self) -> str:
+        drawn = report_noise(self.plan.side, self.plan.seed, torch.device("cpu"))
+        start = torch.sigmoid(photograph_logits(drawn))
+        return (
+            "The noise is cut to what the sigmoid can show: its deviation is "
+            f"{255 * drawn.std():.1f} of 255 as drawn and {255 * start.std():.1f} as the images "
+            "start from it."
+        )
+
     def _preface(self) -> str:
         plan, recipe = self.plan, self.request.recipe
         optimizer = f"Adam at {plan.learning_rate:g}" if plan.optimizer == "adam" else "L-BFGS"
         measure = (
             "phi_i = ||G - A||^2 / ||A||^2"
             if recipe.relative
-            else "phi_i = the mean square of G - A, the Gram matrices divided by C H W"
+            else "phi_i = the mean square of G - A, the Gram matrices divided by "
+            f"{GRAM_SIZES[recipe.gram_divisor]}"
+        )
+        added = (
+            "each phi is relative to its target, so that no layer drowns another"
+            if recipe.relative
+            else "the layers' phi are added up as they are, whatever their sizes"
         )
         mode = (
-            "As published: the pixels themselves are learned, in RGB over 255, and may leave 0..1; "
-            "the layers' phi are added up as they are, whatever their sizes."
+            f"As published: {added}; the pixels themselves are learned, in RGB over 255, and may "
+            "leave 0..1."
             if self.request.published
-            else "Corrected: each phi is relative to its target, so that no layer drowns another, "
-            "and the pixels are the sigmoid of what is learned, so that the image that is measured "
-            "is the one that is shown.  `--as-published` adds up plain phi of free pixels, by Adam "
-            "at 1e-3."
+            else f"Corrected: {added}; the pixels are the sigmoid of what is learned, so that the "
+            f"image that is measured is the one that is shown.  {self._start_in_words()}  "
+            "`--as-published` takes the report's plain phi, free pixels and Adam at 1e-3."
         )
         return (
             f"{self.painting.name} at a short side of {plan.side} pixels; noise of {plan.side} x "

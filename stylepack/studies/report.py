@@ -22,6 +22,17 @@ def quantity(kind: str, recipe: Recipe) -> str:
     return f"{kind} loss ({'relative to its target' if recipe.relative else 'mean square'})"
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 photograph`, `2 photographs`."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def intervals(what: str, photographs: int, seeds: int = 1) -> str:
+    """What a figure's bands or whiskers are; nothing where it is drawn without any."""
+    sampled = [noun for noun, size in (("seeds", seeds), ("photographs", photographs)) if size > 1]
+    return f"  {what}: {INTERVALS} of the {' and '.join(sampled)}." if sampled else ""
+
+
 class Report:
     """Paragraphs, tables and figures in the order in which they are said."""
 

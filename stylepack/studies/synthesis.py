@@ -68,7 +68,7 @@ class Synthesis:
         bounded: bool,
     ) -> None:
         self.loss, self.layers, self.patience, self.bounded = loss, layers, patience, bounded
-        start = photograph_logits(noise.clamp(0, 1)) if bounded else noise
+        start = photograph_logits(noise) if bounded else noise
         self.learned = nn.Parameter(start.clone())
         self.optimizer: torch.optim.Optimizer
         if optimizer == "adam":

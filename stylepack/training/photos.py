@@ -27,6 +27,7 @@ from stylepack.training.recipe import Recipe
 
 AHEAD = 2  # batches that wait for their use, besides those that are being decoded
 MOST_WORKERS = 16  # threads that decode
+FEWEST = 5  # photographs of which some are held out
 HELD_OUT_SHARE = 10  # one photograph in ten is held out,
 HELD_OUT_MOST = 24  # up to this many
 
@@ -63,9 +64,9 @@ class PhotoFolder:
     def split(self) -> tuple["PhotoFolder", "PhotoFolder"]:
         """(for training, held out): the same photographs of a folder are held out every time.
 
-        With fewer than five photographs all serve for both.
+        With fewer than `FEWEST` photographs all serve for both.
         """
-        if len(self.paths) < 5:
+        if len(self.paths) < FEWEST:
             return self, PhotoFolder(list(self.paths))
         order = torch.randperm(len(self.paths), generator=seeded(0, 0)).tolist()
         count = min(HELD_OUT_MOST, max(1, len(order) // HELD_OUT_SHARE))
