@@ -122,7 +122,10 @@ def test_losses_compares_the_ways_to_select_styles(
     out = tmp_path / "out"
     assert stylepack(["study", "losses", *material, "-o", str(out)]) == 0
     assert capsys.readouterr().out == f"{out / 'report.md'}\n"
-    assert "4 styles (dawn, noon, scream, starry), 4 updates of 2 crops" in check_report(out)
+    text = check_report(out)
+    assert "4 styles (dawn, noon, scream, starry), 4 updates of 2 crops" in text
+    assert "on 1 held-out photograph, the same" in text
+    assert "interval" not in text
     trained = rows(out / "losses.csv")
     assert len(trained) == 3 * 4 * 2
     turns = [row["style"] for row in trained if row["selection"] == "sequence"]
@@ -174,6 +177,8 @@ def test_compare_reads_both_sides_fairly_and_as_the_report_did(
     text = check_report(out)
     assert "2 styles (dawn, noon), 2 updates, 2 seeds" in text
     assert "The style scream, held out" in text
+    assert text.count("10,000 resamples of the seeds.") == 3
+    assert "One batch of the first seed's networks" in text
     told = results(out)
     moments = {name: one["updates"] for name, one in told["held_out"].items()}
     assert moments == {
@@ -238,6 +243,28 @@ def test_reconstruct_lowers_tau(material: list[str], tmp_path: Path, optimizer: 
     )
 
 
+def test_reconstruct_says_what_its_recipe_measures(
+    reconstruct: list[str], seed_recipe: list[str], tmp_path: Path
+) -> None:
+    def text(*words: str) -> str:
+        out = tmp_path / f"out{len(list(tmp_path.iterdir()))}"
+        assert stylepack([*reconstruct, "--updates", "1", *words, "-o", str(out)]) == 0
+        return check_report(out)
+
+    corrected = text()
+    assert "phi_i = ||G - A||^2 / ||A||^2" in corrected
+    assert "Corrected: each phi is relative to its target" in corrected
+    assert re.search(r"deviation is 12\d\.\d of 255 as drawn and (89|90)\.\d as", corrected)
+    published = text(*seed_recipe)
+    assert "the mean square of G - A, the Gram matrices divided by C H W" in published
+    assert "As published: the layers' phi are added up as they are" in published
+    assert "deviation is" not in published
+    assert "||A||^2" in text("--as-published", "--recipe", "default")
+    pixels = text("--recipe", "dumoulin")
+    assert "divided by H W." in pixels
+    assert "Corrected: the layers' phi are added up as they are" in pixels
+
+
 def test_a_layer_that_the_weights_do_not_reach_is_refused_by_name(
     gallery: Path, vgg_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -271,6 +298,15 @@ def test_interpolate_sweeps_from_one_pack_to_the_other(material: list[str], tmp_
     )
 
 
+def test_interpolate_as_published_says_how_many_photographs_it_took(
+    gallery: Path, vgg_file: Path, tmp_path: Path
+) -> None:
+    words = ["--as-published", "--limit", "2", "--quick", "--styles", str(gallery)]
+    words += ["--vgg-weights", str(vgg_file), "--recipe", "default", "--device", "cpu"]
+    assert stylepack(["study", "interpolate", *words, "-o", str(tmp_path / "out")]) == 0
+    assert "The sweep is on 2 photographs." in check_report(tmp_path / "out")
+
+
 def test_interpolate_paints_a_grid_with_what_is_bundled(tmp_path: Path) -> None:
     out = tmp_path / "out"
     words = ["--quick", "--corners", "wave,scream,starry", "--steps", "3", "-o", str(out)]
@@ -281,7 +317,7 @@ def test_interpolate_paints_a_grid_with_what_is_bundled(tmp_path: Path) -> None:
     assert cells[1] == {"wave": 1}  # the first corner is at the top, in the middle
     published = ["study", "interpolate", "--quick", "--as-published", "-o", str(tmp_path / "p")]
     assert stylepack(published) == 0
-    check_report(tmp_path / "p")
+    assert "The sweep is" not in check_report(tmp_path / "p")
     assert stylepack([*published[:-1], str(tmp_path / "q"), "--corners", "wave,starry"]) == 2
 
 
