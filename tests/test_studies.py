@@ -587,6 +587,22 @@ def test_synthesis_stops_where_tau_does_not_fall_within_its_patience(
     assert len(list(work.steps(300))) == updates
 
 
+def test_lbfgs_searches_along_a_line_until_its_step_is_long_enough() -> None:
+    taken = []
+
+    def loss(image: torch.Tensor, layers: Sequence[str]) -> torch.Tensor:
+        taken.append(image)
+        return 1e-4 * (image - 1).square().sum(dim=(1, 2, 3))
+
+    noise = torch.zeros(1, 3, 2, 2)
+    work = Synthesis(
+        loss, (), noise, optimizer="lbfgs", learning_rate=0.1, patience=50, bounded=False
+    )
+    list(work.steps(1))
+    assert len(taken) > 3
+    assert work.image.min() > 0.1
+
+
 @given(st.integers(2, 9), st.integers(2, 9))
 def test_the_weights_of_every_cell_sum_to_one(corners: int, steps: int) -> None:
     names = [f"pack{number}" for number in range(corners)]

@@ -21,6 +21,7 @@ from stylepack.training.recipe import Recipe
 
 ENOUGH = 0.999  # progress is tau below this share of what it was at the last progress
 HISTORY = 50  # updates that L-BFGS remembers
+EVALUATIONS = 20  # of the loss in one update of L-BFGS; torch cuts its line search off there
 
 
 class StyleLoss:
@@ -77,6 +78,7 @@ class Synthesis:
             self.optimizer = torch.optim.LBFGS(
                 [self.learned],
                 max_iter=1,
+                max_eval=EVALUATIONS,
                 history_size=HISTORY,
                 line_search_fn="strong_wolfe",
             )
