@@ -95,8 +95,8 @@ QUICK: dict[type, dict[str, Any]] = {
 }
 # At the report's rate noise is left slowly.
 QUICK_PUBLISHED: dict[type, dict[str, Any]] = {ReconstructPlan: {"updates": 600}}
-OPTIONS = {"photographs": "limit"}  # what the command line calls a plan's number otherwise
 QUICK_RECIPE = {"crop": 64, "photo_side": 96, "style_side": 192, "warmup": 20}
+OPTIONS = {"photographs": "limit"}  # what the command line calls a plan's number otherwise
 
 
 def planned(kind: type[Plan], *, published: bool, quick: bool, changes: dict[str, Any]) -> Plan:
