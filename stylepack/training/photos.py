@@ -27,7 +27,6 @@ from stylepack.training.recipe import Recipe
 
 AHEAD = 2  # batches that wait for their use, besides those that are being decoded
 MOST_WORKERS = 16  # threads that decode
-FEWEST = 5  # photographs of which some are held out
 HELD_OUT_SHARE = 10  # one photograph in ten is held out,
 HELD_OUT_MOST = 24  # up to this many
 
