@@ -49,7 +49,7 @@ def split(option: str, names: str | None) -> tuple[str, ...]:
     found = [name.strip() for name in (names or "").split(",") if name.strip()]
     for name in found:
         if found.count(name) > 1:
-            raise UsageError(f"{option} names {name} twice")
+            raise UsageError(f"{option} has {name} twice")
     return tuple(found)
 
 

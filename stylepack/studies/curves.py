@@ -229,13 +229,14 @@ class LossesStudy:
     def _preface(self) -> str:
         plan, recipe = self.plan, self.materials.recipe
         ways = ", ".join(plan.selections)
+        several = len(plan.selections) > 1
+        budget = ", and the ways to select styles get the same budget" if several else ""
         norms = "one norm, used twice" if plan.block_norms == 1 else "two norms"
         mode = (
             "As published: losses are read on the batches at hand.  The held-out figure is ours."
             if self.request.published
             else "Corrected: every style is measured on the same held-out photographs, whatever "
-            "batch training had at the time, and the ways to select styles get the same budget.  "
-            "`--as-published` takes styles in turn, the report's losses and its residual block."
+            f"batch training had at the time{budget}.  `--as-published` takes styles in turn, the report's losses and its residual block."
         )
         mode += f"  Selection: {ways}.  A residual block has {norms}."
         return (
