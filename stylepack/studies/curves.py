@@ -236,7 +236,8 @@ class LossesStudy:
             "As published: losses are read on the batches at hand.  The held-out figure is ours."
             if self.request.published
             else "Corrected: every style is measured on the same held-out photographs, whatever "
-            f"batch training had at the time{budget}.  `--as-published` takes styles in turn, the report's losses and its residual block."
+            f"batch training had at the time{budget}.  `--as-published` takes styles in turn, the "
+            "report's losses and its residual block."
         )
         mode += f"  Selection: {ways}.  A residual block has {norms}."
         return (
