@@ -29,6 +29,7 @@ AHEAD = 2  # batches that wait for their use, besides those that are being decod
 MOST_WORKERS = 16  # threads that decode
 HELD_OUT_SHARE = 10  # one photograph in ten is held out,
 HELD_OUT_MOST = 24  # up to this many
+FEWEST = 5  # photographs of which some are held out
 
 
 @dataclass
