@@ -109,6 +109,7 @@ def test_packs_choose_their_trunk_and_a_mix_across_trunks_is_refused(
         ["apply", photo, "--mix", "dawn,dusk"],
         ["apply", photo, "--style", "dawn", "--region", f"{photo}=dusk"],
         ["grid", photo, "--corners", "dawn,dusk", "-o", tmp_path / "grid.png"],
+        ["study", "interpolate", "--corners", "dawn,dusk", "-o", tmp_path / "study"],
         ["gallery", photo, "--style", "dawn", "--style", "dusk", "-o", tmp_path / "gallery.png"],
         ["packs", "blend", "dawn,dusk", "--name", "both"],
         ["packs", "export", "dawn", "dusk", "-o", tmp_path / "both.onnx"],
@@ -126,6 +127,7 @@ def test_every_command_takes_the_trunk_that_packs_name(make_run, trunks, photo, 
     assert trunks("trunks", "install", make_run("mine", ["dawn", "dusk"]))[0] == 0
     for words in (
         ["grid", photo, "--corners", "dawn,dusk", "--steps", "2", "-o", tmp_path / "grid.png"],
+        ["study", "interpolate", "--quick", "--corners", "dawn,dusk", "-o", tmp_path / "study"],
         ["gallery", photo, "--style", "dawn", "-o", tmp_path / "gallery.png"],
         ["packs", "blend", "dawn,dusk", "--name", "both"],
         ["packs", "export", "dawn", "-o", tmp_path / "dawn.onnx"],

@@ -18,7 +18,6 @@ from stylepack.cli.study_running import (
     Quick,
     Styles,
     Updates,
-    chosen_recipe,
     follow,
     request_of,
     split,
@@ -62,15 +61,16 @@ def compare(
     plan = planned(ComparePlan, published=as_published, quick=quick, changes=changes)
     sizes = {"crop": crop, "batch": batch, "loss_network": loss_network}
     request = request_of(
-        chosen_recipe(recipe, published=as_published, quick=quick, changes=sizes),
+        recipe,
+        sizes,
         published=as_published,
+        quick=quick,
         styles=styles,
         photos=photos,
         names=split("--names", names),
         vgg_weights=vgg_weights,
         vgg_input=vgg_input,
         device=device,
-        choose_network=loss_network is None,
     )
 
     from stylepack.studies.contest_report import CompareStudy

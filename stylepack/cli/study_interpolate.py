@@ -21,12 +21,12 @@ from stylepack.cli.study_running import (
     Photos,
     Quick,
     Styles,
-    chosen_recipe,
     follow,
     request_of,
     split,
 )
-from stylepack.packs.shelf import BUNDLED_TRUNK
+from stylepack.packs.shelf import find_pack
+from stylepack.packs.trunks import choose_trunk
 from stylepack.studies.plans import CORNERS, InterpolatePlan, planned
 
 
@@ -79,19 +79,19 @@ def interpolate(
     }
     plan = planned(InterpolatePlan, published=as_published, quick=quick, changes=changes)
     request = request_of(
-        chosen_recipe(
-            recipe, published=as_published, quick=quick, changes={"loss_network": loss_network}
-        ),
+        recipe,
+        {"loss_network": loss_network},
         published=as_published,
+        quick=quick,
         styles=styles,
         photos=photos,
-        names=(),
         vgg_weights=vgg_weights,
         vgg_input=vgg_input,
         device=device,
-        choose_network=loss_network is None,
     )
 
     from stylepack.studies.interpolation import InterpolateStudy
 
-    follow(InterpolateStudy(request, plan, output, trunk=trunk or BUNDLED_TRUNK, photo=photo))
+    named = {} if trunk else {corner: find_pack(corner) for corner in plan.corners}
+    place = choose_trunk(named, trunk)
+    follow(InterpolateStudy(request, plan, output, trunk=place, photo=photo))

@@ -12,7 +12,6 @@ from stylepack.cli.study_running import (
     AsPublished,
     Quick,
     Styles,
-    chosen_recipe,
     follow,
     request_of,
     split,
@@ -79,15 +78,15 @@ def reconstruct(
         "loss_network": loss_network,
     }
     request = request_of(
-        chosen_recipe(recipe, published=as_published, quick=quick, changes=measured),
+        recipe,
+        measured,
         published=as_published,
+        quick=quick,
         styles=styles,
-        photos=None,
         names=(name,) if name else (),
         vgg_weights=vgg_weights,
         vgg_input=vgg_input,
         device=device,
-        choose_network=loss_network is None,
     )
 
     from stylepack.studies.reconstruction import ReconstructStudy

@@ -13,7 +13,7 @@ from stylepack.cli.stopping import stop_on_signals
 from stylepack.cli.train import check_vgg_input
 from stylepack.errors import UsageError
 from stylepack.studies.plans import study_recipe
-from stylepack.training.recipe import Recipe, load_recipe
+from stylepack.training.recipe import load_recipe
 
 if TYPE_CHECKING:
     from stylepack.studies.materials import Request
@@ -53,39 +53,37 @@ def split(option: str, names: str | None) -> tuple[str, ...]:
     return tuple(found)
 
 
-def chosen_recipe(
-    name: str | None, *, published: bool, quick: bool, changes: dict[str, Any]
-) -> Recipe:
-    """The recipe of a study: `seed`, the report's, under --as-published."""
-    base = load_recipe(name or ("seed" if published else "default"))
-    return study_recipe(base, quick=quick, changes=changes)
-
-
 def request_of(
-    recipe: Recipe,
+    recipe: str | None,
+    changes: dict[str, Any],
     *,
     published: bool,
+    quick: bool,
     styles: Path | None,
-    photos: Path | None,
-    names: tuple[str, ...],
+    photos: Path | None = None,
+    names: tuple[str, ...] = (),
     vgg_weights: Path | None,
     vgg_input: str | None,
     device: str,
-    choose_network: bool,
 ) -> Request:
-    """The request of a study.
+    """The request of a study, from what was typed.
 
-    `choose_network` takes the bundled loss network where it serves and no VGG is at hand.
+    The recipe is `seed`, the report's, under --as-published; `changes` are to its fields, those of
+    None left out.  Without a `loss_network` among them the bundled one is taken where it serves
+    and no VGG is at hand.
     """
     check_vgg_input(vgg_input)
+    base = load_recipe(recipe or ("seed" if published else "default"))
+    chosen = study_recipe(base, quick=quick, changes=changes)
 
     from stylepack.network.device import pick_device
     from stylepack.studies.materials import Request
     from stylepack.training.loss_network import WeightSource, at_hand
 
     source = WeightSource(vgg_weights, vgg_input)
-    recipe = at_hand(recipe, source) if choose_network else recipe
-    return Request(recipe, source, pick_device(device), published, styles, photos, names)
+    if changes["loss_network"] is None:
+        chosen = at_hand(chosen, source)
+    return Request(chosen, source, pick_device(device), published, styles, photos, names)
 
 
 def follow(study: Study) -> None:
