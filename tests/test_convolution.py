@@ -5,6 +5,16 @@ import torch
 import torch.nn.functional as F
 
 from stylepack.network.convolution import convolve, convolve_doubled, doubling_kernel
+from stylepack.network.int8 import (
+    Levels,
+    Product,
+    int8_doubling_product,
+    int8_is_fast,
+    int8_product,
+    whole,
+)
+
+NEEDS_INT8 = pytest.mark.skipif(not int8_is_fast(), reason="no instructions for it here")
 
 
 @pytest.mark.parametrize("size", [(4, 4), (7, 12), (1, 3)])
@@ -33,3 +43,72 @@ def test_gradients_are_those_of_the_plain_ones() -> None:
     small = torch.randn(1, 2, 4, 4, dtype=torch.float64, requires_grad=True)
     kernel = torch.randn(2, 2, 3, 3, dtype=torch.float64, requires_grad=True)
     torch.autograd.gradcheck(lambda x, w: convolve_doubled(x, doubling_kernel(w)), (small, kernel))
+
+
+def levels_of_each_channel(channels: int) -> Levels:
+    low = torch.linspace(-1, 0, channels)
+    return Levels.between(low, low + torch.linspace(0.5, 4, channels))
+
+
+def some_levels(levels: Levels, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Random levels, and the activations that they stand for."""
+    q = torch.randint(0, 256, (1, len(levels.low), height, width), dtype=torch.uint8)
+    x = levels.low[:, None, None] + levels.step[:, None, None] * q
+    return q.contiguous(memory_format=torch.channels_last), x
+
+
+def assert_near(product: Product, q: torch.Tensor, expected: torch.Tensor) -> None:
+    """Weights of eight bits are at most half of 1/127 of the largest away."""
+    found = product(q)
+    assert found.shape == expected.shape
+    assert (found - expected).square().mean().sqrt() <= 0.02 * expected.std()
+
+
+@NEEDS_INT8
+@pytest.mark.parametrize(
+    ("c_in", "c_out", "kernel", "stride"),
+    [(16, 24, 3, 1), (3, 32, 9, 1), (32, 64, 3, 2), (32, 3, 9, 1)],
+)
+def test_a_convolution_in_whole_numbers_is_nearly_the_plain_one(
+    c_in: int, c_out: int, kernel: int, stride: int
+) -> None:
+    weight, levels = torch.randn(c_out, c_in, kernel, kernel), levels_of_each_channel(c_in)
+    q, x = some_levels(levels, 23, 30)
+    product = int8_product(weight, levels, torch.float32, stride)
+    assert_near(product, q, F.conv2d(x, weight, stride=stride))
+
+
+@NEEDS_INT8
+@pytest.mark.parametrize("size", [(4, 4), (7, 12), (1, 3)])
+def test_doubling_in_whole_numbers_is_nearly_the_plain_one(size: tuple[int, int]) -> None:
+    weight, levels = torch.randn(24, 16, 3, 3), levels_of_each_channel(16)
+    q, x = some_levels(levels, size[0] + 2, size[1] + 2)
+    product = int8_doubling_product(weight, levels, torch.float32)
+    assert_near(product, q, convolve_doubled(x, doubling_kernel(weight)))
+
+
+def test_levels_are_the_nearest_and_cut_off_at_both_ends() -> None:
+    levels = Levels(torch.tensor([0.0, -1.0]), torch.tensor([0.1, 0.5]))
+    x = torch.tensor([[[[-5.0, 0.04, 0.06, 99.0]], [[-5.0, -0.76, -0.74, 999.0]]]])
+    expected = torch.tensor([[[[0, 0, 1, 255]], [[0, 0, 1, 255]]]], dtype=torch.uint8)
+    assert torch.equal(levels.of(x), expected)
+
+
+def test_levels_are_those_of_a_norm_with_its_relu_worked_in() -> None:
+    gamma, beta = torch.tensor([[2.0, -0.5]]), torch.tensor([[-1.0, 0.3]])
+    levels = Levels.after_relu(gamma, beta)
+    x = torch.randn(1, 2, 30, 30)
+    scale, shift = levels.scaled(gamma, beta)
+    found = whole(x * scale[..., None, None] + shift[..., None, None]) * levels.step[:, None, None]
+    expected = F.relu(x * gamma[..., None, None] + beta[..., None, None])
+    assert ((found - expected).abs() <= levels.step[:, None, None] * 0.51).all()
+
+
+def test_levels_of_activations_follow_outliers_only_so_far() -> None:
+    x = torch.randn(1, 3, 64, 256)
+    x[0, 1] += 10
+    x[0, 2, :, 0] = 1000
+    levels = Levels.spanning(x)
+    span = 255 * levels.step
+    assert ((levels.low[:2] < x[0, :2].amin((1, 2))) & (span[:2] < 12)).all()
+    assert 500 < levels.low[2] + span[2] < 600  # eight deviations of 62

@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 
 from stylepack import Stylizer
 from stylepack.errors import DeviceError
+from stylepack.network.int8 import int8_is_fast
 from stylepack.network.trunk import Trunk, TrunkConfig
 from stylepack.packs.shelf import BUNDLED_PHOTOS
 from stylepack.painting import stylizer as module
 from stylepack.painting.streaming import Memory, Moments, Style, paint_streaming
 from stylepack.pictures.photo import Photo, read_photo
 
+NEEDS_INT8 = pytest.mark.skipif(not int8_is_fast(), reason="no instructions for it here")
 SMALL = TrunkConfig(widths=(8, 12, 16), residual_blocks=2, edge_kernel=9)
 torch.manual_seed(0)
 TRUNK = Trunk(SMALL).requires_grad_(False).eval()
@@ -73,12 +75,30 @@ def test_progress_rises_to_one() -> None:
     assert shares[-1] == 1
 
 
+@pytest.mark.parametrize("precision", ["bfloat16", pytest.param("int8", marks=NEEDS_INT8)])
 @pytest.mark.parametrize("mix", ["starry", "scream", "wave", "composition", "photo"])
-def test_the_fast_precision_is_within_40_decibels_of_float32(mix: str) -> None:
+def test_the_fast_precisions_are_within_40_decibels_of_float32(mix: str, precision: str) -> None:
     photo = read_photo(BUNDLED_PHOTOS / "china.jpg").resized(240)
     exact = Stylizer.load(mix, device="cpu", precision="float32").paint(photo).to_float()
-    fast = Stylizer.load(mix, device="cpu", precision="bfloat16").paint(photo).to_float()
+    fast = Stylizer.load(mix, device="cpu", precision=precision).paint(photo).to_float()
     assert -10 * (exact - fast).square().mean().log10() >= 40
+
+
+@NEEDS_INT8
+@pytest.mark.parametrize("memory", [Memory(1, 8, 0), Memory(1, 20, 1 << 30)])
+def test_whole_numbers_in_strips_and_regions_are_within_40_decibels_of_float32(
+    memory: Memory,
+) -> None:
+    photo = read_photo(BUNDLED_PHOTOS / "china.jpg").resized(240)
+    mask = torch.zeros(photo.size[::-1], dtype=torch.uint8)
+    mask[:, 100:180] = torch.linspace(0, 255, 80).to(torch.uint8)
+    mask[:, 180:] = 255
+    painted = []
+    for precision in ("float32", "int8"):
+        painter = Stylizer.load("starry", regions=["wave"], device="cpu", precision=precision)
+        painter.memory = memory
+        painted.append(painter.paint(photo, region_masks=[mask]).to_float())
+    assert -10 * (painted[0] - painted[1]).square().mean().log10() >= 40
 
 
 def test_running_out_of_memory_falls_back_to_smaller_strips(
@@ -86,11 +106,11 @@ def test_running_out_of_memory_falls_back_to_smaller_strips(
 ) -> None:
     tried: list[Memory] = []
 
-    def greedy(trunk, style, image, memory, advance):
+    def greedy(trunk, style, image, memory, advance, *, int8):
         tried.append(memory)
         if memory.keep:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return paint_streaming(trunk, style, image, memory, advance)
+        return paint_streaming(trunk, style, image, memory, advance, int8=int8)
 
     monkeypatch.setattr(module, "paint_streaming", greedy)
     photo = Photo.from_image(picture(60, 40))
@@ -105,7 +125,7 @@ def test_running_out_of_memory_falls_back_to_smaller_strips(
 def test_a_photograph_that_never_fits_is_refused_in_one_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def never(*arguments: object) -> None:
+    def never(*arguments: object, int8: bool) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried ...")
 
     monkeypatch.setattr(module, "paint_streaming", never)

@@ -5,6 +5,9 @@ import torch
 import torch.nn.functional as F
 from conftest import TINY
 
+from stylepack.errors import DeviceError
+from stylepack.network import device
+from stylepack.network.device import painting_dtype, training_dtype
 from stylepack.network.norm import EPSILON, conditional_instance_norm, whiten, whiten_by_parts
 from stylepack.network.trunk import (
     Trunk,
@@ -142,3 +145,19 @@ def test_grain_gives_a_flat_photograph_something_to_paint() -> None:
     painted = grainy(flat, random_styles(1)[0])
     assert painted.std(dim=(2, 3)).min() > 0.01
     assert torch.equal(painted, grainy(flat, random_styles(1)[0]))
+
+
+def test_painting_takes_the_fastest_numbers_that_the_processor_has(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cpu = torch.device("cpu")
+    monkeypatch.setattr(device, "int8_is_fast", lambda: True)
+    assert painting_dtype(cpu) == torch.int8
+    assert painting_dtype(cpu, "float32") == torch.float32
+    assert painting_dtype(torch.device("cuda")) == torch.float16
+    with pytest.raises(DeviceError, match="no int8 on this machine's cuda"):
+        painting_dtype(torch.device("cuda"), "int8")
+    monkeypatch.setattr(device, "int8_is_fast", lambda: False)
+    assert painting_dtype(cpu) == training_dtype(cpu)
+    with pytest.raises(DeviceError, match="needs a processor with VNNI or AMX"):
+        painting_dtype(cpu, "int8")

@@ -6,7 +6,6 @@ register empty, and doubling an image before a 3x3 convolution makes it multiply
 pixel four times.  docs/performance.md has the figures.
 """
 
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -16,31 +15,57 @@ from torch.autograd.function import once_differentiable
 from torch.nn.grad import conv2d_weight
 
 _FEW = 8  # output channels that do not fill a vector register
+_REGISTER = 16  # float32 numbers that do
 _BORDER = 3  # pixels on each side of a doubled image that its transposed convolution cuts off
 
 
 def convolve(x: Tensor, weight: Tensor, stride: int = 1) -> Tensor:
     """`F.conv2d` without padding: (N, C, H, W), (C', C, K, K) -> (N, C', H', W')."""
-    few = weight.shape[0] < _FEW <= weight.shape[1] and weight.shape[2] > 3
-    if few and stride == 1 and x.device.type == "cpu":
-        return _convolve_to_few(x, weight)
+    if stride == 1 and x.device.type == "cpu" and is_to_few(weight):
+        return add_rows(F.conv2d(x, row_kernels(weight)), len(weight), weight.shape[2])
     return F.conv2d(x, weight, stride=stride)
 
 
-def _convolve_to_few(x: Tensor, weight: Tensor) -> Tensor:
-    """Every row of the kernel is an output channel; a second convolution adds up the rows."""
-    c_out, c_in, height, width = weight.shape
-    rows = weight.permute(2, 0, 1, 3).reshape(height * c_out, c_in, 1, width)
-    return F.conv2d(F.conv2d(x, rows), _gather(c_out, height, x.dtype))
+def is_to_few(weight: Tensor) -> bool:
+    """Whether a large kernel leads to so few channels that its rows are better taken apart."""
+    return weight.shape[0] < _FEW <= weight.shape[1] and weight.shape[2] > 3
 
 
-@lru_cache(maxsize=8)
-def _gather(channels: int, height: int, dtype: torch.dtype) -> Tensor:
-    """(C', K C', K, 1): output channel c takes channel (k, c) from k rows further down."""
-    ones = torch.zeros(channels, height, channels, height, 1, dtype=dtype)
-    for channel in range(channels):
-        ones[channel, range(height), channel, range(height)] = 1
-    return ones.reshape(channels, height * channels, height, 1)
+def row_kernels(weight: Tensor) -> Tensor:
+    """A kernel's rows as output channels: (C', C, K, K) -> (G C', C, R, K).
+
+    Each group of C' channels has R rows of the kernel, so many that the channels of all groups
+    fill a vector register.
+    """
+    height = weight.shape[2]
+    rows, starts = _groups(height, len(weight))
+    groups = [weight[:, :, start : start + rows] for start in starts[:-1]]
+    rest = height - rows * (len(starts) - 1)  # the last group's other rows have had their turn
+    groups.append(F.pad(weight[:, :, height - rest :], (0, 0, rows - rest, 0)))
+    return torch.cat(groups)
+
+
+def add_rows(parts: Tensor, channels: int, height: int) -> Tensor:
+    """Add up what `row_kernels` of a kernel of this height gave: each from its own rows.
+
+    (N, G C', H + K - R, W) -> (N, C', H, W) in the same dtype.  Added in float32 and channel
+    after channel: a few channels side by side fill no vector register.
+    """
+    rows, starts = _groups(height, channels)
+    tall = parts.shape[-2] - (height - rows)
+    planes = parts.contiguous()
+    total = planes[:, :channels, :tall].to(
+        torch.promote_types(parts.dtype, torch.float32), copy=True
+    )
+    for group, start in enumerate(starts[1:], 1):
+        total += planes[:, group * channels : (group + 1) * channels, start : start + tall]
+    return total.to(parts.dtype)
+
+
+def _groups(height: int, channels: int) -> tuple[int, list[int]]:
+    """Rows of a group, and the kernel's row that each group begins at."""
+    rows = -(-height // (_REGISTER // channels))
+    return rows, [min(start, height - rows) for start in range(0, height, rows)]
 
 
 def doubling_kernel(weight: Tensor) -> Tensor:

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 import torch
 
 from stylepack.errors import DeviceError, UsageError
+from stylepack.network.int8 import int8_is_fast
 
-PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+PRECISIONS = ("auto", "float32", "bfloat16", "float16", "int8")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
@@ -55,20 +56,29 @@ def training_dtype(device: torch.device) -> torch.dtype:
 
 
 def painting_dtype(device: torch.device, precision: str = "auto") -> torch.dtype:
-    """The dtype to paint in: `auto`, or one of `PRECISIONS` by name.
+    """The dtype to multiply in when painting: `auto`, or one of `PRECISIONS` by name.
 
-    `auto` is bfloat16 on processors that multiply it faster, float16 on CUDA (the norms keep
-    activations far from its limits, and it rounds eight times finer than bfloat16), float32
-    elsewhere.
+    `auto` is int8 on processors with instructions for it, bfloat16 on others that multiply that
+    faster, float16 on CUDA (the norms keep activations far from its limits, and it rounds eight
+    times finer than bfloat16), float32 elsewhere.
 
     Raises:
         UsageError: no such precision.
+        DeviceError: int8 where there are no instructions for it.
     """
     if precision not in PRECISIONS:
         raise UsageError(f"no precision '{precision}'; use one of {', '.join(PRECISIONS)}")
+    whole_numbers = device.type == "cpu" and int8_is_fast()
+    if precision == "int8" and not whole_numbers:
+        raise DeviceError(
+            f"no int8 on this machine's {device.type}; it needs a processor with VNNI or AMX; "
+            "use --precision auto"
+        )
     if precision != "auto":
         dtype: torch.dtype = getattr(torch, precision)
         return dtype
+    if whole_numbers:
+        return torch.int8
     return torch.float16 if device.type == "cuda" else training_dtype(device)
 
 

@@ -12,6 +12,7 @@ This is not a mode: a small image fits whole, and nothing of it is computed twic
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -19,8 +20,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stylepack.network.convolution import convolve, convolve_doubled, doubling_kernel
+from stylepack.network.device import training_dtype
 from stylepack.network.grain import grain
-from stylepack.network.norm import EPSILON, whiten
+from stylepack.network.int8 import Levels, Product, int8_doubling_product, int8_product, whole
+from stylepack.network.norm import EPSILON, moments
 from stylepack.network.trunk import Trunk, padded_size, photograph_logits
 from stylepack.painting.regions import Regions
 
@@ -40,7 +43,7 @@ class Memory:
     computed again.
     """
 
-    strip: int = 1 << 17
+    strip: int = 1 << 18
     rows: int = 64
     keep: int = 1 << 27
 
@@ -50,10 +53,14 @@ class Memory:
 
 
 class Source(Protocol):
-    """Activations by rows: `rows(a, b)` is (1, C, b - a, width) for rows a to b of `height`."""
+    """Activations by rows: `rows(a, b)` is (1, C, b - a, width) for rows a to b of `height`.
+
+    With `levels` they are uint8 and stand for those.
+    """
 
     height: int
     width: int
+    levels: Levels | None
 
     def rows(self, a: int, b: int) -> Tensor: ...  # noqa: D102
 
@@ -61,11 +68,12 @@ class Source(Protocol):
 class Pixels:
     """A (3, H, W) uint8 image as a trunk takes it: padded, in 0..1 with grain, on its device."""
 
-    def __init__(self, image: Tensor, trunk: Trunk) -> None:
-        weight = trunk.get_parameter("conv1.weight")
-        self.image, self.grain = image, trunk.config.grain
-        self.device, self.dtype = weight.device, weight.dtype
+    def __init__(self, image: Tensor, work: "Work") -> None:
+        self.image, self.grain = image, work.trunk.config.grain
+        self.device, self.dtype = work.device, work.dtype
         self.height, self.width = padded_size(*image.shape[-2:])
+        beyond = torch.full((3,), 4 * self.grain)
+        self.levels = Levels.between(-beyond, 1 + beyond) if work.int8 else None
 
     def rows(self, a: int, b: int) -> Tensor:
         """Rows below and columns beyond the image repeat its last ones."""
@@ -75,19 +83,21 @@ class Pixels:
         x = F.pad(strip.float().div_(255), padding, mode="replicate")
         if self.grain:
             x = x + self.grain * grain(a, b, self.width).to(x)
-        return x.to(self.dtype).contiguous(memory_format=torch.channels_last)
+        x = x.to(self.dtype) if self.levels is None else self.levels.of(x)
+        return x.contiguous(memory_format=torch.channels_last)
 
 
 class Whole:
     """Activations that are there already, (1, C, H, W)."""
 
-    def __init__(self, x: Tensor) -> None:
-        self.x = x
+    def __init__(self, x: Tensor, levels: Levels | None = None) -> None:
+        self.x, self.levels = x, levels
         self.height, self.width = x.shape[-2:]
 
     def rows(self, a: int, b: int) -> Tensor:
-        """A view."""
-        return self.x[:, :, a:b]
+        """A view, or the levels of one."""
+        strip = self.x[:, :, a:b]
+        return strip if self.levels is None else self.levels.of(strip)
 
 
 @dataclass(frozen=True)
@@ -110,60 +120,95 @@ class Style:
         """The style with the photograph's contrast worked in: `Trunk.with_contrast` by strips."""
         if self.own is None or not self.own.any():
             return self
-        moments = Moments()
+        found = Moments()
         for a, b in _strips(image.shape[-2], step):
-            moments.add(photograph_logits(image[None, :, a:b].float().div_(255)))
-        contrast = torch.cat([moments.variance.sqrt(), moments.mean]).to(self.vectors)
+            found.add(photograph_logits(image[None, :, a:b].float().div_(255)))
+        contrast = torch.cat([found.variance.sqrt(), found.mean]).to(self.vectors)
         last = trunk.slots["out"]
         vectors = self.vectors.clone()
         vectors[:, last.gamma.start : last.beta.stop] += self.own[:, None] * contrast
         return replace(self, vectors=vectors, own=None)
 
 
+@dataclass(frozen=True)
+class Work:
+    """What one image is painted with.
+
+    With `int8` the trunk's weights are float32, its products are taken in whole numbers, and
+    everything between them is in the dtype that the processor is quickest at.
+    """
+
+    trunk: Trunk
+    style: Style
+    int8: bool
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is done."""
+        return self.trunk.get_parameter("conv1.weight").device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of activations."""
+        weight = self.trunk.get_parameter("conv1.weight")
+        return training_dtype(weight.device) if self.int8 else weight.dtype
+
+
 class Layer:
     """One convolution with its norm, measured over the whole image before it gives rows."""
 
-    def __init__(
-        self, trunk: Trunk, name: str, style: Style, source: Source, *, stride: int = 1
-    ) -> None:
-        slot = trunk.slots[name]
-        self.weight = trunk.get_parameter(f"{name}.weight")
-        self.gamma, self.beta = style.vectors[:, slot.gamma], style.vectors[:, slot.beta]
-        self.regions = style.regions
+    def __init__(self, work: Work, name: str, source: Source, *, stride: int = 1) -> None:
+        slot = work.trunk.slots[name]
+        self.weight = work.trunk.get_parameter(f"{name}.weight")
+        vectors = work.style.vectors
+        self.gamma, self.beta = vectors[:, slot.gamma], vectors[:, slot.beta]
+        self.regions = work.style.regions
         self.source, self.stride = source, stride
         self.height, self.width = source.height // stride, source.width // stride
+        self.levels = Levels.after_relu(self.gamma, self.beta) if work.int8 else None
+        self.product = self._product(work.dtype)
         self.kept: Tensor | None = None
+
+    def _product(self, dtype: torch.dtype) -> Product:
+        """The convolution, on what the source gives."""
+        if self.source.levels is not None:
+            return int8_product(self.weight, self.source.levels, dtype, self.stride)
+        return partial(convolve, weight=self.weight, stride=self.stride)
 
     def measure(self, strip_rows: int, *, keep: bool) -> "Layer":
         """Find each channel's mean and variance, keeping the convolution's output if asked."""
-        moments = Moments()
+        found = Moments()
         strips = list(_strips(self.height, strip_rows))
         for a, b in strips:
             raw = self.convolve(a, b)
-            moments.add(raw)
+            found.add(raw)
             if keep and len(strips) == 1:
                 self.kept = raw
             elif keep:
                 if self.kept is None:
                     self.kept = _empty(raw, self.height)
                 self.kept[:, :, a:b] = raw
-        self.mean, self.variance = moments.mean, moments.variance
+        self.mean, self.variance = found.mean, found.variance
         return self
 
     def rows(self, a: int, b: int) -> Tensor:
         """Rows a to b after norm and ReLU."""
-        return self.normalise(a, b).relu_()
+        if self.levels is None:
+            return self.normalise(a, b).relu_()
+        return whole(self._norm(*self.levels.scaled(self.gamma, self.beta), a, b))
 
     def normalise(self, a: int, b: int) -> Tensor:
         """Rows a to b after the norm."""
+        return self._norm(self.gamma, self.beta, a, b)
+
+    def _norm(self, gamma: Tensor, beta: Tensor, a: int, b: int) -> Tensor:
         raw = self.convolve(a, b) if self.kept is None else self.kept[:, :, a:b]
         if self.regions is None:
-            gamma, beta = self.gamma[0], self.beta[0]
-            return F.batch_norm(raw, self.mean, self.variance, gamma, beta, eps=EPSILON)
+            return F.batch_norm(raw, self.mean, self.variance, gamma[0], beta[0], eps=EPSILON)
         whitened = F.batch_norm(raw, self.mean, self.variance, eps=EPSILON)
-        gamma = self.regions.mixed(self.gamma, a, b, self.width).to(raw.dtype)
-        beta = self.regions.mixed(self.beta, a, b, self.width).to(raw.dtype)
-        return torch.addcmul(beta, whitened, gamma)
+        scale = self.regions.mixed(gamma, a, b, self.width).to(raw.dtype)
+        shift = self.regions.mixed(beta, a, b, self.width).to(raw.dtype)
+        return torch.addcmul(shift, whitened, scale)
 
     def convolve(self, a: int, b: int) -> Tensor:
         """Rows a to b of the convolution, reflected where it reaches over the image's border."""
@@ -171,24 +216,27 @@ class Layer:
         first, last = a * self.stride - edge, (b - 1) * self.stride + edge + 1
         x = self.source.rows(max(first, 0), min(last, self.source.height))
         above, below = max(-first, 0), max(last - self.source.height, 0)
-        x = F.pad(x, (edge, edge, above, below), mode="reflect")
-        return convolve(x, self.weight, self.stride)
+        return self.product(F.pad(x, (edge, edge, above, below), mode="reflect"))
 
 
 class DoublingLayer(Layer):
     """A layer on its source doubled by nearest neighbour: rows 2i and 2i + 1 are its row i."""
 
-    def __init__(self, trunk: Trunk, name: str, style: Style, source: Source) -> None:
-        super().__init__(trunk, name, style, source)
-        self.kernel = doubling_kernel(self.weight)
+    def __init__(self, work: Work, name: str, source: Source) -> None:
+        super().__init__(work, name, source)
         self.height, self.width = 2 * source.height, 2 * source.width
+
+    def _product(self, dtype: torch.dtype) -> Product:
+        if self.source.levels is not None:
+            return int8_doubling_product(self.weight, self.source.levels, dtype)
+        return partial(convolve_doubled, kernel=doubling_kernel(self.weight))
 
     def convolve(self, a: int, b: int) -> Tensor:
         """Rows a to b of the convolution, from the rows that they are copies of."""
         first, last = a // 2 - 1, -(-b // 2) + 1
         x = self.source.rows(max(first, 0), min(last, self.source.height))
         above, below = max(-first, 0), max(last - self.source.height, 0)
-        x = convolve_doubled(F.pad(x, (1, 1, above, below), mode="replicate"), self.kernel)
+        x = self.product(F.pad(x, (1, 1, above, below), mode="replicate"))
         return x[:, :, a % 2 : a % 2 + b - a]
 
 
@@ -206,9 +254,7 @@ class Moments:
 
     def add(self, x: Tensor) -> None:
         """Take in a strip of activations, (1, C, h, W)."""
-        _, mean, inverse_std = whiten(x)
-        mean = mean[0].cpu().double()
-        variance = inverse_std[0].cpu().double().pow(-2) - EPSILON
+        mean, variance = (one.cpu().double() for one in moments(x))
         area = x.shape[-2] * x.shape[-1]
         count = self.count + area
         apart = mean - self._mean
@@ -233,36 +279,39 @@ def paint_streaming(
     image: Tensor,
     memory: Memory,
     advance: Advance = in_silence,
+    *,
+    int8: bool = False,
 ) -> Tensor:
     """Paint one image.
 
     Args:
-        trunk: on its device, in the dtype to compute in.
+        trunk: on its device, in the dtype to compute in; float32 on the CPU with `int8`.
         style: on the same device.
         image: (3, H, W) uint8 RGB on the CPU.
         memory: the size of strips, and how much may be kept.
         advance: called with the share of the work that is done, 0..1.
+        int8: convolve in whole numbers, which gives nearly the same: `network/int8.py`.
 
     Returns:
         (3, H, W) uint8 RGB on the CPU.
     """
-    pixels = Pixels(image, trunk)
-    step = memory.strip_rows(pixels.width)
-    style = style.for_photograph(trunk, image, step)
+    step = memory.strip_rows(padded_size(*image.shape[-2:])[1])
+    work = Work(trunk, style.for_photograph(trunk, image, step), int8)
+    pixels = Pixels(image, work)
     keep = _what_to_keep(trunk, pixels, memory.keep)
 
-    conv1 = Layer(trunk, "conv1", style, pixels).measure(step, keep="conv1" in keep)
-    conv2 = Layer(trunk, "conv2", style, conv1, stride=2)
+    conv1 = Layer(work, "conv1", pixels).measure(step, keep="conv1" in keep)
+    conv2 = Layer(work, "conv2", conv1, stride=2)
     conv2.measure(step // 2, keep="conv2" in keep)
     advance(0.15)
-    x = _body(trunk, style, conv2, step // 4)
+    body = _body(work, conv2, step // 4)
     del conv1, conv2  # and what they kept
     advance(0.6)
-    up1 = DoublingLayer(trunk, "up1", style, Whole(x)).measure(step // 2, keep="up1" in keep)
+    up1 = DoublingLayer(work, "up1", body).measure(step // 2, keep="up1" in keep)
     advance(0.7)
-    up2 = DoublingLayer(trunk, "up2", style, up1).measure(step, keep="up2" in keep)
+    up2 = DoublingLayer(work, "up2", up1).measure(step, keep="up2" in keep)
     advance(0.85)
-    out = Layer(trunk, "out", style, up2).measure(step, keep=True)
+    out = Layer(work, "out", up2).measure(step, keep=True)
 
     painted = torch.empty_like(image)
     height, width = image.shape[-2:]
@@ -273,21 +322,26 @@ def paint_streaming(
     return painted
 
 
-def _body(trunk: Trunk, style: Style, source: Source, step: int) -> Tensor:
+def _body(work: Work, source: Source, step: int) -> Whole:
     """conv3 and the residual blocks, (1, C, H/4, W/4) whole: two such tensors at any time."""
-    conv3 = Layer(trunk, "conv3", style, source, stride=2).measure(step, keep=True)
+    conv3 = Layer(work, "conv3", source, stride=2).measure(step, keep=True)
     assert conv3.kept is not None
     x = conv3.kept
-    for a, b in _strips(conv3.height, step):
-        x[:, :, a:b] = conv3.rows(a, b)
-    for block in range(1, trunk.config.residual_blocks + 1):
-        inner = Layer(trunk, f"res{block}a", style, Whole(x)).measure(step, keep=True)
-        outer = Layer(trunk, f"res{block}b", style, inner)
+    strips = list(_strips(conv3.height, step))
+    for a, b in strips:
+        x[:, :, a:b] = conv3.normalise(a, b).relu_()
+    for block in range(1, work.trunk.config.residual_blocks + 1):
+        inner = Layer(work, f"res{block}a", _whole(x, work)).measure(step, keep=True)
+        outer = Layer(work, f"res{block}b", inner)
         _convolve_in_place(inner, outer, step)
-        for a, b in _strips(conv3.height, step):
+        for a, b in strips:
             x[:, :, a:b] += outer.normalise(a, b)
         del inner, outer  # before the next block asks for its own memory
-    return x
+    return _whole(x, work)
+
+
+def _whole(x: Tensor, work: Work) -> Whole:
+    return Whole(x, Levels.spanning(x) if work.int8 else None)
 
 
 def _convolve_in_place(inner: Layer, outer: Layer, step: int) -> None:
@@ -298,7 +352,7 @@ def _convolve_in_place(inner: Layer, outer: Layer, step: int) -> None:
     """
     kept = inner.kept
     assert kept is not None
-    moments = Moments()
+    found = Moments()
     overwritten: Tensor | None = None
     for a, b in _strips(outer.height, step):
         if overwritten is not None:
@@ -308,11 +362,11 @@ def _convolve_in_place(inner: Layer, outer: Layer, step: int) -> None:
         raw = outer.convolve(a, b)
         if overwritten is not None:
             kept[:, :, a - 1 : a] = ours
-        moments.add(raw)
+        found.add(raw)
         kept[:, :, a:b] = raw
         overwritten = following
     inner.kept, outer.kept = None, kept
-    outer.mean, outer.variance = moments.mean, moments.variance
+    outer.mean, outer.variance = found.mean, found.variance
 
 
 def _what_to_keep(trunk: Trunk, pixels: Pixels, memory: int) -> set[str]:
@@ -333,8 +387,10 @@ def _what_to_keep(trunk: Trunk, pixels: Pixels, memory: int) -> set[str]:
 
 
 def _empty(strip: Tensor, height: int) -> Tensor:
-    """Uninitialised activations of `height` rows, else like a strip of them, channels_last."""
+    """Uninitialised activations of `height` rows, else like a strip of them in shape and layout."""
     _, c, _, w = strip.shape
+    if strip.is_contiguous():
+        return strip.new_empty((1, c, height, w))
     return strip.new_empty((1, height, w, c)).permute(0, 3, 1, 2)
 
 

@@ -47,7 +47,8 @@ class Stylizer:
         dtype: torch.dtype,
         provenance: str = "",
     ) -> None:
-        self.trunk = trunk.to(device, dtype)
+        self.int8 = dtype == torch.int8
+        self.trunk = trunk.to(device, torch.float32 if self.int8 else dtype)
         self.style = style.to(device)
         self.mixes = list(mixes)
         self.packs = packs
@@ -78,13 +79,13 @@ class Stylizer:
                 from the trunk's identity pack `photo` through the mix.
             trunk: a trunk's file or name; None is the trunk that the packs belong to.
             device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
-            precision: `auto`, `float32`, `bfloat16` or `float16`.
+            precision: `auto`, `float32`, `bfloat16`, `float16` or `int8`.
             force: also use packs that do not say which trunk they belong to.
 
         Raises:
             UsageError: an unknown pack or precision, or weights that make no mix.
             PackError: a damaged pack or trunk, or a pack that belongs to another trunk.
-            DeviceError: the device is not there.
+            DeviceError: the device is not there, or int8 is not.
         """
         wanted = [
             (parse_mix(one) if isinstance(one, str) else one).normalised()
@@ -173,7 +174,9 @@ class Stylizer:
         while True:
             try:
                 with torch.no_grad():
-                    return paint_streaming(self.trunk, style, pixels, memory, advance)
+                    return paint_streaming(
+                        self.trunk, style, pixels, memory, advance, int8=self.int8
+                    )
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise

@@ -5,6 +5,8 @@ convolutions, all in this one run.
 """
 
 import sys
+from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -12,49 +14,59 @@ from baseline import __file__ as baseline_script
 from baseline import elsewhere, machine, seconds
 
 from stylepack import Stylizer
-from stylepack.network.trunk import Trunk
+from stylepack.network.int8 import Int8Convolution, Levels, int8_is_fast
 from stylepack.painting.streaming import paint_streaming
 
 SIZES = {"512x512": (512, 512), "1080x1920": (1080, 1920)}
 GPU_SIZES = {"1080x1920": (1080, 1920), "2160x3840": (2160, 3840)}
 
 
-def bare_convolutions(trunk: Trunk, height: int, width: int) -> list[tuple[torch.Tensor, ...]]:
-    """(input, weight, stride) of every convolution of the trunk, padding already there."""
-    weight = trunk.get_parameter("conv1.weight")
-    inputs = []
+def bare_convolutions(painter: Stylizer, height: int, width: int) -> list[Callable[[], object]]:
+    """Every convolution of the trunk, its input padded already, in the painter's precision."""
+    trunk = painter.trunk
+    calls: list[Callable[[], object]] = []
     h, w = height, width
     for name, channels, _, kernel in trunk.config.convolutions():
         if name.startswith("up"):
             h, w = 2 * h, 2 * w
-        x = torch.randn(1, channels, h + kernel - 1, w + kernel - 1)
-        x = x.to(weight.device, weight.dtype).contiguous(memory_format=torch.channels_last)
+        weight = trunk.get_parameter(f"{name}.weight")
+        x = torch.rand(1, channels, h + kernel - 1, w + kernel - 1, device=weight.device)
         stride = 2 if name in ("conv2", "conv3") else 1
-        inputs.append((x, trunk.get_parameter(f"{name}.weight"), stride))
+        if painter.int8:
+            x = x.mul_(255).to(torch.uint8)
+            levels = Levels(torch.zeros(channels), torch.ones(channels))
+            convolve = Int8Convolution(weight, levels, torch.float32, stride)
+        else:
+            x = x.to(weight.dtype)
+            convolve = partial(F.conv2d, weight=weight, stride=stride)
+        calls.append(partial(convolve, x.contiguous(memory_format=torch.channels_last)))
         h, w = h // stride, w // stride
-    return inputs
+    return calls
 
 
 def main() -> None:
     device = sys.argv[1] if len(sys.argv) > 1 else "cpu"
+    precisions = ["auto", "float32"]
+    if device == "cpu" and int8_is_fast():
+        precisions.insert(1, "bfloat16")
     print(machine(device))
     print(f"{'size':>10} {'usual':>9} {'ours':>9} {'x usual':>8} {'x convs':>8}  precision")
     for label, (height, width) in (GPU_SIZES if device == "cuda" else SIZES).items():
         image = torch.randint(0, 256, (3, height, width), dtype=torch.uint8)
         usual = elsewhere(baseline_script, height, width, device)
         with torch.inference_mode():
-            for precision in ("auto", "float32"):
+            for precision in precisions:
                 painter = Stylizer.load("starry", device=device, precision=precision)
-                style, trunk, memory = painter.style, painter.trunk, painter.memory
                 ours = seconds(
-                    lambda *a: paint_streaming(trunk, style, image, memory),  # noqa: B023
+                    partial(
+                        paint_streaming,
+                        *(painter.trunk, painter.style, image, painter.memory),
+                        int8=painter.int8,
+                    ),
                     device,
                 )
-                layers = bare_convolutions(trunk, height, width)
-                floor = seconds(
-                    lambda: [F.conv2d(x, w, stride=s) for x, w, s in layers],  # noqa: B023
-                    device,
-                )
+                layers = bare_convolutions(painter, height, width)
+                floor = seconds(lambda: [layer() for layer in layers], device)  # noqa: B023
                 print(
                     f"{label:>10} {usual:8.3f}s {ours:8.3f}s {usual / ours:8.2f} "
                     f"{ours / floor:8.2f}  {str(painter.dtype).removeprefix('torch.')}"

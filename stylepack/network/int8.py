@@ -1,0 +1,182 @@
+"""Convolutions in whole numbers: activations and weights of eight bits each.
+
+Processors with VNNI or AMX instructions multiply eight-bit numbers at twice the rate of
+bfloat16 and at four times that of float32 or more.  Conditional instance norm makes that easy
+to use: after it every channel's mean and deviation are its beta and gamma, so the range of the
+activations is known before an image is seen.
+
+The scheme is Jacob et al. 2018, "Quantization and Training of Neural Networks for Efficient
+Integer-Arithmetic-Only Inference", with a step of its own for every channel.  An input
+channel's step is worked into the weights (Nagel et al. 2019, "Data-Free Quantization Through
+Weight Equalization and Bias Correction", section 4.1), where it costs nothing.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from stylepack.network.convolution import add_rows, is_to_few, row_kernels
+from stylepack.network.norm import moments
+
+REACH = 8.0  # how many deviations from its mean a channel is followed to
+MARGIN = 1.25  # how far beyond what a few rows show
+_LEVELS = 256
+_LARGEST_WEIGHT = 127
+_SMALLEST_STEP = 1e-6
+_SAMPLE = 16  # rows
+
+Product = Callable[[Tensor], Tensor]  # levels of one layer, padded -> the next convolution's output
+
+
+class Levels(NamedTuple):
+    """What eight bits stand for: the number q of channel c for low[c] + step[c] q.
+
+    Both are (C,) float32; every step is above 0.
+    """
+
+    low: Tensor
+    step: Tensor
+
+    @classmethod
+    def between(cls, low: Tensor, high: Tensor) -> "Levels":
+        """Levels from the lowest to the highest value of each channel, (C,) each."""
+        return cls(low, ((high - low) / (_LEVELS - 1)).clamp_min(_SMALLEST_STEP))
+
+    @classmethod
+    def after_relu(cls, gamma: Tensor, beta: Tensor) -> "Levels":
+        """Levels for a norm and a ReLU: gamma and beta are (K, C), of every style in use."""
+        high = (beta + REACH * gamma.abs()).amax(0)
+        return cls.between(torch.zeros_like(high), high)
+
+    @classmethod
+    def spanning(cls, x: Tensor) -> "Levels":
+        """Levels for these activations, (1, C, H, W), of which a few rows are looked at."""
+        sample = x[:, :, :: -(-x.shape[-2] // _SAMPLE)]
+        sample = sample.contiguous(memory_format=torch.channels_last)
+        mean, variance = moments(sample)
+        reach = REACH * variance.sqrt()
+        pixels = sample.permute(0, 2, 3, 1).flatten(0, 2).float()
+        below, above = mean - pixels.amin(0), pixels.amax(0) - mean
+        return cls.between(
+            mean - torch.minimum(MARGIN * below, reach), mean + torch.minimum(MARGIN * above, reach)
+        )
+
+    def scaled(self, gamma: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
+        """The gamma and beta, (K, C), with which a norm's output is ready for `whole`."""
+        return gamma / self.step, (beta - self.low) / self.step + 0.5
+
+    def of(self, x: Tensor) -> Tensor:
+        """The levels nearest to (1, C, H, W) activations, uint8."""
+        ones, zeros = torch.ones_like(self.low), torch.zeros_like(self.low)
+        return whole(F.batch_norm(x, zeros, ones, *self.scaled(ones, zeros), eps=0.0))
+
+
+def whole(x: Tensor) -> Tensor:
+    """Rounded down and cut at 0 and 255: any float dtype -> uint8.
+
+    To fit in sixteen bits a channel must not go a thousand deviations from its mean.
+    """
+    # The direct cast takes four times as long as these two, and cutting floats three times as
+    # long as cutting whole numbers.
+    return x.to(torch.int16).clamp_(0, _LEVELS - 1).to(torch.uint8)
+
+
+def int8_product(weight: Tensor, levels: Levels, dtype: torch.dtype, stride: int = 1) -> Product:
+    """A convolution without padding that takes levels instead of activations.
+
+    Args:
+        weight: (C', C, K, K) float32 on the CPU.
+        levels: of the C channels of its input.
+        dtype: of its output, bfloat16 or float32.
+        stride: in both directions.
+
+    Returns:
+        A function of (1, C, H, W) uint8, channels_last, that gives (1, C', H', W').
+    """
+    if not (is_to_few(weight) and stride == 1):
+        return Int8Convolution(weight, levels, dtype, stride)
+    rows = Int8Convolution(row_kernels(weight), levels, dtype)
+    return lambda x: add_rows(rows(x), len(weight), weight.shape[2])
+
+
+def int8_doubling_product(weight: Tensor, levels: Levels, dtype: torch.dtype) -> Product:
+    """A 3x3 convolution of an image doubled by nearest neighbour, in 4/9 of the products.
+
+    As `convolve_doubled` it takes an image with a border of one pixel, (1, C, H + 2, W + 2),
+    and gives (1, C', 2H, 2W).
+
+    Even rows of the result see two rows of the image, w0 of the row above and w1 + w2 of their
+    own, odd rows w0 + w1 of their own and w2 of the one below; so do columns.  Even and odd
+    columns are channels of one 2x2 convolution, odd ones first: where its window begins at pixel
+    j, the odd column right of j - 1 lies beside the even column of j, as they do in memory.
+    """
+    above, own, below = weight.unbind(2)
+    even_rows = torch.stack([above, own + below], dim=2)
+    odd_rows = torch.stack([above + own, below], dim=2)
+    even, odd = (Int8Convolution(_both_columns(k), levels, dtype) for k in (even_rows, odd_rows))
+    channels = len(weight)
+
+    def product(x: Tensor) -> Tensor:
+        height, width = x.shape[-2] - 2, x.shape[-1] - 2
+        doubled = torch.empty(1, height, 2, 2 * width, channels, dtype=dtype)
+        for parity, convolution in enumerate((even, odd)):
+            pairs = convolution(x[:, :, parity : parity + height + 1])
+            row = pairs.permute(0, 2, 3, 1).reshape(1, height, -1, channels)
+            doubled[:, :, parity] = row[:, :, 1:-1]
+        return doubled.view(1, 2 * height, 2 * width, channels).permute(0, 3, 1, 2)
+
+    return product
+
+
+def _both_columns(kernel: Tensor) -> Tensor:
+    """(C', C, 2, 3), on a doubled image, -> (2C', C, 2, 2), odd columns' channels first."""
+    left, own, right = kernel.unbind(3)
+    odd = torch.stack([left + own, right], dim=3)
+    even = torch.stack([left, own + right], dim=3)
+    return torch.cat([odd, even])
+
+
+class Int8Convolution:
+    """A convolution without padding, on levels: `int8_product` says of what and in what."""
+
+    def __init__(self, weight: Tensor, levels: Levels, dtype: torch.dtype, stride: int = 1) -> None:
+        weight = weight.float()
+        self.bias = torch.einsum("ochw,c->o", weight, levels.low)
+        weight = weight * levels.step[:, None, None]
+        self.step = (weight.abs().amax((1, 2, 3)) / _LARGEST_WEIGHT).clamp_min(1e-30)
+        whole_weight = (weight / self.step[:, None, None, None]).round().to(torch.int8)
+        self.stride, self.dtype = [stride, stride], dtype
+        self.zero = torch.zeros(len(weight), dtype=torch.int64)
+        self.weight = torch.ops.onednn.qconv_prepack(
+            whole_weight, self.step, 1.0, 0, self.stride, [0, 0], [1, 1], 1, None
+        )
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(1, C, H, W) uint8, channels_last, -> (1, C', H', W')."""
+        # oneDNN through the operator that torch's own quantised graphs are made of.
+        result: Tensor = torch.ops.onednn.qconv2d_pointwise(
+            *(x, 1.0, 0, self.weight, self.step, self.zero, self.bias),
+            *(self.stride, [0, 0], [1, 1], 1, 1.0, 0, self.dtype, "none", [], ""),
+        )
+        return result
+
+
+@lru_cache(maxsize=1)
+def int8_is_fast() -> bool:
+    """Whether this processor multiplies eight-bit numbers fast, and torch gets them right."""
+    checks = ("_is_vnni_supported", "_is_avx512_vnni_supported", "_is_amx_tile_supported")
+    if not any(getattr(torch.cpu, check, bool)() for check in checks):
+        return False
+    x = torch.full((1, 32, 4, 4), _LEVELS - 1.0)
+    weight = torch.full((16, 32, 3, 3), float(_LARGEST_WEIGHT))
+    levels = Levels(torch.zeros(32), torch.ones(32))
+    x8 = x.to(torch.uint8).contiguous(memory_format=torch.channels_last)
+    try:
+        found = Int8Convolution(weight, levels, torch.float32)(x8)
+    except (AttributeError, RuntimeError):  # the operators are torch's own affair
+        return False
+    return torch.allclose(found, F.conv2d(x, weight))
