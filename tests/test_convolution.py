@@ -8,6 +8,7 @@ from stylepack.network.convolution import convolve, convolve_doubled, doubling_k
 from stylepack.network.int8 import (
     Levels,
     Product,
+    Products,
     int8_doubling_product,
     int8_is_fast,
     int8_product,
@@ -112,3 +113,18 @@ def test_levels_of_activations_follow_outliers_only_so_far() -> None:
     span = 255 * levels.step
     assert ((levels.low[:2] < x[0, :2].amin((1, 2))) & (span[:2] < 12)).all()
     assert 500 < levels.low[2] + span[2] < 600  # eight deviations of 62
+
+
+def test_products_are_kept_while_their_levels_stay() -> None:
+    products, made = Products(), []
+
+    def make() -> Product:
+        made.append(lambda x: x)
+        return made[-1]
+
+    levels = Levels(torch.zeros(3), torch.ones(3))
+    first = products.of("conv1", levels, make)
+    assert products.of("conv1", Levels(torch.zeros(3), torch.ones(3)), make) is first
+    assert products.of("conv2", levels, make) is not first
+    assert products.of("conv1", Levels(torch.zeros(3), torch.full((3,), 2.0)), make) is not first
+    assert len(made) == 3

@@ -140,6 +140,21 @@ def _both_columns(kernel: Tensor) -> Tensor:
     return torch.cat([odd, even])
 
 
+class Products:
+    """Products by layer, kept from image to image: most layers' levels are the style's alone."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, tuple[Levels, Product]] = {}
+
+    def of(self, layer: str, levels: Levels, make: Callable[[], Product]) -> Product:
+        """The layer's product, made anew if its levels are not those of the last one."""
+        kept, product = self._kept.get(layer, (None, None))
+        if kept is None or product is None or not all(map(torch.equal, kept, levels)):
+            product = make()
+            self._kept[layer] = levels, product
+        return product
+
+
 class Int8Convolution:
     """A convolution without padding, on levels: `int8_product` says of what and in what."""
 

@@ -22,7 +22,14 @@ from torch import Tensor
 from stylepack.network.convolution import convolve, convolve_doubled, doubling_kernel
 from stylepack.network.device import training_dtype
 from stylepack.network.grain import grain
-from stylepack.network.int8 import Levels, Product, int8_doubling_product, int8_product, whole
+from stylepack.network.int8 import (
+    Levels,
+    Product,
+    Products,
+    int8_doubling_product,
+    int8_product,
+    whole,
+)
 from stylepack.network.norm import EPSILON, moments
 from stylepack.network.trunk import Trunk, padded_size, photograph_logits
 from stylepack.painting.regions import Regions
@@ -140,7 +147,7 @@ class Work:
 
     trunk: Trunk
     style: Style
-    int8: bool
+    int8: Products | None
 
     @property
     def device(self) -> torch.device:
@@ -166,14 +173,17 @@ class Layer:
         self.source, self.stride = source, stride
         self.height, self.width = source.height // stride, source.width // stride
         self.levels = Levels.after_relu(self.gamma, self.beta) if work.int8 else None
-        self.product = self._product(work.dtype)
+        self.product = self._plain_product()
+        if work.int8 is not None and source.levels is not None:
+            make = partial(self._int8_product, source.levels, work.dtype)
+            self.product = work.int8.of(name, source.levels, make)
         self.kept: Tensor | None = None
 
-    def _product(self, dtype: torch.dtype) -> Product:
-        """The convolution, on what the source gives."""
-        if self.source.levels is not None:
-            return int8_product(self.weight, self.source.levels, dtype, self.stride)
+    def _plain_product(self) -> Product:
         return partial(convolve, weight=self.weight, stride=self.stride)
+
+    def _int8_product(self, levels: Levels, dtype: torch.dtype) -> Product:
+        return int8_product(self.weight, levels, dtype, self.stride)
 
     def measure(self, strip_rows: int, *, keep: bool) -> "Layer":
         """Find each channel's mean and variance, keeping the convolution's output if asked."""
@@ -226,10 +236,11 @@ class DoublingLayer(Layer):
         super().__init__(work, name, source)
         self.height, self.width = 2 * source.height, 2 * source.width
 
-    def _product(self, dtype: torch.dtype) -> Product:
-        if self.source.levels is not None:
-            return int8_doubling_product(self.weight, self.source.levels, dtype)
+    def _plain_product(self) -> Product:
         return partial(convolve_doubled, kernel=doubling_kernel(self.weight))
+
+    def _int8_product(self, levels: Levels, dtype: torch.dtype) -> Product:
+        return int8_doubling_product(self.weight, levels, dtype)
 
     def convolve(self, a: int, b: int) -> Tensor:
         """Rows a to b of the convolution, from the rows that they are copies of."""
@@ -280,7 +291,7 @@ def paint_streaming(
     memory: Memory,
     advance: Advance = in_silence,
     *,
-    int8: bool = False,
+    int8: Products | None = None,
 ) -> Tensor:
     """Paint one image.
 
@@ -290,7 +301,8 @@ def paint_streaming(
         image: (3, H, W) uint8 RGB on the CPU.
         memory: the size of strips, and how much may be kept.
         advance: called with the share of the work that is done, 0..1.
-        int8: convolve in whole numbers, which gives nearly the same: `network/int8.py`.
+        int8: convolve in whole numbers, which gives nearly the same (`network/int8.py`), and
+            keep here what the next image in this style can use.
 
     Returns:
         (3, H, W) uint8 RGB on the CPU.

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from stylepack.errors import DeviceError, UsageError
 from stylepack.network.device import keep_large_blocks, painting_dtype, pick_device
+from stylepack.network.int8 import Products
 from stylepack.network.trunk import Trunk
 from stylepack.packs.manifest import read_manifest
 from stylepack.packs.mix import Mix, parse_mix
@@ -47,7 +48,7 @@ class Stylizer:
         dtype: torch.dtype,
         provenance: str = "",
     ) -> None:
-        self.int8 = dtype == torch.int8
+        self.int8 = Products() if dtype == torch.int8 else None
         self.trunk = trunk.to(device, torch.float32 if self.int8 else dtype)
         self.style = style.to(device)
         self.mixes = list(mixes)
