@@ -11,6 +11,7 @@ from stylepack import Stylizer
 from stylepack.cli.main import run as stylepack
 from stylepack.errors import UsageError
 from stylepack.painting.detail import enlarge
+from stylepack.painting.stylizer import Faint
 from stylepack.pictures.color import keep_colors, oklab_to_rgb, rgb_to_oklab
 from stylepack.pictures.imagefile import ORIENTATION
 from stylepack.pictures.photo import Photo, read_photo
@@ -32,18 +33,29 @@ def distance(one: Photo | torch.Tensor, two: Photo | torch.Tensor) -> float:
     return float((a.float() - b.float()).square().mean().sqrt())
 
 
-def test_strength_goes_from_the_identity_pack_through_the_style(photo: Photo) -> None:
+def test_strength_goes_from_the_photograph_through_the_style(photo: Photo) -> None:
     def painted(strength: float) -> Photo:
         return Stylizer.load("starry", strength=strength, device="cpu", precision="float32").paint(
             photo
         )
 
-    identity = Stylizer.load("photo", device="cpu", precision="float32").paint(photo)
-    assert distance(painted(0), identity) < 1
-    apart = [distance(painted(strength), identity) for strength in (0.25, 0.5, 1, 1.5)]
+    assert distance(painted(0), photo) == 0
+    apart = [distance(painted(strength), photo) for strength in (0.25, 0.5, 1, 1.5)]
     assert apart == sorted(apart)
+    whole = Stylizer.load("starry", device="cpu", precision="float32").paint(photo)
+    assert distance(painted(1), whole) == 0
     with pytest.raises(UsageError, match="strength is 2"):
         painted(2)
+
+
+def test_a_faint_style_gives_back_what_the_identity_style_loses() -> None:
+    photo, given = torch.tensor([200, 10]), torch.tensor([190, 40])
+    painted = torch.tensor([100, 5])
+    images = [
+        x.to(torch.uint8).view(1, 1, 2).expand(3, 2, 2).clone() for x in (painted, photo, given)
+    ]
+    found = Faint(torch.zeros(1, 1), 0.5).give_back(*images)
+    assert found[0, 0].tolist() == [105, 0]  # 5 - 15 is cut
 
 
 def test_oklab_known_values_and_back() -> None:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -29,13 +29,14 @@ from stylepack.pictures.photo import Photo, fit_mask, read_mask, read_photo
 
 SMALLEST_STRIP = 1 << 14  # pixels; below this an image does not fit at all
 STRENGTHS = (0.0, 1.5)
+_ROWS = 1024  # of an image that are worked on at a time
 
 
 class Stylizer:
     """Paints photographs in one mix of styles, or in several, each in its region.
 
     `mixes` are the normalised mixes, the first the one outside all regions; `packs` are the
-    packs behind them by name or path.
+    packs behind them by name or path.  `faint` is for strengths below 1.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Stylizer:
         device: torch.device,
         dtype: torch.dtype,
         provenance: str = "",
+        faint: "Faint | None" = None,
     ) -> None:
         self.int8 = Products() if dtype == torch.int8 else None
         self.trunk = trunk.to(device, torch.float32 if self.int8 else dtype)
@@ -56,6 +58,7 @@ class Stylizer:
         self.device = device
         self.dtype = dtype
         self.provenance = provenance
+        self.faint = faint
         self.memory = memory_for(device)
         keep_large_blocks()
 
@@ -77,7 +80,8 @@ class Stylizer:
             mix: like `starry=0.5,scream=0.5`; names or paths of packs, weights from 0 up.
             regions: more mixes, for the masks that `paint` is given.
             strength: 0 gives the photograph, 1 the mix, up to 1.5 more than the mix: a way
-                from the trunk's identity pack `photo` through the mix.
+                from the trunk's identity pack `photo` through the mix.  Below 1 it takes two
+                passes: see `Faint`.
             trunk: a trunk's file or name; None is the trunk that the packs belong to.
             device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
             precision: `auto`, `float32`, `bfloat16`, `float16` or `int8`.
@@ -111,9 +115,10 @@ class Stylizer:
         )
         if strength != 1:
             numbers = torch.lerp(packs[IDENTITY].numbers.expand_as(numbers), numbers, strength)
-        style = Style(numbers[:, :-1], own=numbers[:, -1])
+        style = _style_of(numbers)
+        faint = Faint(packs[IDENTITY].numbers[None], 1 - strength) if strength < 1 else None
         made = _provenance(wanted, strength, packs, digest)
-        return cls(network, style, wanted, packs, chosen, dtype, made)
+        return cls(network, style, wanted, packs, chosen, dtype, made, faint)
 
     @property
     def mix(self) -> Mix:
@@ -169,9 +174,18 @@ class Stylizer:
         return replace(photo, pixels=pixels, provenance=self.provenance)
 
     def _network(self, pixels: Tensor, masks: Sequence[Tensor], advance: Advance) -> Tensor:
-        """The trunk over (3, H, W) uint8, in smaller strips if the memory runs out."""
-        memory = self.memory
+        """The trunk over (3, H, W) uint8, twice for a faint style."""
         style = replace(self.style, regions=Regions(masks, self.device) if masks else None)
+        if self.faint is None:
+            return self._pass(style, pixels, advance)
+        painted = self._pass(style, pixels, lambda share: advance(share / 2))
+        identity = _style_of(self.faint.identity).to(self.device)
+        given = self._pass(identity, pixels, lambda share: advance((1 + share) / 2))
+        return self.faint.give_back(painted, pixels, given)
+
+    def _pass(self, style: Style, pixels: Tensor, advance: Advance) -> Tensor:
+        """The trunk in one style, in smaller strips if the memory runs out."""
+        memory = self.memory
         while True:
             try:
                 with torch.no_grad():
@@ -190,6 +204,33 @@ class Stylizer:
             memory = replace(memory, strip=memory.strip // 4, rows=16, keep=0)
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
+
+
+@dataclass(frozen=True)
+class Faint:
+    """What a strength below 1 needs to lead to the photograph itself.
+
+    The identity style gives it back less what the network's body, at a quarter of its size, cannot
+    carry.  What is lost is found by painting in that style alone, and is added to the painting in
+    the share that the identity style has in it.
+
+    `identity` are its pack's numbers, (1, style_size + 1); `share` is from 0 to 1.
+    """
+
+    identity: Tensor
+    share: float
+
+    def give_back(self, painted: Tensor, photo: Tensor, given: Tensor) -> Tensor:
+        """Add to `painted` the share of what `given`, the identity style's painting, lacks.
+
+        All are (3, H, W) uint8; `painted` is overwritten and returned.
+        """
+        for a in range(0, photo.shape[1], _ROWS):
+            rows = slice(a, a + _ROWS)
+            lost = photo[:, rows].float() - given[:, rows]
+            whole = torch.add(painted[:, rows], lost, alpha=self.share)
+            painted[:, rows] = whole.round_().clamp_(0, 255)
+        return painted
 
 
 def memory_for(device: torch.device) -> Memory:
@@ -220,6 +261,11 @@ def _identity_pack(trunk: Path, digest: str) -> Path:
             f"--strength needs the identity style of trunk {digest[:12]}, and there is no {beside}"
         )
     return path
+
+
+def _style_of(numbers: Tensor) -> Style:
+    """(K, style_size + 1) numbers of packs or mixes: a style, and its share of own contrast."""
+    return Style(numbers[:, :-1], own=numbers[:, -1])
 
 
 def _as_mask(mask: str | Path | Tensor, size: tuple[int, int]) -> Tensor:

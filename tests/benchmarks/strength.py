@@ -2,7 +2,8 @@
 
 python tests/benchmarks/strength.py PHOTOS PAINTINGS VGG_WEIGHTS
 
-Content loss should rise and style loss fall; strength 0 should give the photograph back.
+Content loss should rise and style loss fall.  Then how much of photographs the identity style
+gives back by itself; strength 0 adds the rest.
 """
 
 import sys
@@ -12,7 +13,6 @@ from pathlib import Path
 import torch
 
 from stylepack import Stylizer
-from stylepack.network.device import training_dtype
 from stylepack.packs.shelf import BUNDLED_PHOTOS, BUNDLED_TRUNK
 from stylepack.packs.trunkfile import load_trunk
 from stylepack.pictures.imagefile import find_images
@@ -41,15 +41,14 @@ def main() -> None:
     )
     images = [resized(path, SHORT_SIDE)[None] for path in find_images(photos)[:PHOTOS]]
     targets = [objective.content_targets(image) for image in images]
-    identity, dtype = packs["photo"].numbers, training_dtype(device)
     for index, contender in enumerate(contenders):
         content, style = [], []
         for strength in STRENGTHS:
-            numbers = torch.lerp(identity, contender.pack.numbers, strength)
+            stylizer = Stylizer.load(contender.name, strength=strength, device="cpu")
             found = []
             for image, target in zip(images, targets, strict=True):
+                painted = stylizer.paint(Photo.from_float(image[0])).to_float()[None]
                 with torch.no_grad():
-                    painted = trunk(image.to(dtype), numbers[:-1], float(numbers[-1])).float()
                     which = torch.tensor([index])
                     terms = objective(painted, image, which, targets=target)
                 found.append((terms.content.item(), terms.style.item()))
@@ -61,15 +60,12 @@ def main() -> None:
         print(*(f"{value:.3f}" for value in content))
         print(f"{'':12} style   {'falls' if falls else 'DOES NOT FALL'}:", end="")
         print(*(f"{value:.3f}" for value in style), flush=True)
-    stylizer = Stylizer.load(contenders[0].name, strength=0.0, device="cpu")
-    for path in find_images(BUNDLED_PHOTOS):
-        photo = read_photo(path)
-        given = stylizer.paint(photo).pixels[None].float() / 255
-        print(f"strength 0, {path.name}: {psnr(given, photo.pixels[None].float() / 255):.1f} dB")
-    for place, image in enumerate(images):
-        photo = Photo.from_float(image[0])
-        given = stylizer.paint(photo).pixels[None].float() / 255
-        print(f"strength 0, photograph {place}: {psnr(given, image):.1f} dB")
+    identity = Stylizer.load("photo", device="cpu")
+    named = {path.name: read_photo(path) for path in find_images(BUNDLED_PHOTOS)}
+    held_out = {f"photograph {n}": Photo.from_float(image[0]) for n, image in enumerate(images)}
+    for name, photo in (named | held_out).items():
+        found = psnr(identity.paint(photo).to_float()[None], photo.to_float()[None])
+        print(f"the identity style, {name}: {found:.1f} dB")
 
 
 if __name__ == "__main__":
