@@ -47,7 +47,10 @@ def apply(
         ),
     ] = None,
     strength: Annotated[
-        float, typer.Option(help="0 is the photograph, 1 the style, up to 1.5.")
+        float,
+        typer.Option(
+            help="0 is the photograph, 1 the style, up to 1.5.  Below 1 takes two passes."
+        ),
     ] = 1.0,
     keep_colors: Annotated[
         bool, typer.Option("--keep-colors", help="Keep the photograph's colours.")

@@ -18,7 +18,7 @@ def of_recipe(text: str, field: str) -> str:
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Precision = Annotated[
-    str, typer.Option(help="auto, float32, bfloat16 or float16.  auto: what is fastest here.")
+    str, typer.Option(help="auto, float32, bfloat16, float16 or int8.  auto: what is fastest here.")
 ]
 TrunkFile = Annotated[
     Path | None,
