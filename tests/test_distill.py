@@ -14,8 +14,15 @@ from stylepack.packs.header import read_header
 from stylepack.packs.shelf import BUNDLED_TRUNK
 from stylepack.packs.tensors import write_tensors
 from stylepack.training import distill as module
+from stylepack.training import learners as learning
 from stylepack.training import losses
-from stylepack.training.distill import Distillation, DistillRecipe, Folders, checkpoint_folder
+from stylepack.training.diet import Diet, Folders
+from stylepack.training.distill import (
+    Distillation,
+    DistillRecipe,
+    checkpoint_folder,
+    difference_error,
+)
 from stylepack.training.distilled import (
     ARCHITECTURE,
     CONFIG_KEY,
@@ -25,7 +32,8 @@ from stylepack.training.distilled import (
     load_distilled,
     save_distilled,
 )
-from stylepack.training.loss_network import WeightSource, at_hand, load_loss_network
+from stylepack.training.inherit import inherit, telling
+from stylepack.training.loss_network import WeightSource, at_hand, load_loss_network, load_vgg
 from stylepack.training.recipe import Recipe, load_recipe
 
 SMALL = DistilledConfig(layers=("relu1_2", "relu2_2"), widths=(5, 7))
@@ -130,11 +138,12 @@ def test_a_layer_that_it_does_not_know_is_named(network: Distilled, tmp_path: Pa
 def test_distilling_lowers_the_errors_and_writes_a_network_of_vgg_size(
     tmp_path: Path, folders: Folders, vgg_file: Path
 ) -> None:
-    work = distillation(tmp_path, folders, vgg_file, resume=False)
-    work.recipe = dataclasses.replace(QUICK, updates=40, warmup=5)
-    work.diet.photos.recipe = dataclasses.replace(work.diet.photos.recipe, updates=40)
-    work.diet.paintings.recipe = work.diet.photos.recipe
-    errors = [sum(step.activations.values()) for step in work.train()]
+    recipe = dataclasses.replace(QUICK, updates=30, warmup=5)
+    work = Distillation(tmp_path / "loss.safetensors", folders, recipe, WeightSource(vgg_file), CPU)
+    checkpoint_folder(work.output).mkdir()
+    for parameter in work.network.parameters():  # the first guess is too good to be bettered
+        parameter.data += 0.5 * parameter.data.std() * torch.randn_like(parameter)
+    errors = [sum(step.activations.values()) + step.content for step in work.train()]
     assert sum(errors[-5:]) < 0.8 * sum(errors[:5])
     assert work.write() == work.output.stat().st_size
     assert not checkpoint_folder(work.output).exists()
@@ -184,17 +193,79 @@ def test_the_command_writes_the_file_and_says_how_good_it_is(
     assert "no checkpoint" in capsys.readouterr().err
 
 
+def test_a_network_of_the_teachers_width_inherits_all_of_it(vgg_file: Path) -> None:
+    torch.manual_seed(0)
+    recipe = Recipe(style_layers=("relu1_2", "relu2_2"), content_layers=("relu2_2",))
+    teacher = load_vgg(recipe, WeightSource(vgg_file), CPU, torch.float32)
+    network = Distilled(DistilledConfig(layers=("relu1_2", "relu2_2"), widths=(64, 128)))
+    inherit(network, teacher, torch.rand(8, 3, 48, 48), {"relu1_2": 1.0, "relu2_2": 1.0})
+    image = torch.rand(1, 3, 32, 32)
+    for layer, true in teacher(image).items():
+        predicted = network.predict(layer, network(image)[layer])
+        assert losses.content_loss(predicted, true, relative=True) < 0.01, layer
+
+
+def test_the_telling_channels_are_those_that_no_other_repeats() -> None:
+    torch.manual_seed(0)
+    a, b, c = 3 * torch.rand(4, 1, 9, 9), 2 * torch.rand(4, 1, 9, 9), torch.zeros(4, 1, 9, 9)
+    chosen = telling(torch.cat([c, 0.9 * a, a, b, c, 1.1 * b], dim=1), 2).tolist()
+    assert len({1, 2} & set(chosen)) == len({3, 5} & set(chosen)) == 1
+
+
+def test_an_error_that_all_gram_matrices_share_counts_once_for_each() -> None:
+    torch.manual_seed(0)
+    true = torch.rand(3, 4, 4)
+    assert difference_error(true, true, 0.01) == 0
+    # Between themselves nothing differs; against the blank image each is wrong by the same.
+    shifted = difference_error(true + 0.1, true, 0.0)
+    alone = 0.01 * 16 / true.square().sum(dim=(1, 2))
+    torch.testing.assert_close(shifted, alone.sum() / 6, rtol=1e-3, atol=1e-6)
+    # All 0.8 of what they are: each difference lacks a fifth of itself.
+    short = difference_error(0.8 * true, true, 0.0)
+    torch.testing.assert_close(short, torch.tensor(0.04), rtol=1e-3, atol=1e-6)
+    assert difference_error(0.8 * true, true, 0.5) < short
+
+
+def test_a_learner_follows_the_small_network_and_makes_way_for_the_next(
+    tmp_path: Path, folders: Folders, vgg_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learning, "SHORTEST", 6)
+    monkeypatch.setattr(learning, "LONGEST", 6)
+    work = distillation(tmp_path, folders, vgg_file, resume=False)
+    _, photos, _ = work.diet.draw(0)
+    before = {name: p.clone() for name, p in work.network.named_parameters()}
+    count = len(work.learners.learners)
+    sittings = [work.learners.sit(count * age, photos, work.network) for age in range(7)]
+    apart = [
+        losses.style_loss(
+            work.network.gram_matrix("relu2_2", work.network(one.painted)["relu2_2"], "size"),
+            one.believed[0]["relu2_2"],
+            relative=True,
+        ).mean()
+        for one in sittings
+    ]
+    assert apart[5] < apart[0]
+    assert sittings[5].wanted is sittings[0].wanted
+    assert sittings[6].wanted is not sittings[0].wanted
+    for name, parameter in work.network.named_parameters():
+        assert parameter.grad is None
+        assert torch.equal(parameter, before[name])
+
+
 def test_the_diet_is_what_a_loss_network_meets(folders: Folders) -> None:
-    diet = module.Diet(folders, QUICK, CPU)
-    update, images = next(diet.batches(0))
-    again = diet.serve(0, diet.photos.draw(0).photos, diet.paintings.draw(0).photos)
-    photos = diet.photos.draw(0).photos.float() / 255
+    diet = Diet(folders, Recipe(updates=4, batch=2, crop=32, photo_side=96), CPU)
+    update, photos, paintings = next(diet.batches(0))
     assert update == 0
-    assert images.shape == (8, 3, 32, 32)
-    assert torch.equal(images, again)
-    assert torch.equal(images[:2], photos[:2])
-    assert all(not torch.allclose(images[place], photos[place], atol=0.02) for place in range(2, 8))
-    assert 0 <= images.min() <= images.max() <= 1
+    for served, again in zip((photos, paintings), diet.draw(0)[1:], strict=True):
+        assert served.shape == (2, 3, 32, 32)
+        assert torch.equal(served, again)
+    near = diet.styles[1]
+    painted = diet.painted(0, photos, near)
+    assert torch.equal(painted, diet.painted(0, photos, near))
+    assert not torch.allclose(painted, photos, atol=0.02)
+    assert diet.picture(3).shape == (3, 64, 64)
+    for images in (photos, paintings, painted, diet.picture(3)):
+        assert 0 <= images.min() <= images.max() <= 1
 
 
 def test_at_hand_takes_the_bundled_network_only_where_nothing_better_is_there(

@@ -27,7 +27,7 @@ def distill(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the checkpoint beside the file.")
     ] = False,
-    updates: Annotated[int, typer.Option(min=1, help="Updates in all.")] = 6000,
+    updates: Annotated[int, typer.Option(min=1, help="Updates in all.")] = 600,
     seed: Seed = None,
     vgg_weights: VggWeights = None,
     vgg_input: VggInput = None,
@@ -42,7 +42,8 @@ def distill(
     check_vgg_input(vgg_input)
 
     from stylepack.network.device import pick_device
-    from stylepack.training.distill import Distillation, DistillRecipe, Folders
+    from stylepack.training.diet import Folders
+    from stylepack.training.distill import Distillation, DistillRecipe
     from stylepack.training.loss_network import WeightSource
 
     folders = Folders(photos, styles, find_trunk(trunk))

@@ -1,25 +1,27 @@
 """Distilling a loss network: a small one learns to answer as VGG does.
 
-It is shown what a loss network meets while packs are trained: photographs, paintings,
-photographs painted well, badly and not at all, and noise.  It learns VGG's activations
-(Hinton, Vinyals & Dean 2015; Romero et al. 2015, "FitNets", for inner layers) and, because
-styles are judged by them, VGG's Gram matrices.
+What matters of a loss network is where the packs end that are learned with it.  Content and
+style losses are distances, and learning goes by how they change; so the small network learns
+differences above all: those of VGG's Gram matrices between any two images that it is shown,
+and those of the activations between a photograph and what is painted of it, each relative to its
+own size (Czarnecki et al. 2017, "Sobolev Training", with differences in place of gradients).
+It is shown photographs, paintings, and photographs painted well, badly and in the styles of packs
+that are being learned with the small network itself (`learners.py`), at every scale that style
+is measured at.
 """
 
 import json
 import shutil
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+import torch.nn.functional as F
+from torch import Tensor
 
-from stylepack.errors import TrainingError, UsageError
+from stylepack.errors import UsageError
 from stylepack.network.device import keep_large_blocks, training_dtype
-from stylepack.network.trunk import Trunk
-from stylepack.packs.shelf import IDENTITY
-from stylepack.packs.trunkfile import load_trunk
 from stylepack.training import losses
 from stylepack.training.checkpoint import (
     has_checkpoint,
@@ -28,117 +30,62 @@ from stylepack.training.checkpoint import (
     save_checkpoint,
     training_state,
 )
+from stylepack.training.diet import Diet, Folders
 from stylepack.training.distilled import Distilled, DistilledConfig, save_distilled
+from stylepack.training.inherit import inherit
+from stylepack.training.learners import Learners, Sitting
 from stylepack.training.loss_network import WeightSource, load_vgg
-from stylepack.training.photos import Batches, PhotoFolder, on_device, seeded
+from stylepack.training.objective import Grams, pyramid_grams
 from stylepack.training.recipe import Recipe
 from stylepack.training.settings import versions
-from stylepack.training.start import packs_of
 from stylepack.training.trainer import scheduled
 
 CHECKPOINT_EVERY = 250  # updates
+FIRST_LOOK = 8  # batches that the first guess is made from
 
 
 @dataclass(frozen=True)
 class DistillRecipe:
-    """How a loss network is distilled."""
+    """How a loss network is distilled.
 
-    updates: int = 6000
+    Of the images of a batch a quarter are photographs, a quarter paintings; the rest are the
+    same photographs painted, twice each.
+    """
+
+    updates: int = 600
     batch: int = 8
-    crop: int = 160
-    learning_rate: float = 2e-3
+    crop: int = 128
+    learning_rate: float = 7e-4
     warmup: int = 100
-    gram_weight: float = 1.0  # of the Gram matrices' relative error; the activations' has 1
+    ema: float = 0.995
+    activation_weight: float = 0.5
+    difference_weight: float = 2.0  # of the Gram matrices' differences
+    content_weight: float = 1.0  # of the activations' differences from the photographs'
+    least_difference: float = 0.01  # squared, of the matrices' own size: what counts as none
     seed: int = 0
 
 
 @dataclass(frozen=True)
 class DistillStep:
-    """One finished update: relative squared errors a layer, of activations and Gram matrices."""
+    """One finished update: relative squared errors a layer.
+
+    `activations` are those of the activations, `grams` of the differences of Gram matrices, the
+    mean of all scales, and `content` that of the activations' differences at the content layer.
+    """
 
     update: int
     activations: dict[str, float]
     grams: dict[str, float]
+    content: float
 
 
 @dataclass(frozen=True)
-class Folders:
-    """Where the images come from: two folders, and a trunk file whose packs paint."""
+class Errors:
+    """The errors of a batch, as tensors that carry gradients: see `DistillStep`."""
 
-    photos: Path
-    paintings: Path
-    trunk: Path
-
-
-class Diet:
-    """What the small network is shown: batches of images as a loss network meets them.
-
-    Of every eight images two are photographs, one is a painting, four are painted
-    photographs and one is a photograph under noise.  Styles are mixes of a trunk's packs,
-    extrapolated and shaken, so that they range from finished to hopeless.
-    """
-
-    def __init__(self, folders: Folders, recipe: DistillRecipe, device: torch.device) -> None:
-        self.trunk, digest = load_trunk(folders.trunk)
-        self.trunk.to(device)
-        packs = packs_of(folders.trunk, digest, self.trunk.config)
-        if not packs:
-            raise TrainingError(f"{folders.trunk} has no packs to paint with; give another --trunk")
-        neutral = self.trunk.config.neutral_style()
-        self.styles = torch.stack(
-            [neutral, *(pack.style for name, pack in packs.items() if name != IDENTITY)]
-        ).to(device)
-        torch.manual_seed(recipe.seed)
-        self.untrained = Trunk(self.trunk.config).to(device).requires_grad_(False)
-        self.recipe = recipe
-        self.device = device
-        draws = Recipe(
-            updates=recipe.updates,
-            batch=recipe.batch,
-            crop=recipe.crop,
-            photo_side=2 * recipe.crop,
-            seed=recipe.seed,
-        )
-        self.photos = Batches(PhotoFolder.open(folders.photos), draws, styles=1)
-        self.paintings = Batches(PhotoFolder.open(folders.paintings), draws, styles=1)
-
-    def batches(self, first: int) -> Iterator[tuple[int, Tensor]]:
-        """(update, (N, 3, crop, crop) RGB in 0..1) from update `first` on."""
-        self.photos.first = self.paintings.first = first
-        for photos, paintings in zip(self.photos, self.paintings, strict=True):
-            yield photos.update, self.serve(photos.update, photos.photos, paintings.photos)
-
-    @torch.no_grad()
-    def serve(self, update: int, photos: Tensor, paintings: Tensor) -> Tensor:
-        """One batch, made of as many photographs and paintings, (N, 3, H, W) uint8 each."""
-        images = on_device(photos, self.device)
-        pictures = on_device(paintings, self.device)
-        generator = seeded(self.recipe.seed, f"diet/{update}")
-        served = []
-        for place, image in enumerate(images):
-            kind = place % 8
-            if kind < 2:
-                served.append(image)
-            elif kind == 2:
-                served.append(pictures[place])
-            elif kind == 7:
-                amount = torch.rand(1, generator=generator).item()
-                noise = torch.rand(image.shape, generator=generator).to(image)
-                served.append(torch.lerp(image, noise, amount))
-            else:
-                served.append(self._painted(image, generator))
-        return torch.stack(served)
-
-    def _painted(self, image: Tensor, generator: torch.Generator) -> Tensor:
-        """A photograph in some style, which need not be a good one."""
-        a, b = torch.randint(len(self.styles), (2,), generator=generator).tolist()
-        share, shake, which = torch.rand(3, generator=generator).tolist()
-        style = torch.lerp(self.styles[a], self.styles[b], 1.6 * share - 0.3)
-        noise = torch.randn(style.shape, generator=generator).to(style)
-        style = style + 0.5 * shake**2 * noise * style.abs().mean()
-        trunk = self.untrained if which < 0.1 else self.trunk
-        painted: Tensor = trunk(image[None].to(training_dtype(self.device)), style)
-        return painted[0].float()
+    activations: dict[str, Tensor]
+    grams: dict[str, Tensor]
+    content: Tensor
 
 
 class Distillation:
@@ -153,20 +100,27 @@ class Distillation:
         device: torch.device,
     ) -> None:
         self.output, self.recipe, self.source, self.device = output, recipe, source, device
-        wanted = Recipe()  # its layers are those that the small network answers for
-        config = DistilledConfig(
-            wanted.loss_network, tuple(dict.fromkeys(wanted.style_layers + wanted.content_layers))
+        self.wanted = Recipe()  # its layers are those that the small network answers for
+        style, content = self.wanted.style_layers, self.wanted.content_layers
+        config = DistilledConfig(self.wanted.loss_network, tuple(dict.fromkeys(style + content)))
+        self.teacher = load_vgg(self.wanted, source, device, training_dtype(device))
+        draws = Recipe(
+            updates=recipe.updates,
+            batch=recipe.batch // 4,
+            crop=recipe.crop,
+            photo_side=3 * recipe.crop,
+            seed=recipe.seed,
         )
-        self.style_layers = wanted.style_layers
-        self.teacher = load_vgg(wanted, source, device, training_dtype(device))
-        self.diet = Diet(folders, recipe, device)
-        torch.manual_seed(recipe.seed)
-        self.network = Distilled(config).to(device)
-        for name, _, _ in config.convolutions():
-            nn.init.kaiming_normal_(self.network.get_parameter(f"{name}.weight"))
+        self.diet = Diet(folders, draws, device)
+        self.learners = Learners(
+            self.diet.trunk, self.diet.styles, self.diet.picture, self.teacher, recipe.seed
+        )
+        self.network = Distilled(config, training_dtype(device)).to(device)
+        self.sizes = self._first_guess()
+        self.parameters = dict(self.network.named_parameters())
+        self.average = {name: p.detach().clone() for name, p in self.parameters.items()}
         self.adam = torch.optim.Adam(self.network.parameters())
         self.update = 0
-        self.sizes = self._measure()
         keep_large_blocks()
 
     @classmethod
@@ -201,8 +155,8 @@ class Distillation:
         """Yield each update; a checkpoint is saved on the way and when the iterator is closed."""
         saved = self.update
         try:
-            for update, images in self.diet.batches(self.update):
-                yield self.step(update, images)
+            for update, photos, paintings in self.diet.batches(self.update):
+                yield self.step(update, photos, paintings)
                 if self.update % CHECKPOINT_EVERY == 0:
                     self.checkpoint()
                     saved = self.update
@@ -226,75 +180,147 @@ class Distillation:
         shutil.rmtree(checkpoint_folder(self.output), ignore_errors=True)
         return self.output.stat().st_size
 
-    def step(self, update: int, images: Tensor) -> DistillStep:
-        """One update on a batch of images."""
+    def step(self, update: int, photos: Tensor, paintings: Tensor) -> DistillStep:
+        """One update on the photographs and paintings of a batch, (N, 3, crop, crop) each."""
         recipe = self.recipe
         rate = scheduled(recipe.learning_rate, update, recipe.updates, recipe.warmup, "cosine")
         self.adam.param_groups[0]["lr"] = rate
-        activations, grams = self.errors(images)
-        total = torch.stack([*activations.values()]).sum()
-        total = total + recipe.gram_weight * torch.stack([*grams.values()]).sum()
+        sitting = self.learners.sit(update, photos, self.network)
+        others = self.diet.painted(update, photos, sitting.style)
+        errors = self.errors(torch.cat([photos, sitting.painted, others, paintings]), sitting)
+        total = (
+            recipe.activation_weight * torch.stack([*errors.activations.values()]).sum()
+            + recipe.difference_weight * torch.stack([*errors.grams.values()]).sum()
+            + recipe.content_weight * errors.content
+        )
         self.adam.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
         self.adam.step()
         self.update = update + 1
+        self._follow_average()
         return DistillStep(
             self.update,
-            {layer: error.item() for layer, error in activations.items()},
-            {layer: error.item() for layer, error in grams.items()},
+            {layer: error.item() for layer, error in errors.activations.items()},
+            {layer: error.item() for layer, error in errors.grams.items()},
+            errors.content.item(),
         )
 
-    def errors(self, images: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Mean relative squared errors a layer: of activations, and of Gram matrices."""
+    def errors(self, images: Tensor, sitting: Sitting) -> Errors:
+        """Errors on a batch: photographs, the same painted, painted otherwise, and paintings."""
         with torch.no_grad():
-            wanted = self.teacher(images)
-        with torch.autocast(self.device.type, training_dtype(self.device)):
-            found = self.network(images)
-        activations, grams = {}, {}
+            true = self.teacher(images)
+            true_grams = pyramid_grams(self.teacher, self.wanted, images, true)
+        own = self.network(images)
+        own_grams = pyramid_grams(self.network, self.wanted, images, own)
+        activations, content = {}, []
         for layer in self.network.config.layers:
-            own, target = found[layer], wanted[layer] / self.sizes[layer]
             some = _some_pixels(layer, self.update)
-            with torch.autocast(self.device.type, training_dtype(self.device)):
-                predicted = self.network.predict(layer, own[some])
-            error = losses.content_loss(predicted, target[some], relative=True)
-            activations[layer] = error.mean()
-            if layer in self.style_layers:
-                gram = self.network.gram_matrix(layer, own, "pixels")
-                true = losses.gram_matrix(target, "pixels")
-                grams[layer] = losses.style_loss(gram, true, relative=True).mean()
-        return activations, grams
+            predicted = self.network.predict(layer, own[layer][some])
+            target = true[layer][some] / self.sizes[layer]
+            activations[layer] = losses.content_loss(predicted, target, relative=True).mean()
+            if layer in self.wanted.content_layers:
+                content.append(_content_error(predicted, target))
+        grams = self._gram_errors(own_grams, true_grams, sitting)
+        return Errors(activations, grams, torch.stack(content).sum())
 
-    def _measure(self) -> dict[str, float]:
-        """The root mean square of the teacher's activations at each layer."""
-        photos, paintings = self.diet.photos.draw(0), self.diet.paintings.draw(0)
-        found = self.teacher(self.diet.serve(0, photos.photos, paintings.photos))
+    def _gram_errors(self, own: Grams, true: Grams, sitting: Sitting) -> dict[str, Tensor]:
+        """Errors of the differences of Gram matrices a layer, the mean over the scales."""
         return {
-            layer: float(activations.float().square().mean().sqrt())
-            for layer, activations in found.items()
+            layer: torch.stack(
+                [
+                    difference_error(
+                        torch.cat([own[level][layer], sitting.believed[level][layer]]),
+                        torch.cat([true[level][layer], sitting.wanted[level][layer]])
+                        / self.sizes[layer] ** 2,
+                        self.recipe.least_difference,
+                    )
+                    for level in range(self.wanted.scales)
+                ]
+            ).mean()
+            for layer in self.wanted.style_layers
         }
+
+    @torch.no_grad()
+    def _first_guess(self) -> dict[str, float]:
+        """Start from the teacher; the root mean square of its activations at each layer."""
+        images = []
+        for update in range(FIRST_LOOK):
+            _, photos, paintings = self.diet.draw(update)
+            images += [photos, paintings, self.diet.painted(update, photos, self.diet.styles[0])]
+        seen = torch.cat(images)
+        sizes = {
+            layer: float(activations.float().square().mean().sqrt())
+            for layer, activations in self.teacher(seen).items()
+        }
+        inherit(self.network, self.teacher, seen, sizes)
+        return sizes
+
+    @torch.no_grad()
+    def _follow_average(self) -> None:
+        """Move the average towards the weights; early updates count for more."""
+        keep = min(self.recipe.ema, (1 + self.update) / (10 + self.update))
+        torch._foreach_lerp_(list(self.average.values()), list(self.parameters.values()), 1 - keep)
 
     def state(self) -> dict[str, Tensor]:
         """Everything that `restore` needs to go on exactly here."""
-        return training_state(self.update, dict(self.network.named_parameters()), self.adam)
+        averages = {f"average/{name}": tensor for name, tensor in self.average.items()}
+        own = training_state(self.update, self.parameters, self.adam)
+        return own | averages | self.learners.state()
 
+    @torch.no_grad()
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Take over a `state`.
 
         Raises:
             TrainingError: it belongs to a network of other sizes.
         """
-        parameters = dict(self.network.named_parameters())
-        self.update = restore_training(tensors, parameters, self.adam)
+        self.update = restore_training(tensors, self.parameters, self.adam)
+        for name, average in self.average.items():
+            average.copy_(tensors[f"average/{name}"])
+        self.learners.restore(tensors)
 
     def finished(self) -> Distilled:
-        """A copy of the network that predicts VGG's activations in their own sizes."""
+        """A copy of the average that predicts VGG's activations in their own sizes."""
         network = Distilled(self.network.config)
-        network.load_state_dict(self.network.state_dict())
+        network.load_state_dict(self.average)
         with torch.no_grad():
             for layer, size in self.sizes.items():
                 for kind in ("weight", "bias"):
                     network.get_parameter(f"head_{layer}.{kind}").mul_(size)
         return network.requires_grad_(False).eval()
+
+
+def difference_error(found: Tensor, true: Tensor, least: float) -> Tensor:
+    """How wrong the differences between Gram matrices are, a scalar.
+
+    For each pair of images: the squared error of the difference of their matrices, over the
+    squared difference itself, but at least the share `least` of the matrices' own squared size.
+    A blank image, whose matrix is zero, is paired with every other: that is the error of each
+    matrix by itself.  `found` and `true` are (N, C, C), the mean is over all pairs.
+    """
+    wrong = _apart(F.pad((found - true).flatten(1), (0, 0, 0, 1)))
+    wanted = F.pad(true.flatten(1), (0, 0, 0, 1))
+    size = wanted.square().sum(1)
+    relative = wrong / (_apart(wanted) + least / 2 * (size[:, None] + size)).clamp_min(1e-12)
+    upper = torch.ones_like(relative, dtype=torch.bool).triu(1)
+    return relative[upper].mean()
+
+
+def _apart(rows: Tensor) -> Tensor:
+    """Squared distances between all rows: (N, D) -> (N, N)."""
+    products = rows @ rows.T
+    own = products.diagonal()
+    return (own[:, None] + own - 2 * products).clamp_min(0)
+
+
+def _content_error(predicted: Tensor, true: Tensor) -> Tensor:
+    """Error of the changes of activations by painting, relative to the changes themselves.
+
+    Of the (4 N, C, H, W) the first N are of photographs, the next 2 N of the same painted.
+    """
+    photos = len(true) // 4
+    changes = [x[photos : 3 * photos] - x[:photos].repeat(2, 1, 1, 1) for x in (predicted, true)]
+    return losses.content_loss(changes[0], changes[1], relative=True).mean()
 
 
 def _some_pixels(layer: str, update: int) -> tuple[slice, slice, slice, slice]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stylepack.errors import PackError, UsageError
@@ -35,7 +36,7 @@ class DistilledConfig:
 
     teacher: str = "vgg19"
     layers: tuple[str, ...] = ("relu1_2", "relu2_2", "relu3_2", "relu3_4")
-    widths: tuple[int, ...] = (16, 48, 112)  # channels a block
+    widths: tuple[int, ...] = (32, 64, 128)  # channels a block
 
     def steps(self) -> list[str]:
         """Layers in order of use: the teacher's, up to the deepest one named."""
@@ -53,11 +54,15 @@ class DistilledConfig:
 
 
 class Distilled(nn.Module):
-    """A small VGG with a linear head a layer; frozen in use, trained by `distill`."""
+    """A small VGG with a linear head a layer; frozen in use, trained by `distill`.
 
-    def __init__(self, config: DistilledConfig) -> None:
+    Activations are in `dtype`, whatever the weights are in.
+    """
+
+    def __init__(self, config: DistilledConfig, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         self.config = config
+        self.dtype = dtype
         self.layers = frozenset(config.layers)
         self.steps = config.steps()
         for name, c_in, c_out in config.convolutions():
@@ -75,20 +80,18 @@ class Distilled(nn.Module):
     def forward(self, images: Tensor, layers: Iterable[str] | None = None) -> dict[str, Tensor]:
         """This network's own activations of (N, 3, H, W) RGB in 0..1: layer -> (N, c, H', W').
 
-        It computes in the dtype of its weights and stops after the deepest of `layers`.
+        It stops after the deepest of `layers`.
         """
-        x = (images.float() - MEAN) / DEVIATION
-        x = x.to(self.get_parameter("conv1_1.weight").dtype)
+        x = ((images.float() - MEAN) / DEVIATION).to(self.dtype)
         return activations_of(x, self.steps, self.layers if layers is None else layers, self._conv)
 
     def _conv(self, step: str, x: Tensor) -> Tensor:
-        convolved: Tensor = self.get_submodule(step)(x)
-        return convolved
+        weight, bias = self.get_parameter(f"{step}.weight"), self.get_parameter(f"{step}.bias")
+        return F.conv2d(x, weight.to(x.dtype), bias.to(x.dtype), padding=weight.shape[-1] // 2)
 
     def predict(self, layer: str, activations: Tensor) -> Tensor:
         """The teacher's activations at a layer, from this network's own there."""
-        predicted: Tensor = self.get_submodule(f"head_{layer}")(activations)
-        return predicted
+        return self._conv(f"head_{layer}", activations)
 
     def gram_matrix(self, layer: str, activations: Tensor, divisor: str) -> Tensor:
         """Gram matrix of the predicted activations, (N, C, C) float32: `losses.gram_matrix`."""
@@ -138,7 +141,7 @@ def load_distilled(path: Path, layers: Iterable[str], dtype: torch.dtype) -> Dis
                 f"{', '.join(config.layers)}, not at {layer}; use --loss-network vgg16 or vgg19"
             )
     with torch.device("meta"):
-        network = Distilled(config)
+        network = Distilled(config, dtype)
     for name, expected in network.state_dict().items():
         if name not in tensors or tensors[name].shape != expected.shape:
             raise PackError(f"{path}: tensor '{name}' is missing or misshapen")

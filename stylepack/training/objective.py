@@ -119,19 +119,7 @@ class Objective:
 
         `features` are the activations at the first scale, if they are known already.
         """
-        recipe, grams = self.recipe, []
-        for level in range(recipe.scales):
-            if level:
-                images = losses.half(images)
-            if level or features is None:
-                features = self.network(images, recipe.style_layers)
-            grams.append(
-                {
-                    layer: self.network.gram_matrix(layer, features[layer], recipe.gram_divisor)
-                    for layer in recipe.style_layers
-                }
-            )
-        return grams
+        return pyramid_grams(self.network, self.recipe, images, features)
 
     def _style(self, painted: Tensor, features: dict[str, Tensor], styles: Tensor) -> Tensor:
         """Relative losses are averaged over layers and scales, plain ones summed (the papers)."""
@@ -156,6 +144,28 @@ class Objective:
             }
             for level in range(self.recipe.scales)
         ]
+
+
+def pyramid_grams(
+    network: LossNetwork,
+    recipe: Recipe,
+    images: Tensor,
+    features: dict[str, Tensor] | None = None,
+) -> Grams:
+    """Gram matrices of (N, 3, H, W) images in 0..1 by a loss network: `Objective.grams`."""
+    grams = []
+    for level in range(recipe.scales):
+        if level:
+            images = losses.half(images)
+        if level or features is None:
+            features = network(images, recipe.style_layers)
+        grams.append(
+            {
+                layer: network.gram_matrix(layer, features[layer], recipe.gram_divisor)
+                for layer in recipe.style_layers
+            }
+        )
+    return grams
 
 
 def _stack(grams: Iterable[Tensor | None]) -> Tensor:
