@@ -9,10 +9,12 @@ from stylepack.network.int8 import (
     Levels,
     Product,
     Products,
+    Spread,
+    eight_bits,
+    extremes,
     int8_doubling_product,
     int8_is_fast,
     int8_product,
-    whole,
 )
 
 NEEDS_INT8 = pytest.mark.skipif(not int8_is_fast(), reason="no instructions for it here")
@@ -97,22 +99,40 @@ def test_levels_are_the_nearest_and_cut_off_at_both_ends() -> None:
 
 def test_levels_are_those_of_a_norm_with_its_relu_worked_in() -> None:
     gamma, beta = torch.tensor([[2.0, -0.5]]), torch.tensor([[-1.0, 0.3]])
-    levels = Levels.after_relu(gamma, beta)
+    levels = Levels.after_relu(gamma, beta, 8.0)
     x = torch.randn(1, 2, 30, 30)
     scale, shift = levels.scaled(gamma, beta)
-    found = whole(x * scale[..., None, None] + shift[..., None, None]) * levels.step[:, None, None]
+    found = (
+        eight_bits(x * scale[..., None, None] + shift[..., None, None]) * levels.step[:, None, None]
+    )
     expected = F.relu(x * gamma[..., None, None] + beta[..., None, None])
     assert ((found - expected).abs() <= levels.step[:, None, None] * 0.51).all()
 
 
-def test_levels_of_activations_follow_outliers_only_so_far() -> None:
-    x = torch.randn(1, 3, 64, 256)
+def spread_of(x: torch.Tensor) -> Spread:
+    variance, mean = torch.var_mean(x, (0, 2, 3))
+    return Spread(*extremes(x), mean, variance.sqrt())
+
+
+def test_levels_cover_what_was_seen_or_so_many_deviations() -> None:
+    x = torch.rand(1, 2, 60, 80)
     x[0, 1] += 10
-    x[0, 2, :, 0] = 1000
-    levels = Levels.spanning(x)
-    span = 255 * levels.step
-    assert ((levels.low[:2] < x[0, :2].amin((1, 2))) & (span[:2] < 12)).all()
-    assert 500 < levels.low[2] + span[2] < 600  # eight deviations of 62
+    spread = spread_of(x)
+    levels = Levels.spanning(spread, 8.0)
+    high = levels.low + 255 * levels.step
+    assert ((levels.low < x.amin((0, 2, 3))) & (high > x.amax((0, 2, 3)))).all()
+    assert (high - levels.low < 1.3).all()
+    tight = Levels.spanning(spread, 1.0)
+    torch.testing.assert_close(tight.low, spread.mean - spread.deviation)
+
+
+def test_eight_bits_follow_outliers_so_far_and_then_give_up() -> None:
+    x = torch.randn(1, 2, 90, 90)
+    assert spread_of(x).reach() == 8
+    x[0, 1, 30:33, 30:33] = 16
+    assert spread_of(x).reach() == 16
+    x[0, 1, 30:33, 30:33] = 40
+    assert spread_of(x).reach() is None
 
 
 def test_products_are_kept_while_their_levels_stay() -> None:

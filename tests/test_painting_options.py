@@ -40,6 +40,9 @@ def test_strength_goes_from_the_photograph_through_the_style(photo: Photo) -> No
         )
 
     assert distance(painted(0), photo) == 0
+    nothing = Stylizer.load("starry", strength=0, device="cpu")
+    assert distance(nothing.paint(photo, size=40), photo) == 0
+    assert nothing.paint(photo, size=48, upscale=False).size == (48, 32)
     apart = [distance(painted(strength), photo) for strength in (0.25, 0.5, 1, 1.5)]
     assert apart == sorted(apart)
     whole = Stylizer.load("starry", device="cpu", precision="float32").paint(photo)

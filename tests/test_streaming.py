@@ -85,6 +85,18 @@ def test_the_fast_precisions_are_within_40_decibels_of_float32(mix: str, precisi
 
 
 @NEEDS_INT8
+@pytest.mark.parametrize("mix", ["starry", "scream", "photo"])
+def test_a_small_thing_on_a_flat_ground_is_within_40_decibels_of_float32(mix: str) -> None:
+    page = torch.full((3, 120, 400), 20, dtype=torch.uint8)
+    page[:, 50:65, 200:230] = 250
+    exact, fast = (
+        Stylizer.load(mix, device="cpu", precision=precision).paint(Photo(page)).to_float()
+        for precision in ("float32", "int8")
+    )
+    assert -10 * (exact - fast).square().mean().log10() >= 40
+
+
+@NEEDS_INT8
 @pytest.mark.parametrize("memory", [Memory(1, 8, 0), Memory(1, 20, 1 << 30)])
 def test_whole_numbers_in_strips_and_regions_are_within_40_decibels_of_float32(
     memory: Memory,

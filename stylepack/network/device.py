@@ -71,7 +71,7 @@ def painting_dtype(device: torch.device, precision: str = "auto") -> torch.dtype
     whole_numbers = device.type == "cpu" and int8_is_fast()
     if precision == "int8" and not whole_numbers:
         raise DeviceError(
-            f"no int8 on this machine's {device.type}; it needs a processor with VNNI or AMX; "
+            f"no int8 on {device.type} here; it is for processors with VNNI or AMX; "
             "use --precision auto"
         )
     if precision != "auto":

@@ -20,16 +20,33 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stylepack.network.convolution import add_rows, is_to_few, row_kernels
-from stylepack.network.norm import moments
 
-REACH = 8.0  # how many deviations from its mean a channel is followed to
-MARGIN = 1.25  # how far beyond what a few rows show
+# A channel's farthest number, in deviations from its mean, and how far levels follow it then.
+# Beyond the last, as on a flat ground with something small on it, eight bits do not do: what is
+# between the ground and the thing would have a handful of levels.
+REACHES = ((10.0, 8.0), (18.0, 16.0))
+MARGIN = 1.25  # times what was seen, because not every pixel was
+_EVERY = 3  # pixels, in both directions: no kernel is narrower, and nothing that comes from one
 _LEVELS = 256
 _LARGEST_WEIGHT = 127
 _SMALLEST_STEP = 1e-6
-_SAMPLE = 16  # rows
 
 Product = Callable[[Tensor], Tensor]  # levels of one layer, padded -> the next convolution's output
+
+
+class Spread(NamedTuple):
+    """How activations are spread, channel by channel: (C,) float32 each."""
+
+    low: Tensor
+    high: Tensor
+    mean: Tensor
+    deviation: Tensor
+
+    def reach(self) -> float | None:
+        """How many deviations levels must cover; None if eight bits are too few for that."""
+        apart = torch.maximum(self.high - self.mean, self.mean - self.low)
+        farthest = float((apart / self.deviation.clamp_min(1e-12)).max())
+        return next((reach for seen, reach in REACHES if farthest <= seen), None)
 
 
 class Levels(NamedTuple):
@@ -47,42 +64,45 @@ class Levels(NamedTuple):
         return cls(low, ((high - low) / (_LEVELS - 1)).clamp_min(_SMALLEST_STEP))
 
     @classmethod
-    def after_relu(cls, gamma: Tensor, beta: Tensor) -> "Levels":
+    def after_relu(cls, gamma: Tensor, beta: Tensor, reach: float) -> "Levels":
         """Levels for a norm and a ReLU: gamma and beta are (K, C), of every style in use."""
-        high = (beta + REACH * gamma.abs()).amax(0)
-        return cls.between(torch.zeros_like(high), high)
+        size = gamma.abs()
+        low = (beta - reach * size).clamp_min(0).amin(0)
+        return cls.between(low, torch.maximum(beta + reach * size, size).amax(0))
 
     @classmethod
-    def spanning(cls, x: Tensor) -> "Levels":
-        """Levels for these activations, (1, C, H, W), of which a few rows are looked at."""
-        sample = x[:, :, :: -(-x.shape[-2] // _SAMPLE)]
-        sample = sample.contiguous(memory_format=torch.channels_last)
-        mean, variance = moments(sample)
-        reach = REACH * variance.sqrt()
-        pixels = sample.permute(0, 2, 3, 1).flatten(0, 2).float()
-        below, above = mean - pixels.amin(0), pixels.amax(0) - mean
-        return cls.between(
-            mean - torch.minimum(MARGIN * below, reach), mean + torch.minimum(MARGIN * above, reach)
-        )
+    def spanning(cls, spread: Spread, reach: float) -> "Levels":
+        """Levels for what activations were seen to be, or a little more."""
+        mean, most = spread.mean, reach * spread.deviation
+        below = torch.minimum(MARGIN * (mean - spread.low), most)
+        above = torch.minimum(MARGIN * (spread.high - mean), most)
+        return cls.between(mean - below, mean + above)
 
     def scaled(self, gamma: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
-        """The gamma and beta, (K, C), with which a norm's output is ready for `whole`."""
+        """The gamma and beta, (K, C), with which a norm's output is ready for `eight_bits`."""
         return gamma / self.step, (beta - self.low) / self.step + 0.5
 
     def of(self, x: Tensor) -> Tensor:
         """The levels nearest to (1, C, H, W) activations, uint8."""
         ones, zeros = torch.ones_like(self.low), torch.zeros_like(self.low)
-        return whole(F.batch_norm(x, zeros, ones, *self.scaled(ones, zeros), eps=0.0))
+        return eight_bits(F.batch_norm(x, zeros, ones, *self.scaled(ones, zeros), eps=0.0))
 
 
-def whole(x: Tensor) -> Tensor:
+def eight_bits(x: Tensor) -> Tensor:
     """Rounded down and cut at 0 and 255: any float dtype -> uint8.
 
-    To fit in sixteen bits a channel must not go a thousand deviations from its mean.
+    Numbers must be below 32,768 in size.
     """
     # The direct cast takes four times as long as these two, and cutting floats three times as
     # long as cutting whole numbers.
     return x.to(torch.int16).clamp_(0, _LEVELS - 1).to(torch.uint8)
+
+
+def extremes(x: Tensor) -> tuple[Tensor, Tensor]:
+    """The lowest and highest numbers that are seen of each channel: (1, C, H, W) -> (C,), (C,)."""
+    seen = x[:, :, ::_EVERY, ::_EVERY].contiguous(memory_format=torch.channels_last)
+    pixels = seen.permute(0, 2, 3, 1).flatten(0, 2)
+    return pixels.amin(0).float(), pixels.amax(0).float()
 
 
 def int8_product(weight: Tensor, levels: Levels, dtype: torch.dtype, stride: int = 1) -> Product:

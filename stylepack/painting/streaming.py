@@ -26,9 +26,11 @@ from stylepack.network.int8 import (
     Levels,
     Product,
     Products,
+    Spread,
+    eight_bits,
+    extremes,
     int8_doubling_product,
     int8_product,
-    whole,
 )
 from stylepack.network.norm import EPSILON, moments
 from stylepack.network.trunk import Trunk, padded_size, photograph_logits
@@ -80,7 +82,8 @@ class Pixels:
         self.device, self.dtype = work.device, work.dtype
         self.height, self.width = padded_size(*image.shape[-2:])
         beyond = torch.full((3,), 4 * self.grain)
-        self.levels = Levels.between(-beyond, 1 + beyond) if work.int8 else None
+        coarse = work.products is not None
+        self.levels = Levels.between(-beyond, 1 + beyond) if coarse else None
 
     def rows(self, a: int, b: int) -> Tensor:
         """Rows below and columns beyond the image repeat its last ones."""
@@ -141,13 +144,13 @@ class Style:
 class Work:
     """What one image is painted with.
 
-    With `int8` the trunk's weights are float32, its products are taken in whole numbers, and
-    everything between them is in the dtype that the processor is quickest at.
+    With `products` the trunk's weights are float32 and its convolutions are taken in whole numbers
+    where those do; what lies between them is in the dtype that the processor is quickest at.
     """
 
     trunk: Trunk
     style: Style
-    int8: Products | None
+    products: Products | None
 
     @property
     def device(self) -> torch.device:
@@ -158,7 +161,7 @@ class Work:
     def dtype(self) -> torch.dtype:
         """Of activations."""
         weight = self.trunk.get_parameter("conv1.weight")
-        return training_dtype(weight.device) if self.int8 else weight.dtype
+        return weight.dtype if self.products is None else training_dtype(weight.device)
 
 
 class Layer:
@@ -172,22 +175,27 @@ class Layer:
         self.regions = work.style.regions
         self.source, self.stride = source, stride
         self.height, self.width = source.height // stride, source.width // stride
-        self.levels = Levels.after_relu(self.gamma, self.beta) if work.int8 else None
-        self.product = self._plain_product()
-        if work.int8 is not None and source.levels is not None:
+        self.levels: Levels | None = None
+        self.coarse = work.products is not None and source.levels is not None
+        if work.products is not None and source.levels is not None:
             make = partial(self._int8_product, source.levels, work.dtype)
-            self.product = work.int8.of(name, source.levels, make)
+            self.product = work.products.of(name, source.levels, make)
+        else:
+            self.product = self._plain_product(work.dtype)
         self.kept: Tensor | None = None
 
-    def _plain_product(self) -> Product:
-        return partial(convolve, weight=self.weight, stride=self.stride)
+    def _plain_product(self, dtype: torch.dtype) -> Product:
+        return partial(convolve, weight=self.weight.to(dtype), stride=self.stride)
 
     def _int8_product(self, levels: Levels, dtype: torch.dtype) -> Product:
         return int8_product(self.weight, levels, dtype, self.stride)
 
     def measure(self, strip_rows: int, *, keep: bool) -> "Layer":
-        """Find each channel's mean and variance, keeping the convolution's output if asked."""
-        found = Moments()
+        """Find each channel's mean and variance, keeping the convolution's output if asked.
+
+        If its own products are in whole numbers, also find out whether the next layer's can be.
+        """
+        found = Moments(with_extremes=self.coarse)
         strips = list(_strips(self.height, strip_rows))
         for a, b in strips:
             raw = self.convolve(a, b)
@@ -199,13 +207,15 @@ class Layer:
                     self.kept = _empty(raw, self.height)
                 self.kept[:, :, a:b] = raw
         self.mean, self.variance = found.mean, found.variance
+        if self.coarse and (reach := found.spread().reach()):
+            self.levels = Levels.after_relu(self.gamma, self.beta, reach)
         return self
 
     def rows(self, a: int, b: int) -> Tensor:
         """Rows a to b after norm and ReLU."""
         if self.levels is None:
             return self.normalise(a, b).relu_()
-        return whole(self._norm(*self.levels.scaled(self.gamma, self.beta), a, b))
+        return eight_bits(self._norm(*self.levels.scaled(self.gamma, self.beta), a, b))
 
     def normalise(self, a: int, b: int) -> Tensor:
         """Rows a to b after the norm."""
@@ -236,8 +246,8 @@ class DoublingLayer(Layer):
         super().__init__(work, name, source)
         self.height, self.width = 2 * source.height, 2 * source.width
 
-    def _plain_product(self) -> Product:
-        return partial(convolve_doubled, kernel=doubling_kernel(self.weight))
+    def _plain_product(self, dtype: torch.dtype) -> Product:
+        return partial(convolve_doubled, kernel=doubling_kernel(self.weight.to(dtype)))
 
     def _int8_product(self, levels: Levels, dtype: torch.dtype) -> Product:
         return int8_doubling_product(self.weight, levels, dtype)
@@ -258,8 +268,10 @@ class Moments:
     algorithm for computing sample variances", in float64.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, with_extremes: bool = False) -> None:
         self.count = 0
+        self.with_extremes = with_extremes
+        self.low, self.high = torch.tensor([torch.inf, -torch.inf])
         self._mean = torch.zeros(1, dtype=torch.float64)
         self._square = torch.zeros(1, dtype=torch.float64)  # sum of squared deviations
 
@@ -272,6 +284,9 @@ class Moments:
         self._square = self._square + variance * area + apart.square() * (self.count * area / count)
         self._mean = self._mean + apart * (area / count)
         self.count, self.device = count, x.device
+        if self.with_extremes:
+            low, high = extremes(x)
+            self.low, self.high = torch.minimum(self.low, low), torch.maximum(self.high, high)
 
     @property
     def mean(self) -> Tensor:
@@ -282,6 +297,10 @@ class Moments:
     def variance(self) -> Tensor:
         """(C,) float32, over the count as instance norm has it."""
         return (self._square / self.count).clamp_min(0).float().to(self.device)
+
+    def spread(self) -> Spread:
+        """The moments and the extremes, on the CPU."""
+        return Spread(self.low, self.high, self.mean, self.variance.sqrt())
 
 
 def paint_streaming(
@@ -301,7 +320,7 @@ def paint_streaming(
         image: (3, H, W) uint8 RGB on the CPU.
         memory: the size of strips, and how much may be kept.
         advance: called with the share of the work that is done, 0..1.
-        int8: convolve in whole numbers, which gives nearly the same (`network/int8.py`), and
+        int8: convolve in whole numbers (`network/int8.py`) for as long as the image allows it, and
             keep here what the next image in this style can use.
 
     Returns:
@@ -342,18 +361,28 @@ def _body(work: Work, source: Source, step: int) -> Whole:
     strips = list(_strips(conv3.height, step))
     for a, b in strips:
         x[:, :, a:b] = conv3.normalise(a, b).relu_()
+    body = _body_source(x, conv3.coarse, step)
     for block in range(1, work.trunk.config.residual_blocks + 1):
-        inner = Layer(work, f"res{block}a", _whole(x, work)).measure(step, keep=True)
+        inner = Layer(work, f"res{block}a", body).measure(step, keep=True)
         outer = Layer(work, f"res{block}b", inner)
         _convolve_in_place(inner, outer, step)
         for a, b in strips:
             x[:, :, a:b] += outer.normalise(a, b)
+        body = _body_source(x, outer.coarse, step)
         del inner, outer  # before the next block asks for its own memory
-    return _whole(x, work)
+    return body
 
 
-def _whole(x: Tensor, work: Work) -> Whole:
-    return Whole(x, Levels.spanning(x) if work.int8 else None)
+def _body_source(x: Tensor, coarse: bool, step: int) -> Whole:
+    """The body's activations as the next layer takes them: levels, if `coarse` and they can be."""
+    if not coarse:
+        return Whole(x)
+    found = Moments(with_extremes=True)
+    for a, b in _strips(x.shape[-2], step):
+        found.add(x[:, :, a:b])
+    spread = found.spread()
+    reach = spread.reach()
+    return Whole(x, None if reach is None else Levels.spanning(spread, reach))
 
 
 def _convolve_in_place(inner: Layer, outer: Layer, step: int) -> None:

@@ -37,6 +37,9 @@ class Stylizer:
 
     `mixes` are the normalised mixes, the first the one outside all regions; `packs` are the
     packs behind them by name or path.  `faint` is for strengths below 1.
+
+    `dtype` is what is multiplied: torch.int8 (`network/int8.py`), or a float dtype that activations
+    and weights are in.  The trunk is moved to the device and, but for int8, to the dtype in place.
     """
 
     def __init__(
@@ -160,11 +163,14 @@ class Stylizer:
             raise UsageError(f"{len(region_masks)} masks for {len(self.mixes) - 1} regions")
         small = photo if size is None else photo.resized(size)
         masks = [_as_mask(one, small.size) for one in region_masks]
-        pixels = self._network(small.pixels, masks, advance)
         if not upscale:
             photo = small
-        elif small.size != photo.size:
-            pixels = _back_to_size(pixels, small, photo)
+        if self.faint is not None and self.faint.share == 1:
+            pixels = photo.pixels
+        else:
+            pixels = self._network(small.pixels, masks, advance)
+            if small.size != photo.size:
+                pixels = _back_to_size(pixels, small, photo)
         if keep_colors:
             pixels = with_colors_of(pixels, photo.pixels)
         if mask is not None:
@@ -228,8 +234,8 @@ class Faint:
         for a in range(0, photo.shape[1], _ROWS):
             rows = slice(a, a + _ROWS)
             lost = photo[:, rows].float() - given[:, rows]
-            whole = torch.add(painted[:, rows], lost, alpha=self.share)
-            painted[:, rows] = whole.round_().clamp_(0, 255)
+            mended = torch.add(painted[:, rows], lost, alpha=self.share)
+            painted[:, rows] = mended.round_().clamp_(0, 255)
         return painted
 
 
