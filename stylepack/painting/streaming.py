@@ -144,24 +144,19 @@ class Style:
 class Work:
     """What one image is painted with.
 
-    With `products` the trunk's weights are float32 and its convolutions are taken in whole numbers
-    where those do; what lies between them is in the dtype that the processor is quickest at.
+    With `products` convolutions are taken in whole numbers, for as long as the image allows it.
+    `dtype` is that of activations and of all other products.
     """
 
     trunk: Trunk
     style: Style
+    dtype: torch.dtype
     products: Products | None
 
     @property
     def device(self) -> torch.device:
         """Where it is done."""
         return self.trunk.get_parameter("conv1.weight").device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of activations."""
-        weight = self.trunk.get_parameter("conv1.weight")
-        return weight.dtype if self.products is None else training_dtype(weight.device)
 
 
 class Layer:
@@ -327,11 +322,16 @@ def paint_streaming(
         (3, H, W) uint8 RGB on the CPU.
     """
     step = memory.strip_rows(padded_size(*image.shape[-2:])[1])
-    work = Work(trunk, style.for_photograph(trunk, image, step), int8)
+    weights = trunk.get_parameter("conv1.weight")
+    dtype = weights.dtype if int8 is None else training_dtype(weights.device)
+    work = Work(trunk, style.for_photograph(trunk, image, step), dtype, int8)
     pixels = Pixels(image, work)
     keep = _what_to_keep(trunk, pixels, memory.keep)
 
     conv1 = Layer(work, "conv1", pixels).measure(step, keep="conv1" in keep)
+    if conv1.coarse and conv1.levels is None:  # even this layer had better be done in floats
+        work = replace(work, products=None)
+        conv1 = Layer(work, "conv1", Pixels(image, work)).measure(step, keep="conv1" in keep)
     conv2 = Layer(work, "conv2", conv1, stride=2)
     conv2.measure(step // 2, keep="conv2" in keep)
     advance(0.15)
