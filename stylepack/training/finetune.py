@@ -28,9 +28,9 @@ from stylepack.training.trainer import Step, Trainer
 
 # Only 3,206 numbers are learned, from a good start: they take a higher rate and far fewer
 # updates than a trunk.  Measured in docs/training.md.
-STEPS = 200
+STEPS = 400
 CROP = 192
-LEARNING_RATE = 5e-3
+LEARNING_RATE = 1e-2
 WARMUP = 10
 EMA = 0.95
 POOL = 16  # batches that are drawn; with four crops each, enough for 3,206 numbers
@@ -38,6 +38,7 @@ CHECK_EVERY = 25  # updates between looks at the held-out loss
 HELD_OUT_CROPS = 8
 ENOUGH = 0.997  # a check counts as progress if the loss fell below this share of the lowest
 PATIENCE = 3  # checks without progress
+FINISH = 50  # updates in which the learning rate then falls to its end
 
 
 def finetune_recipe(recipe: Recipe, steps: int | None = None) -> Recipe:
@@ -95,8 +96,12 @@ class Finetune:
         self.trainer = Trainer(self.trunk, style, objective, self.recipe, frozen=True)
 
     def train(self) -> Generator[Step]:
-        """Yield each update, until the held-out loss no longer falls or the time is over."""
+        """Yield each update, until the held-out loss no longer falls or the time is over.
+
+        When it no longer falls the learning rate still may: it falls to its end, and that is it.
+        """
         trainer, lowest, checks_since = self.trainer, math.inf, 0
+        end = self.recipe.updates
         held_out = Batches(self.held_out, replace(self.recipe, batch=HELD_OUT_CROPS), styles=1)
         unseen = self._with_targets(held_out.draw(0))
         for step in trainer.steps(self._batches()):
@@ -104,7 +109,7 @@ class Finetune:
             spent = time.monotonic() - self.begun
             if self.max_time < math.inf:
                 in_time = int(step.update * self.max_time / spent)
-                trainer.planned = max(step.update, min(self.recipe.updates, in_time))
+                trainer.planned = max(step.update, min(end, in_time))
             last = step.update >= trainer.planned
             if step.update % CHECK_EVERY and not last:
                 continue
@@ -112,8 +117,11 @@ class Finetune:
             checks_since = 0 if loss < lowest * ENOUGH else checks_since + 1
             if loss < lowest:
                 lowest, self.best = loss, trainer.average["style"].clone()
-            if last or checks_since >= PATIENCE:
+            if last:
                 return
+            if checks_since == PATIENCE:
+                end = min(trainer.planned, step.update + FINISH)
+                trainer.planned = end
 
     @torch.no_grad()
     def _loss(self, batch: Batch) -> float:
