@@ -17,7 +17,8 @@ from stylepack.pictures.sheet import MARGIN
 from stylepack.training.features import parameter_shapes, plan
 
 PAINTINGS = [
-    *("composition", "edtaonisl", "marine", "metzinger", "nightcafe", "poppies"),
+    *("cassis", "composition", "edtaonisl", "kirchner", "lilies", "marine", "metzinger"),
+    *("nightcafe", "poppies"),
     *("scream", "shipwreck", "starry", "tahiti", "wave", "wheatfield"),
 ]
 BUNDLED = sorted([*PAINTINGS, "photo"])

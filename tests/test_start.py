@@ -98,8 +98,9 @@ def test_learning_stops_when_the_held_out_loss_no_longer_falls(
     painting: Path, photos: Path, vgg_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "CHECK_EVERY", 2)
+    monkeypatch.setattr(module, "FINISH", 3)
     work = finetune(painting, photos, vgg_file, 50)
-    losses = iter([1.0, 0.9, 0.95, 0.91, 0.92, 0.1])
+    losses = iter([1.0, 0.9, 0.95, 0.91, 0.92, 0.93, 0.94, 0.1])
     seen = []
 
     def loss(batch: object) -> float:
@@ -107,7 +108,9 @@ def test_learning_stops_when_the_held_out_loss_no_longer_falls(
         return next(losses)
 
     monkeypatch.setattr(work, "_loss", loss)
-    assert len(list(work.train())) == 10
+    steps = list(work.train())
+    assert len(steps) == 13  # three checks of two updates without progress, and three more
+    assert steps[-1].learning_rate < 0.2 * steps[8].learning_rate
     assert torch.equal(work.best, seen[1])
 
 
