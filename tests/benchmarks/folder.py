@@ -32,10 +32,10 @@ def main() -> None:
         pixels = read_photo(photos / "0.jpg").pixels
         with torch.inference_mode():
             style = painter.style
-            paint_streaming(painter.trunk, style, pixels, painter.memory)
+            paint_streaming(painter.trunk, style, pixels, painter.memory, int8=painter.int8)
             start = time.perf_counter()
             for _ in range(COUNT):
-                paint_streaming(painter.trunk, style, pixels, painter.memory)
+                paint_streaming(painter.trunk, style, pixels, painter.memory, int8=painter.int8)
             alone = time.perf_counter() - start
         jobs = plan_jobs([str(photos)], str(Path(place) / "out"))
         start = time.perf_counter()
