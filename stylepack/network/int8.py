@@ -22,8 +22,9 @@ from torch import Tensor
 from stylepack.network.convolution import add_rows, is_to_few, row_kernels
 
 # A channel's farthest number, in deviations from its mean, and how far levels follow it then.
-# Beyond the last, as on a flat ground with something small on it, eight bits do not do: what is
-# between the ground and the thing would have a handful of levels.
+# Beyond the last eight bits do not do: most of the image would share a handful of levels.  Of 16
+# photographs in two styles the first layers went to 7 to 18 deviations, a moon in an empty sky,
+# stars, a bar on a page and a single pixel to 20 to 40.
 REACHES = ((10.0, 8.0), (18.0, 16.0))
 MARGIN = 1.25  # times what was seen, because not every pixel was
 _EVERY = 3  # pixels, in both directions: no kernel is narrower, and nothing that comes from one

@@ -171,6 +171,7 @@ class Layer:
         self.source, self.stride = source, stride
         self.height, self.width = source.height // stride, source.width // stride
         self.levels: Levels | None = None
+        # Whether its own product is in whole numbers; only then may the next layer's be.
         self.coarse = work.products is not None and source.levels is not None
         if work.products is not None and source.levels is not None:
             make = partial(self._int8_product, source.levels, work.dtype)
