@@ -34,10 +34,10 @@ def export(
     upgrade: Upgrade = False,
     force: Force = False,
 ) -> None:
-    """Write a trunk as ONNX, and packs as JSON beside it, to be blended where they are run.
+    r"""Write a trunk as ONNX, and packs as JSON beside it, to be blended where they are run.
 
     The model takes a photograph of any size and a style, and is checked against torch.  The
-    paths of both files are printed to stdout.  Needs `pip install 'stylepack[export]'`.
+    paths of both files are printed to stdout.  Needs `pip install 'stylepack\[export]'`.
     """
     if output.suffix != ".onnx":
         like = output.stem.strip(".") if output.suffix else ""
