@@ -68,17 +68,16 @@ def painting_dtype(device: torch.device, precision: str = "auto") -> torch.dtype
     """
     if precision not in PRECISIONS:
         raise UsageError(f"no precision '{precision}'; use one of {', '.join(PRECISIONS)}")
-    whole_numbers = device.type == "cpu" and int8_is_fast()
-    if precision == "int8" and not whole_numbers:
+    if precision not in ("auto", "int8"):
+        dtype: torch.dtype = getattr(torch, precision)
+        return dtype
+    if device.type == "cpu" and int8_is_fast():
+        return torch.int8
+    if precision == "int8":
         raise DeviceError(
             f"no int8 on {device.type} here; it is for processors with VNNI or AMX; "
             "use --precision auto"
         )
-    if precision != "auto":
-        dtype: torch.dtype = getattr(torch, precision)
-        return dtype
-    if whole_numbers:
-        return torch.int8
     return torch.float16 if device.type == "cuda" else training_dtype(device)
 
 

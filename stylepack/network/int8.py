@@ -137,10 +137,10 @@ def int8_doubling_product(weight: Tensor, levels: Levels, dtype: torch.dtype) ->
     columns are channels of one 2x2 convolution, odd ones first: where its window begins at pixel
     j, the odd column right of j - 1 lies beside the even column of j, as they do in memory.
     """
-    above, own, below = weight.unbind(2)
-    even_rows = torch.stack([above, own + below], dim=2)
-    odd_rows = torch.stack([above + own, below], dim=2)
-    even, odd = (Int8Convolution(_both_columns(k), levels, dtype) for k in (even_rows, odd_rows))
+    even, odd = (
+        Int8Convolution(torch.cat(_even_and_odd(rows, 3)[::-1]), levels, dtype)
+        for rows in _even_and_odd(weight, 2)
+    )
     channels = len(weight)
 
     def product(x: Tensor) -> Tensor:
@@ -155,12 +155,10 @@ def int8_doubling_product(weight: Tensor, levels: Levels, dtype: torch.dtype) ->
     return product
 
 
-def _both_columns(kernel: Tensor) -> Tensor:
-    """(C', C, 2, 3), on a doubled image, -> (2C', C, 2, 2), odd columns' channels first."""
-    left, own, right = kernel.unbind(3)
-    odd = torch.stack([left + own, right], dim=3)
-    even = torch.stack([left, own + right], dim=3)
-    return torch.cat([odd, even])
+def _even_and_odd(kernel: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """What a kernel that is 3 wide along `dim` of a doubled image is on the image: 2 wide each."""
+    before, own, after = kernel.unbind(dim)
+    return torch.stack([before, own + after], dim), torch.stack([before + own, after], dim)
 
 
 class Products:

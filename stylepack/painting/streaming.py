@@ -172,12 +172,12 @@ class Layer:
         self.height, self.width = source.height // stride, source.width // stride
         self.levels: Levels | None = None
         # Whether its own product is in whole numbers; only then may the next layer's be.
-        self.coarse = work.products is not None and source.levels is not None
-        if work.products is not None and source.levels is not None:
+        self.coarse = source.levels is not None
+        if work.products is None or source.levels is None:
+            self.product = self._plain_product(work.dtype)
+        else:
             make = partial(self._int8_product, source.levels, work.dtype)
             self.product = work.products.of(name, source.levels, make)
-        else:
-            self.product = self._plain_product(work.dtype)
         self.kept: Tensor | None = None
 
     def _plain_product(self, dtype: torch.dtype) -> Product:

@@ -38,7 +38,7 @@ from stylepack.training.loss_network import WeightSource, load_vgg
 from stylepack.training.objective import Grams, pyramid_grams
 from stylepack.training.recipe import Recipe
 from stylepack.training.settings import versions
-from stylepack.training.trainer import scheduled
+from stylepack.training.trainer import follow, scheduled
 
 CHECKPOINT_EVERY = 250  # updates
 FIRST_LOOK = 8  # batches that the first guess is made from
@@ -197,7 +197,7 @@ class Distillation:
         total.backward()  # type: ignore[no-untyped-call]
         self.adam.step()
         self.update = update + 1
-        self._follow_average()
+        follow(self.average, self.parameters, recipe.ema, self.update)
         return DistillStep(
             self.update,
             {layer: error.item() for layer, error in errors.activations.items()},
@@ -254,12 +254,6 @@ class Distillation:
         }
         inherit(self.network, self.teacher, seen, sizes)
         return sizes
-
-    @torch.no_grad()
-    def _follow_average(self) -> None:
-        """Move the average towards the weights; early updates count for more."""
-        keep = min(self.recipe.ema, (1 + self.update) / (10 + self.update))
-        torch._foreach_lerp_(list(self.average.values()), list(self.parameters.values()), 1 - keep)
 
     def state(self) -> dict[str, Tensor]:
         """Everything that `restore` needs to go on exactly here."""

@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -139,7 +139,7 @@ class Trainer:
         self.ranks.average([p.grad for p in self.parameters.values() if p.grad is not None])
         self.adam.step()
         self.update = batch.update + 1
-        self._follow_average()
+        follow(self.average, self.parameters, self.recipe.ema, self.update)
         return _Pending(self.update, torch.cat([losses, indices[None]]), rate)
 
     def probe(self, images: int, crop: int) -> None:
@@ -265,12 +265,14 @@ class Trainer:
             )
         return steps
 
-    @torch.no_grad()
-    def _follow_average(self) -> None:
-        """Move the average towards the weights; early updates count for more."""
-        keep = min(self.recipe.ema, (1 + self.update) / (10 + self.update))
-        keep = keep if self.recipe.ema else 0.0
-        torch._foreach_lerp_(list(self.average.values()), list(self.parameters.values()), 1 - keep)
+
+@torch.no_grad()
+def follow(
+    average: Mapping[str, Tensor], parameters: Mapping[str, Tensor], ema: float, update: int
+) -> None:
+    """Move a moving average towards the weights after an update; early ones count for more."""
+    keep = min(ema, (1 + update) / (10 + update))
+    torch._foreach_lerp_(list(average.values()), list(parameters.values()), 1 - keep)
 
 
 def scheduled(rate: float, update: int, updates: int, warmup: int, decay: str) -> float:
