@@ -16,18 +16,19 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from stylepack.cli.main import run as stylepack
 from stylepack.errors import TrainingError
 from stylepack.network.device import fast_products
-from stylepack.network.trunk import Trunk
+from stylepack.network.trunk import STRIDE, Trunk
 from stylepack.training import batch_size, machine
 from stylepack.training.batch_size import find_batch, image_bytes, largest
 from stylepack.training.checkpoint import restore_training, training_state
 from stylepack.training.features import VGG
 from stylepack.training.loss_network import WeightSource, load_vgg
+from stylepack.training.losses import border_loss
 from stylepack.training.notes import Pace
 from stylepack.training.objective import Objective
-from stylepack.training.photos import Batch, Batches, Decoder, PhotoFolder
+from stylepack.training.photos import Batch, Batches, Decoder, PhotoFolder, on_device
 from stylepack.training.recipe import Recipe
 from stylepack.training.settings import RunSettings
-from stylepack.training.trainer import Trainer
+from stylepack.training.trainer import Trainer, without_border
 
 SMALL = Recipe(crop=32, photo_side=48, style_side=48, updates=6, batch=2, warmup=0)
 CPU = torch.device("cpu")
@@ -83,6 +84,37 @@ def test_training_goes_on_where_compiling_fails(
     assert compiled.notices == ["torch.compile failed (no compiler); going on without it"]
     for name, parameter in plain.parameters.items():
         assert torch.equal(parameter, compiled.parameters[name]), name
+
+
+def test_the_border_term_makes_pictures_depend_less_on_where_they_are_cut(
+    make_trainer: Callable[..., Trainer],
+) -> None:
+    def dependence(trainer: Trainer) -> float:
+        photos = on_device(batch(99).photos, CPU)
+        style = trainer.parameters["style"][:1]
+        with torch.no_grad():
+            whole, cut = trainer.trunk(photos, style), trainer.trunk(without_border(photos), style)
+        return border_loss(whole, cut).mean().item()
+
+    found = []
+    for weight in (0.0, 100.0):
+        trainer = make_trainer()
+        trainer.recipe = replace(SMALL, border_weight=weight, learning_rate=3e-3)
+        trainer.objective.recipe = trainer.recipe
+        trainer.planned = 20
+        for update in range(20):
+            trainer.step(batch(update))
+        found.append(dependence(trainer))
+    assert found[1] < 0.9 * found[0]
+
+
+@pytest.mark.parametrize(("side", "left"), [(256, 192), (192, 128), (128, 64), (96, 48), (32, 16)])
+def test_what_is_cut_off_is_a_multiple_of_the_stride(side: int, left: int) -> None:
+    images = torch.arange(side)[None, None, :, None].expand(1, 1, side, side)
+    cut = without_border(images)
+    assert cut.shape == (1, 1, left, left)
+    assert cut[0, 0, 0, 0] == (side - left) // 2
+    assert (side - left) // 2 % STRIDE == 0
 
 
 @pytest.mark.nightly  # the compiler takes its time

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from stylepack.training.losses import (
+    border_loss,
     content_loss,
     gram_and_mean,
     gram_matrix,
@@ -122,6 +123,31 @@ def test_saturation_counts_only_what_the_sigmoid_flattens() -> None:
     assert saturation_loss(inside).tolist() == [0]
     # Excesses 2 and 4 of four pixels: (4 + 16) / 4.
     assert saturation_loss(torch.tensor([5.5, -7.5, 0.0, 3.0]).view(1, 1, 2, 2)).tolist() == [5]
+
+
+def test_the_border_loss_of_a_band_by_hand() -> None:
+    painted = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    cut = painted[..., 8:-8, 8:-8].clone()
+    assert border_loss(painted, cut).tolist() == [0, 0]
+    # The first of six rows of 8x8 pixels; less the mean of the picture 0.5 there, -0.1 elsewhere.
+    cut[0, :, :8] += 0.6
+    variance = torch.nn.functional.avg_pool2d(painted[0, :, 8:-8, 8:-8], 8).flatten(1).var(1).mean()
+    expected = torch.tensor([(0.5**2 + 0.1**2) / variance.clamp_min(0.01), 0])
+    torch.testing.assert_close(border_loss(painted, cut), expected)
+
+
+def test_another_colour_of_the_whole_picture_is_no_band() -> None:
+    painted = torch.rand(1, 3, 64, 64)
+    assert border_loss(painted, painted[..., 8:-8, 8:-8] + 0.3).item() < 1e-9
+
+
+def test_the_whole_picture_learns_nothing_from_its_border_loss() -> None:
+    painted = torch.rand(1, 3, 32, 32).requires_grad_()
+    cut = torch.rand(1, 3, 16, 16).requires_grad_()
+    border_loss(painted, cut).backward()
+    assert painted.grad is None
+    assert cut.grad is not None
+    assert cut.grad.abs().sum() > 0
 
 
 def test_half_averages_four_pixels() -> None:

@@ -14,7 +14,13 @@ from stylepack.training.features import plan
 from stylepack.training.recipe import RECIPES, Recipe, load_recipe, recipe_from
 
 ADAM = {"updates": 40_000, "learning_rate": 1e-3, "warmup": 0, "decay": "none", "ema": 0.0}
-AS_IN_THE_PAPER = {"relative": False, "scales": 1, "identity": False, "content_weight": 1.0}
+AS_IN_THE_PAPER = {
+    "relative": False,
+    "scales": 1,
+    "identity": False,
+    "content_weight": 1.0,
+    "border_weight": 0.0,
+}
 FOUR = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
 PAPERS = {
     "johnson": {  # train.lua: layers 4, 9, 16, 23 of VGG-16

@@ -11,6 +11,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,7 +21,7 @@ from torch import Tensor
 
 from stylepack.cli.main import run as stylepack
 from stylepack.errors import TrainingError
-from stylepack.network.trunk import TrunkConfig
+from stylepack.network.trunk import Trunk, TrunkConfig
 from stylepack.packs.manifest import read_manifest
 from stylepack.packs.pack import load_pack
 from stylepack.packs.trunkfile import load_trunk
@@ -339,17 +340,17 @@ def test_a_run_that_diverges_goes_back_once_at_a_lower_rate(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    whole = Trainer._logits
+    whole = Trainer._losses
     spoilt = []
 
-    def spoil_once(trainer: Trainer, photos: Tensor, styles: Tensor, grain: Tensor) -> Tensor:
-        logits = whole(trainer, photos, styles, grain)
+    def spoil_once(trainer: Trainer, *given: Any) -> tuple[Tensor, Tensor]:
+        total, each = whole(trainer, *given)
         if trainer.update == at and not spoilt:
             spoilt.append(trainer.update)
-            return logits * float("nan")
-        return logits
+            return total * float("nan"), each * float("nan")
+        return total, each
 
-    monkeypatch.setattr(Trainer, "_logits", spoil_once)
+    monkeypatch.setattr(Trainer, "_losses", spoil_once)
     run = tmp_path / "run"
     assert stylepack([*arguments, str(run), "--checkpoint-every", "2"]) == 0
     said = capsys.readouterr().err
@@ -366,8 +367,8 @@ def test_black_and_white_pictures_are_a_divergence(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    whole = Trainer._logits
-    monkeypatch.setattr(Trainer, "_logits", lambda *given: whole(*given) * 100)
+    whole = Trunk.logits
+    monkeypatch.setattr(Trunk, "logits", lambda *given: whole(*given) * 100)
     assert stylepack([*arguments, str(tmp_path / "run")]) == 1
     said = capsys.readouterr().err
     assert "nothing but black and white is painted at update 1; going on from update 0" in said

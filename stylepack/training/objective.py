@@ -69,6 +69,7 @@ class Objective:
         styles: Tensor,
         logits: Tensor | None = None,
         targets: dict[str, Tensor] | None = None,
+        cut: Tensor | None = None,
     ) -> Terms:
         """Losses of painted photographs.
 
@@ -77,6 +78,7 @@ class Objective:
             styles: (N,) index of each image's painting.
             logits: what the sigmoid made `painted` of, for the recipe's saturation term.
             targets: the photographs' `content_targets`, if they are known already.
+            cut: what the photographs without their borders are painted as, for the border term.
         """
         recipe = self.recipe
         wanted = self.content_targets(photos) if targets is None else targets
@@ -100,6 +102,8 @@ class Objective:
             saturation = losses.saturation_loss(logits)
             weight = recipe.saturation_weight * (~identity)  # a photograph may be black and white
             weighted = weighted + weight * saturation
+        if cut is not None:
+            weighted = weighted + recipe.border_weight * losses.border_loss(painted, cut)
         return Terms(
             content.detach(),
             torch.where(identity, torch.zeros_like(style), style).detach(),

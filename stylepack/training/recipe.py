@@ -43,6 +43,7 @@ class Recipe:
     style_weight: float = 7.5
     tv_weight: float = 0.0  # on the mean squared difference of neighbours, RGB in 0..1
     saturation_weight: float = 10.0  # on logits so large that the sigmoid passes no gradient
+    border_weight: float = 1.0  # on bands along the sides of pictures
     identity_weight: float = 10.0  # on the pixels of the identity style `photo`
 
     # The optimisation.
@@ -134,6 +135,7 @@ _JOHNSON = Recipe(
     style_weight=5.0,
     tv_weight=2.6e4,
     saturation_weight=0.0,
+    border_weight=0.0,
     updates=40_000,
     batch=4,
     learning_rate=1e-3,

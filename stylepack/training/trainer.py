@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from stylepack.errors import TrainingError
 from stylepack.network.device import fast_products, keep_large_blocks, training_dtype
 from stylepack.network.grain import random_grain
-from stylepack.network.trunk import Trunk
+from stylepack.network.trunk import STRIDE, Trunk
 from stylepack.training.checkpoint import restore_training, training_state
 from stylepack.training.objective import Objective
 from stylepack.training.photos import Batch, on_device, seeded
@@ -20,6 +20,7 @@ from stylepack.training.recipe import Recipe
 
 GROUP = 20  # updates whose losses are read together from a device of its own
 SATURATED = 25.0  # mean squared excess of logits beyond 3.5: |logit| is 8.5, black or white
+BORDER = 32  # pixels: how deep the bands are that styles learn without the border term
 LAST_RATE = 0.02  # cosine decay ends at this share of the learning rate
 
 
@@ -183,19 +184,23 @@ class Trainer:
         self, photos: Tensor, styles: Tensor, grain: Tensor, targets: dict[str, Tensor] | None
     ) -> tuple[Tensor, Tensor]:
         """The loss to go back from, and (5, N) for reading: `Terms`, the total in the last row."""
-        logits = self._logits(photos, styles, grain)
-        painted = torch.sigmoid(logits.float())
-        terms = self.objective(painted, photos, styles, logits, targets)
+        grainy = (photos + grain).to(self.dtype)
+        style = self._style(photos, styles)
+        logits = self.trunk.logits(grainy, style)
+        painted, cut = torch.sigmoid(logits.float()), None
+        if self.recipe.border_weight:
+            cut = torch.sigmoid(self.trunk.logits(without_border(grainy), style).float())
+        terms = self.objective(painted, photos, styles, logits, targets, cut)
         each = [terms.content, terms.style, terms.variation, terms.saturation]
         return terms.total, torch.stack([*each, terms.total.detach().expand_as(terms.content)])
 
-    def _logits(self, photos: Tensor, styles: Tensor, grain: Tensor) -> Tensor:
-        """The network on photographs under grain."""
+    def _style(self, photos: Tensor, styles: Tensor) -> Tensor:
+        """(N, style_size) for (N,) indices; the identity style has its photograph's contrast."""
         style = self.parameters["style"][styles]
         if self.recipe.identity:
             own = self.objective.identity[styles].float()
             style = self.trunk.with_contrast(style, photos, own)
-        return self.trunk.logits((photos + grain).to(self.dtype), style)
+        return style
 
     def _grain(self, photos: Tensor, update: int) -> Tensor:
         """Fresh grain for (N, 3, H, W) photographs, this process's part of the batch's."""
@@ -264,6 +269,15 @@ class Trainer:
                 Step(one.update, indices, content, style, variation, total, one.learning_rate)
             )
         return steps
+
+
+def without_border(images: Tensor) -> Tensor:
+    """(N, C, H, W) images without `BORDER` pixels on every side, or a quarter of small ones.
+
+    On every side a multiple of the network's stride, so that it sees the same pixels together.
+    """
+    edge = min(BORDER, min(images.shape[-2:]) // (4 * STRIDE) * STRIDE)
+    return images[..., edge:-edge, edge:-edge]
 
 
 @torch.no_grad()
