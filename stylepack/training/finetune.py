@@ -28,8 +28,8 @@ from stylepack.training.trainer import Step, Trainer
 
 # Only 3,206 numbers are learned, from a good start: they take a higher rate and far fewer
 # updates than a trunk.  Measured in docs/training.md.
-STEPS = 400
-CROP = 192
+STEPS = 225
+CROP = 256
 LEARNING_RATE = 1e-2
 WARMUP = 10
 EMA = 0.95
@@ -38,6 +38,7 @@ CHECK_EVERY = 25  # updates between looks at the held-out loss
 HELD_OUT_CROPS = 8
 ENOUGH = 0.997  # a check counts as progress if the loss fell below this share of the lowest
 PATIENCE = 3  # checks without progress
+AS_GOOD = 1.02  # of styles whose losses differ by less the later is taken: few crops are looked at
 FINISH = 50  # updates in which the learning rate then falls to its end
 
 
@@ -115,8 +116,9 @@ class Finetune:
                 continue
             loss = self._loss(unseen)
             checks_since = 0 if loss < lowest * ENOUGH else checks_since + 1
-            if loss < lowest:
-                lowest, self.best = loss, trainer.average["style"].clone()
+            lowest = min(lowest, loss)
+            if loss <= lowest * AS_GOOD:
+                self.best = trainer.average["style"].clone()
             if last:
                 return
             if checks_since == PATIENCE:

@@ -43,7 +43,7 @@ class Recipe:
     style_weight: float = 7.5
     tv_weight: float = 0.0  # on the mean squared difference of neighbours, RGB in 0..1
     saturation_weight: float = 10.0  # on logits so large that the sigmoid passes no gradient
-    border_weight: float = 1.0  # on bands along the sides of pictures
+    border_weight: float = 0.3  # on bands along the sides of pictures
     identity_weight: float = 10.0  # on the pixels of the identity style `photo`
 
     # The optimisation.
