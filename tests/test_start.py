@@ -111,7 +111,7 @@ def test_learning_stops_when_the_held_out_loss_no_longer_falls(
     steps = list(work.train())
     assert len(steps) == 13  # three checks of two updates without progress, and three more
     assert steps[-1].learning_rate < 0.2 * steps[8].learning_rate
-    assert torch.equal(work.best, seen[1])
+    assert torch.equal(work.best, seen[3])  # 0.91 is as good as the 0.9 before it
 
 
 def test_the_held_out_loss_falls(painting: Path, photos: Path, vgg_file: Path) -> None:
