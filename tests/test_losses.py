@@ -125,20 +125,42 @@ def test_saturation_counts_only_what_the_sigmoid_flattens() -> None:
     assert saturation_loss(torch.tensor([5.5, -7.5, 0.0, 3.0]).view(1, 1, 2, 2)).tolist() == [5]
 
 
-def test_the_border_loss_of_a_band_by_hand() -> None:
-    painted = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    cut = painted[..., 8:-8, 8:-8].clone()
+def tiles(rows: int, columns: int) -> Tensor:
+    """(2, 3, 8 rows, 8 columns) pictures of squares of 8x8 pixels of one colour."""
+    colours = torch.rand(2, 3, rows, columns, generator=torch.Generator().manual_seed(0))
+    return colours.repeat_interleave(8, 2).repeat_interleave(8, 3)
+
+
+@pytest.mark.parametrize("line", [0, 3, 4])
+@pytest.mark.parametrize("side", ["top", "bottom", "left", "right"])
+def test_the_border_loss_of_a_band_by_hand(side: str, line: int) -> None:
+    painted = tiles(24, 32)
+    inside = painted[..., 32:-32, 32:-32]
+    cut = inside.clone()
     assert border_loss(painted, cut).tolist() == [0, 0]
-    # The first of six rows of 8x8 pixels; less the mean of the picture 0.5 there, -0.1 elsewhere.
-    cut[0, :, :8] += 0.6
-    variance = torch.nn.functional.avg_pool2d(painted[0, :, 8:-8, 8:-8], 8).flatten(1).var(1).mean()
-    expected = torch.tensor([(0.5**2 + 0.1**2) / variance.clamp_min(0.01), 0])
+    along = 2 if side in ("top", "bottom") else 3
+    lines = cut.shape[along] // 8
+    at = line if side in ("top", "left") else lines - 1 - line
+    cut[:1].narrow(along, 8 * at, 8).add_(0.5)
+    # Less the mean of the picture: in the band, and in the other lines that run as it does.
+    band, others = 0.5 - 0.5 / lines, -0.5 / lines
+    near = (band**2 + 3 * others**2) / 4 if line < 4 else others**2  # 32 pixels are four lines
+    variance = inside[0, :, ::8, ::8].flatten(1).var(1).mean()
+    assert variance > 0.01
+    expected = torch.stack([(near + others**2) / variance, torch.tensor(0.0)])
     torch.testing.assert_close(border_loss(painted, cut), expected)
 
 
 def test_another_colour_of_the_whole_picture_is_no_band() -> None:
-    painted = torch.rand(1, 3, 64, 64)
-    assert border_loss(painted, painted[..., 8:-8, 8:-8] + 0.3).item() < 1e-9
+    painted = tiles(8, 8)
+    assert border_loss(painted, painted[..., 8:-8, 8:-8] + 0.3).max() < 1e-9
+
+
+def test_the_border_loss_of_a_grey_picture_is_finite() -> None:
+    grey = torch.full((1, 3, 32, 32), 0.5)
+    band = torch.cat([torch.full((1, 3, 8, 16), 0.7), grey[..., :8, :16]], 2)
+    # 0.1 above the mean along the top and below it along the bottom, over 0.01.
+    torch.testing.assert_close(border_loss(grey, band), torch.tensor([2.0]))
 
 
 def test_the_whole_picture_learns_nothing_from_its_border_loss() -> None:

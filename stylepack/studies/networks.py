@@ -27,7 +27,10 @@ TOGETHER = 4  # photographs that are measured at once
 
 @dataclass(frozen=True)
 class Losses:
-    """Of one style: content, style and weighted loss, one value a photograph."""
+    """Of one style: content, style and weighted loss, one value a photograph.
+
+    The weighted loss is without the recipe's saturation and border terms.
+    """
 
     content: list[float]
     style: list[float]

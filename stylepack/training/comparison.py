@@ -53,7 +53,9 @@ class Request:
 
 @dataclass(frozen=True)
 class Row:
-    """One picture, measured.  `total` is the recipe's weighted sum, `psnr` is in dB.
+    """One picture, measured.  `psnr` is in dB.
+
+    `total` is the recipe's weighted loss without its saturation and border terms.
 
     The identity style has `content` and `psnr`, the others all but `psnr`.
     """

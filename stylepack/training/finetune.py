@@ -24,7 +24,7 @@ from stylepack.training.paintings import Painting
 from stylepack.training.photos import Batch, Batches, PhotoFolder, on_device
 from stylepack.training.recipe import Recipe
 from stylepack.training.start import nearest_mix, packs_of
-from stylepack.training.trainer import Step, Trainer
+from stylepack.training.trainer import Step, Trainer, without_border
 
 # Only 3,206 numbers are learned, from a good start: they take a higher rate and far fewer
 # updates than a trunk.  Measured in docs/training.md.
@@ -130,8 +130,12 @@ class Finetune:
         """The weighted losses of the moving average on photographs that it is not trained on."""
         photos = on_device(batch.photos, self.trainer.device)
         style = self.trainer.average["style"].expand(len(photos), -1)
-        painted = self.trunk(photos.to(self.trainer.dtype), style).float()
-        terms = self.trainer.objective(painted, photos, batch.styles, targets=batch.targets)
+        whole, inner = photos.to(self.trainer.dtype), None
+        painted = self.trunk(whole, style).float()
+        if self.recipe.border_weight:
+            inner = self.trunk(without_border(whole), style).float()
+        objective = self.trainer.objective
+        terms = objective(painted, photos, batch.styles, targets=batch.targets, cut=inner)
         return terms.total.item()
 
     def _batches(self) -> Iterator[Batch]:

@@ -117,10 +117,12 @@ def saturation_loss(logits: Tensor) -> Tensor:
 def border_loss(painted: Tensor, cut: Tensor) -> Tensor:
     """How far a picture has bands along its sides: (N,).
 
-    `painted` is (N, 3, H, W), `cut` the same photograph painted without `edge` pixels on every
-    side.  Rows and columns of `cut` are compared, by their mean colours, with what they are in
-    the middle of `painted`: as far as `edge` from each side, less the difference of the whole,
-    over the variance of colours.  Nothing is learned by `painted`.
+    `painted` is (N, 3, H, W), `cut` the same photograph painted without `edge` pixels, at least
+    8, on every side.  Both are averaged over 8x8 pixels.  The rows of `cut` within `edge` of its
+    top and bottom and the columns within `edge` of its left and right are compared, by their mean
+    colours, with what they are in the middle of `painted`, less the difference of the whole.
+    Squares are averaged over each side, summed over the four, and divided by the variance of the
+    middle's colours (0.01 at least).  Nothing is learned by `painted`.
 
     A network sees where its image is padded.  A band along a side, in the colours of the
     painting that the photograph calls for least, costs no content and brings the Gram matrices

@@ -18,7 +18,10 @@ Grams = list[dict[str, Tensor]]  # one a scale: layer -> (S, C, C)
 
 @dataclass(frozen=True)
 class Terms:
-    """The losses of one batch before weighting, (N,) float32 each, and their weighted mean."""
+    """The losses of one batch before weighting, (N,) float32 each, and the weighted mean of all.
+
+    `total` also has the pixels of the identity style and the border term.
+    """
 
     content: Tensor
     style: Tensor

@@ -70,7 +70,8 @@ class RunSettings:
             return cls(
                 styles=Path(fields["styles"]),
                 photos=Path(fields["photos"]),
-                recipe=recipe_from(fields["recipe"], path),
+                # Runs begun before there was a border term go on without it.
+                recipe=recipe_from({"border_weight": 0.0, **fields["recipe"]}, path),
                 vgg_weights=Path(weights) if weights else None,
                 vgg_input=fields["vgg_input"],
                 checkpoint_every=int(fields["checkpoint_every"]),

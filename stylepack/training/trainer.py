@@ -189,6 +189,7 @@ class Trainer:
         logits = self.trunk.logits(grainy, style)
         painted, cut = torch.sigmoid(logits.float()), None
         if self.recipe.border_weight:
+            style = self._style(without_border(photos), styles)
             cut = torch.sigmoid(self.trunk.logits(without_border(grainy), style).float())
         terms = self.objective(painted, photos, styles, logits, targets, cut)
         each = [terms.content, terms.style, terms.variation, terms.saturation]

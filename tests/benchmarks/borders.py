@@ -17,7 +17,7 @@ from torch import Tensor
 
 from stylepack.network.device import training_dtype
 from stylepack.network.trunk import Trunk
-from stylepack.packs.pack import load_pack
+from stylepack.packs.pack import Pack, load_pack
 from stylepack.packs.shelf import BUNDLED_PACKS, BUNDLED_PHOTOS, BUNDLED_TRUNK
 from stylepack.packs.trunkfile import load_trunk
 from stylepack.pictures.imagefile import find_images
@@ -29,11 +29,12 @@ SIDES = ("top", "bottom", "left", "right")
 
 
 @torch.no_grad()
-def bands(trunk: Trunk, style: Tensor, photo: Tensor) -> list[float]:
+def bands(trunk: Trunk, pack: Pack, photo: Tensor) -> list[float]:
     """The four sides' of one (3, H, W) photograph."""
     image = photo[None].to(training_dtype(photo.device))
     inside = (..., slice(CUT, -CUT), slice(CUT, -CUT))
-    apart = trunk(image[inside], style).float() - trunk(image, style).float()[inside]
+    style, own = pack.style, pack.manifest.own_contrast
+    apart = trunk(image[inside], style, own).float() - trunk(image, style, own).float()[inside]
     apart = 255 * half(half(half(apart)))[0]
     apart -= apart.mean(dim=(1, 2), keepdim=True)
     rows, columns, depth = apart.mean(2), apart.mean(1), DEPTH // 8
@@ -45,7 +46,7 @@ def main() -> None:
     folder, trunk_file, packs = BUNDLED_PHOTOS, BUNDLED_TRUNK, BUNDLED_PACKS
     if len(sys.argv) > 1:
         folder = Path(sys.argv[1])
-    if len(sys.argv) > 2:
+    if len(sys.argv) > 3:
         trunk_file, packs = Path(sys.argv[2]), Path(sys.argv[3])
     trunk, _ = load_trunk(trunk_file)
     photos = [resized(path, SHORT_SIDE) for path in find_images(folder)]
@@ -53,8 +54,8 @@ def main() -> None:
     print(f"{len(photos)} photographs, torch {torch.__version__}")
     print(f"{'pack':12}" + "".join(f"{side:>8}" for side in SIDES))
     for path in sorted(packs.glob("*.safetensors")):
-        style = load_pack(path, trunk.config).style
-        found = torch.tensor([bands(trunk, style, photo) for photo in photos]).mean(0)
+        pack = load_pack(path, trunk.config)
+        found = torch.tensor([bands(trunk, pack, photo) for photo in photos]).mean(0)
         print(f"{path.stem:12}" + "".join(f"{value:8.1f}" for value in found.tolist()), flush=True)
 
 

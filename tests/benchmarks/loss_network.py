@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from stylepack.packs.shelf import BUNDLED_PHOTOS, BUNDLED_TRUNK
 from stylepack.training.features import parameter_shapes, plan
-from stylepack.training.finetune import POOL, Finetune, finetune_recipe
+from stylepack.training.finetune import CROP, POOL, Finetune, finetune_recipe
 from stylepack.training.loss_network import WeightSource
 from stylepack.training.paintings import describe
 from stylepack.training.recipe import Recipe
@@ -62,12 +62,12 @@ def main() -> None:
     print(f"bundled / vgg19: {middle['vgg19'] / middle['bundled']:.2f}")
     for name, work in works.items():
         trainer = work.trainer
-        photos = torch.rand(4, 3, 192, 192)
+        photos = torch.rand(4, 3, CROP, CROP)
         styles = torch.zeros(4, dtype=torch.long)
         targets = trainer.objective.content_targets(photos)
         found = []
         for _ in range(TIMED):
-            painted = torch.rand(4, 3, 192, 192, requires_grad=True)
+            painted = torch.rand(4, 3, CROP, CROP, requires_grad=True)
             start = time.perf_counter()
             trainer.objective(painted, photos, styles, targets=targets).total.backward()  # type: ignore[no-untyped-call]
             found.append(time.perf_counter() - start)

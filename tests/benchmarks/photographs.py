@@ -3,7 +3,7 @@
 python tests/benchmarks/photographs.py PHOTOS [cpu|cuda] [UPDATES] [CROP]
 
 The real loop: `Trainer` over `Batches`, batch 4, 10 styles, the loss network VGG-16 to relu4_3
-with random weights, which take as long as trained ones.
+with random weights, which take as long as trained ones, and no border term.
 """
 
 import sys
