@@ -44,7 +44,7 @@ def add_style(
     ] = None,
     recipe: RecipeName = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Updates at most.  (default: 225)")
+        int | None, typer.Option(min=1, help="Updates at most.  (default: 250)")
     ] = None,
     max_time: Annotated[
         float | None, typer.Option(metavar="SECONDS", min=1, help="Learn no longer than this.")

@@ -27,7 +27,7 @@ from stylepack.training.photos import resized
 from stylepack.training.recipe import Recipe
 
 STRENGTHS = [step / 10 for step in range(11)]
-PHOTOS = 4
+PHOTOS = 8
 
 
 def main() -> None:
