@@ -30,7 +30,7 @@ from stylepack.training.trainer import Step, Trainer, without_border
 # updates than a trunk.  Measured in docs/training.md.
 STEPS = 250
 CROP = 256
-LEARNING_RATE = 1e-2
+LEARNING_RATE = 2e-2
 BORDER_WEIGHT = 0.1  # at most: gamma and beta alone pay for it with more of the style loss
 WARMUP = 10
 EMA = 0.95

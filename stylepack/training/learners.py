@@ -21,7 +21,7 @@ from stylepack.training.photos import seeded
 from stylepack.training.recipe import Recipe
 
 SHORTEST, LONGEST = 20, 160  # updates that a pack is learned for
-LEARNING_RATE = 5e-3  # half of that of `add-style`
+LEARNING_RATE = 5e-3  # a quarter of that of `add-style`
 START_SPREAD = 2.0  # of the logarithms of the shares in the mix of packs that one starts from
 
 
