@@ -3,6 +3,7 @@
 import io
 import json
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -81,8 +82,12 @@ def test_a_size_without_upscaling_resizes_alpha_too(tmp_path: Path) -> None:
         assert result.getchannel("A").getextrema() == (99, 99)
 
 
+@cache
 def swapped_profile() -> bytes:
-    """sRGB with its red and blue primaries exchanged: easy to tell from sRGB."""
+    """sRGB with its red and blue primaries exchanged: easy to tell from sRGB.
+
+    Made once: it holds the second in which it was made.
+    """
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     return profile.replace(b"rXYZ", b"____").replace(b"bXYZ", b"rXYZ").replace(b"____", b"bXYZ")
 
