@@ -130,13 +130,20 @@ def border_loss(painted: Tensor, cut: Tensor) -> Tensor:
     """
     edge = (painted.shape[-1] - cut.shape[-1]) // 2
     inside = half(half(half(painted.detach()[..., edge:-edge, edge:-edge])))
-    apart = half(half(half(cut))) - inside
-    apart = apart - apart.mean(dim=(2, 3), keepdim=True)
-    rows, columns, depth = apart.mean(3), apart.mean(2), edge // 8
-    sides = [rows[..., :depth], rows[..., -depth:], columns[..., :depth], columns[..., -depth:]]
+    sides = along_sides(half(half(half(cut))) - inside, edge // 8)
     error = torch.stack([side.square().mean(dim=(1, 2)) for side in sides]).sum(0)
     variance: Tensor = inside.flatten(2).var(dim=2).mean(1)
     return error / variance.clamp_min(1e-2)
+
+
+def along_sides(apart: Tensor, depth: int) -> list[Tensor]:
+    """Means along the top, bottom, left and right of a difference: (N, C, H, W) -> (N, C, depth).
+
+    Of its first and last rows and columns, less the mean of the whole.
+    """
+    apart = apart - apart.mean(dim=(2, 3), keepdim=True)
+    rows, columns = apart.mean(3), apart.mean(2)
+    return [rows[..., :depth], rows[..., -depth:], columns[..., :depth], columns[..., -depth:]]
 
 
 def half(images: Tensor) -> Tensor:

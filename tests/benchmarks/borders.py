@@ -21,7 +21,7 @@ from stylepack.packs.pack import Pack, load_pack
 from stylepack.packs.shelf import BUNDLED_PACKS, BUNDLED_PHOTOS, BUNDLED_TRUNK
 from stylepack.packs.trunkfile import load_trunk
 from stylepack.pictures.imagefile import find_images
-from stylepack.training.losses import half
+from stylepack.training.losses import along_sides, half
 from stylepack.training.photos import resized
 
 SHORT_SIDE, CUT, DEPTH = 320, 64, 32
@@ -35,10 +35,7 @@ def bands(trunk: Trunk, pack: Pack, photo: Tensor) -> list[float]:
     inside = (..., slice(CUT, -CUT), slice(CUT, -CUT))
     style, own = pack.style, pack.manifest.own_contrast
     apart = trunk(image[inside], style, own).float() - trunk(image, style, own).float()[inside]
-    apart = 255 * half(half(half(apart)))[0]
-    apart -= apart.mean(dim=(1, 2), keepdim=True)
-    rows, columns, depth = apart.mean(2), apart.mean(1), DEPTH // 8
-    sides = (rows[:, :depth], rows[:, -depth:], columns[:, :depth], columns[:, -depth:])
+    sides = along_sides(255 * half(half(half(apart))), DEPTH // 8)
     return [side.square().mean().sqrt().item() for side in sides]
 
 
