@@ -22,7 +22,7 @@ from stylepack.training.batch_size import find_batch, image_bytes, largest
 from stylepack.training.checkpoint import restore_training, training_state
 from stylepack.training.features import VGG
 from stylepack.training.loss_network import WeightSource, load_vgg
-from stylepack.training.losses import border_loss
+from stylepack.training.losses import border_loss, lattice_loss
 from stylepack.training.notes import Pace
 from stylepack.training.objective import Objective
 from stylepack.training.photos import Batch, Batches, Decoder, PhotoFolder, on_device
@@ -105,6 +105,42 @@ def test_the_border_term_makes_pictures_depend_less_on_where_they_are_cut(
     (before, plain), (after, even) = found
     assert after < 0.9 * before
     assert even > 0.9 * plain  # not for want of colours
+
+
+def test_the_lattice_term_takes_the_weave_out_of_pictures(
+    make_trainer: Callable[..., Trainer],
+) -> None:
+    found = []
+    for weight in (0.0, 20.0):
+        trainer = make_trainer()
+        trainer.recipe = replace(SMALL, lattice_weight=weight, learning_rate=3e-3)
+        trainer.objective.recipe = trainer.recipe
+        trainer.planned = 20
+        for update in range(20):
+            trainer.step(batch(update))
+        with torch.no_grad():
+            photos = on_device(batch(99).photos, CPU)
+            painted = trainer.trunk(photos, trainer.parameters["style"][:1])
+        found.append((lattice_loss(painted, STRIDE).mean().item(), painted.std().item()))
+    (before, plain), (after, even) = found
+    assert after < 0.5 * before
+    assert even > 0.9 * plain  # not for want of colours
+
+
+def test_the_identity_style_keeps_a_photographs_own_lattice(
+    make_trainer: Callable[..., Trainer],
+) -> None:
+    objective = make_trainer().objective
+    woven = torch.rand(1, 3, STRIDE, STRIDE).repeat(1, 1, 8, 8)
+    costs = []
+    for index in (0, 1):  # the second is the identity style
+        totals = []
+        for weight in (0.0, 20.0):
+            objective.recipe = replace(SMALL, lattice_weight=weight)
+            totals.append(objective(woven, woven, torch.tensor([index])).total.item())
+        costs.append(totals[1] - totals[0])
+    assert costs[0] == pytest.approx(20, rel=0.01)  # the weave is all of its variance
+    assert costs[1] == 0
 
 
 @pytest.mark.parametrize(("weight", "passes"), [(0.0, 1), (0.3, 2)])

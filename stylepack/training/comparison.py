@@ -55,7 +55,7 @@ class Request:
 class Row:
     """One picture, measured.  `psnr` is in dB.
 
-    `total` is the recipe's weighted loss without its saturation and border terms.
+    `total` is the recipe's weighted loss without its saturation, border and lattice terms.
 
     The identity style has `content` and `psnr`, the others all but `psnr`.
     """

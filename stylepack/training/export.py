@@ -152,6 +152,7 @@ def provenance(
         "content_weight": recipe.content_weight,
         "style_weight": recipe.style_weight,
         "border_weight": recipe.border_weight,
+        "lattice_weight": recipe.lattice_weight,
         "content_layers": list(recipe.content_layers),
         "style_layers": list(recipe.style_layers),
         "scales": recipe.scales,

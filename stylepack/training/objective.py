@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from stylepack.network.device import training_dtype
+from stylepack.network.trunk import STRIDE
 from stylepack.training import losses
 from stylepack.training.loss_network import LossNetwork, WeightSource, load_loss_network
 from stylepack.training.paintings import Painting
@@ -20,7 +21,7 @@ Grams = list[dict[str, Tensor]]  # one a scale: layer -> (S, C, C)
 class Terms:
     """The losses of one batch before weighting, (N,) float32 each, and the weighted mean of all.
 
-    `total` also has the pixels of the identity style and the border term.
+    `total` also has the pixels of the identity style, the lattice term and the border term.
     """
 
     content: Tensor
@@ -97,9 +98,10 @@ class Objective:
         weighted = recipe.content_weight * content + recipe.tv_weight * variation
         identity = self.identity[styles]
         pixels = losses.pixel_loss(painted, photos)
-        weighted = weighted + torch.where(
-            identity, recipe.identity_weight * pixels, self.style_weights[styles] * style
-        )
+        painting = self.style_weights[styles] * style
+        if recipe.lattice_weight:
+            painting = painting + recipe.lattice_weight * losses.lattice_loss(painted, STRIDE)
+        weighted = weighted + torch.where(identity, recipe.identity_weight * pixels, painting)
         saturation = torch.zeros_like(content)
         if logits is not None:
             saturation = losses.saturation_loss(logits)

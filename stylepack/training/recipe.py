@@ -44,6 +44,7 @@ class Recipe:
     tv_weight: float = 0.0  # on the mean squared difference of neighbours, RGB in 0..1
     saturation_weight: float = 10.0  # on logits so large that the sigmoid passes no gradient
     border_weight: float = 0.3  # on bands along the sides of pictures
+    lattice_weight: float = 20.0  # on a weave of 4x4 pixels all over a picture
     identity_weight: float = 10.0  # on the pixels of the identity style `photo`
 
     # The optimisation.
@@ -136,6 +137,7 @@ _JOHNSON = Recipe(
     tv_weight=2.6e4,
     saturation_weight=0.0,
     border_weight=0.0,
+    lattice_weight=0.0,
     updates=40_000,
     batch=4,
     learning_rate=1e-3,

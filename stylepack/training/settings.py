@@ -15,6 +15,9 @@ from stylepack.training.recipe import Recipe, recipe_from
 
 SETTINGS = "run.json"
 
+# Terms that recipes did not always have: a run begun before them goes on without.
+LATER_TERMS = {"border_weight": 0.0, "lattice_weight": 0.0}
+
 
 @dataclass(frozen=True)
 class RunSettings:
@@ -70,8 +73,7 @@ class RunSettings:
             return cls(
                 styles=Path(fields["styles"]),
                 photos=Path(fields["photos"]),
-                # Runs begun before there was a border term go on without it.
-                recipe=recipe_from({"border_weight": 0.0, **fields["recipe"]}, path),
+                recipe=recipe_from(LATER_TERMS | fields["recipe"], path),
                 vgg_weights=Path(weights) if weights else None,
                 vgg_input=fields["vgg_input"],
                 checkpoint_every=int(fields["checkpoint_every"]),
