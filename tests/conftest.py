@@ -1,12 +1,14 @@
 """Shared pieces: a home of its own for every test, small images, a tiny loss network."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from stylepack.network.trunk import Trunk, TrunkConfig
 from stylepack.packs.manifest import Manifest
@@ -31,6 +33,26 @@ updates = 4
 warmup = 2
 """
 TINY = TrunkConfig(widths=(4, 6, 8), residual_blocks=1, edge_kernel=9)
+
+
+class HostWork(TorchDispatchMode):
+    """Notes what makes the host wait for a card: tensors that change places, values that are read.
+
+    With torch's FakeTensorMode no card is needed.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> object:
+        out = func(*args, **(kwargs or {}))
+        places = {one.device.type for one in (*args, out) if isinstance(one, Tensor)}
+        if "_local_scalar" in str(func) or len(places) > 1:
+            self.found.append(str(func))
+        return out
 
 
 @pytest.fixture(autouse=True)

@@ -4,14 +4,12 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from conftest import TINY
+from conftest import TINY, HostWork
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from stylepack.cli.main import run as stylepack
 from stylepack.errors import TrainingError
@@ -357,23 +355,6 @@ def test_the_machine_says_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
     assert machine.available_memory() == machine.UNKNOWN
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     assert machine.processors() == os.cpu_count()
-
-
-class HostWork(TorchDispatchMode):
-    """Notes what would make the host wait for a card: CPU tensors, and values that are read."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[str] = []
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> object:
-        out = func(*args, **(kwargs or {}))
-        tensors = [one for one in (*args, out) if isinstance(one, Tensor)]
-        if "_local_scalar" in str(func) or any(one.device.type == "cpu" for one in tensors):
-            self.found.append(str(func))
-        return out
 
 
 def test_the_losses_of_an_update_on_cuda_never_wait_for_the_host(

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import picture
+from conftest import HostWork, picture
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from stylepack import Stylizer
 from stylepack.errors import DeviceError
@@ -14,6 +15,7 @@ from stylepack.network.int8 import int8_is_fast
 from stylepack.network.trunk import Trunk, TrunkConfig
 from stylepack.packs.shelf import BUNDLED_PHOTOS
 from stylepack.painting import stylizer as module
+from stylepack.painting.regions import Regions
 from stylepack.painting.streaming import Memory, Moments, Style, paint_streaming
 from stylepack.pictures.photo import Photo, read_photo
 
@@ -59,6 +61,31 @@ def test_moments_over_strips_are_those_of_the_whole_even_far_from_zero() -> None
     torch.testing.assert_close(moments.mean, x.mean((0, 2, 3)))
     exact = x.double().var((0, 2, 3), correction=0).float()
     torch.testing.assert_close(moments.variance, exact, rtol=2e-2, atol=0)
+
+
+@pytest.mark.parametrize("own", [0.0, 1.0])
+@pytest.mark.parametrize("regions", [False, True])
+@pytest.mark.parametrize(("memory", "strips"), [(Memory(), 1), (Memory(1, 16, 0), 4)])
+def test_on_cuda_only_the_picture_itself_is_waited_for(
+    memory: Memory, strips: int, regions: bool, own: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Trunk, "to", lambda trunk, **_: trunk)  # pretended weights do not move
+    cuda = torch.device("cuda:0")
+    with FakeTensorMode():  # no card is needed to pretend
+        image = torch.zeros(3, 66, 70, dtype=torch.uint8)
+        with cuda:
+            torch.set_default_dtype(torch.float16)
+            trunk = Trunk(SMALL).requires_grad_(False)
+            torch.set_default_dtype(torch.float32)
+            style = Style(torch.ones(1 + regions, SMALL.style_size))
+        if regions:
+            style = replace(style, regions=Regions([image[0]], cuda))
+        if own:
+            style = replace(style, own=torch.full((1 + regions,), own, device=cuda))
+        with torch.no_grad(), HostWork() as work:
+            painted = paint_streaming(trunk, style, image, memory)
+    assert (painted.device.type, painted.shape, painted.dtype) == ("cpu", image.shape, torch.uint8)
+    assert work.found == ["aten._to_copy.default", *["aten.copy_.default"] * strips]
 
 
 def test_a_constant_image_is_painted() -> None:

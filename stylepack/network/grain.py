@@ -12,19 +12,39 @@ import torch.nn.functional as F
 from torch import Tensor
 
 COARSE = 4  # pixels: the coarser of its two octaves, which survives to the residual body
-_BLOCK = 64  # rows that are drawn together; a multiple of COARSE
+_TILE = (64, 512)  # rows and columns that are drawn together; multiples of COARSE
+_CPU = torch.device("cpu")
 
 
-def grain(a: int, b: int, width: int) -> Tensor:
-    """Rows a to b of the grain of an image of this width: (b - a, width) float32.
+def grain(a: int, b: int, width: int, device: torch.device = _CPU) -> Tensor:
+    """Rows a to b of the grain of an image of this width: (b - a, width) float16.
 
     Two octaves of Gaussian noise, one value a pixel and one a square of 4x4, grey, each of
-    deviation 1 / sqrt(2).
+    deviation 1 / sqrt(2).  A narrower image has the first columns of a wider one's.
     """
-    first = a // _BLOCK
-    blocks = [_block(number, width) for number in range(first, -(-b // _BLOCK))]
-    whole = blocks[0] if len(blocks) == 1 else torch.cat(blocks)
-    return whole[a - first * _BLOCK : b - first * _BLOCK]
+    return _rows(a, b, width) if device.type == "cpu" else _rows_there(a, b, width, device)
+
+
+def _rows(a: int, b: int, width: int) -> Tensor:
+    height, across = _TILE
+    first = a // height
+    rows = [
+        torch.cat([_tile(row, column) for column in range(-(-width // across))], 1)
+        for row in range(first, -(-b // height))
+    ]
+    return torch.cat(rows)[a - first * height : b - first * height, :width]
+
+
+@lru_cache(maxsize=1)
+def _rows_there(a: int, b: int, width: int, device: torch.device) -> Tensor:
+    """Kept for the next image: on a card of its own a whole one may be a single strip."""
+    return _rows(a, b, width).to(device)
+
+
+@lru_cache(maxsize=256)  # 16 MiB
+def _tile(row: int, column: int) -> Tensor:
+    generator = torch.Generator().manual_seed((row << 20) + column)
+    return random_grain((1, *_TILE), generator)[0, 0].half()
 
 
 def random_grain(size: tuple[int, int, int], generator: torch.Generator) -> Tensor:
@@ -36,9 +56,3 @@ def random_grain(size: tuple[int, int, int], generator: torch.Generator) -> Tens
     coarse = F.interpolate(coarse, scale_factor=COARSE, mode="nearest")
     both: Tensor = (fine + coarse[..., :height, :width]) / 2**0.5
     return both
-
-
-@lru_cache(maxsize=8)
-def _block(number: int, width: int) -> Tensor:
-    generator = torch.Generator().manual_seed(number)
-    return random_grain((1, _BLOCK, width), generator)[0, 0]

@@ -155,7 +155,7 @@ def paint_with_tile(trunk: Trunk, images: Tensor, numbers: Tensor) -> Tensor:
 
 
 def _tile() -> Tensor:
-    return grain(0, GRAIN_TILE, GRAIN_TILE).half().float()
+    return grain(0, GRAIN_TILE, GRAIN_TILE).float()
 
 
 class _Graph:

@@ -75,11 +75,11 @@ class Source(Protocol):
 
 
 class Pixels:
-    """A (3, H, W) uint8 image as a trunk takes it: padded, in 0..1 with grain, on its device."""
+    """A (3, H, W) uint8 image as a trunk takes it: padded, in 0..1 with grain."""
 
     def __init__(self, image: Tensor, work: "Work") -> None:
         self.image, self.grain = image, work.trunk.config.grain
-        self.device, self.dtype = work.device, work.dtype
+        self.dtype = work.dtype
         self.height, self.width = padded_size(*image.shape[-2:])
         beyond = torch.full((3,), 4 * self.grain)
         coarse = work.products is not None
@@ -88,11 +88,11 @@ class Pixels:
     def rows(self, a: int, b: int) -> Tensor:
         """Rows below and columns beyond the image repeat its last ones."""
         last = self.image.shape[-2] - 1
-        strip = self.image[None, :, min(a, last) : min(b, last + 1)].to(self.device)
+        strip = self.image[None, :, min(a, last) : min(b, last + 1)]
         padding = (0, self.width - strip.shape[-1], 0, b - a - strip.shape[-2])
         x = F.pad(strip.float().div_(255), padding, mode="replicate")
         if self.grain:
-            x = x + self.grain * grain(a, b, self.width).to(x)
+            x = x.add(grain(a, b, self.width, x.device), alpha=self.grain)
         x = x.to(self.dtype) if self.levels is None else self.levels.of(x)
         return x.contiguous(memory_format=torch.channels_last)
 
@@ -114,7 +114,7 @@ class Whole:
 class Style:
     """What to paint in: (K, style_size) float32 vectors, and where each applies if K > 1.
 
-    `own` is how much of the photograph's own contrast each takes, (K,) float32 or None.
+    `own` is how much of the photograph's own contrast each takes, (K,) float32; None if none does.
     """
 
     vectors: Tensor
@@ -128,12 +128,12 @@ class Style:
 
     def for_photograph(self, trunk: Trunk, image: Tensor, step: int) -> "Style":
         """The style with the photograph's contrast worked in: `Trunk.with_contrast` by strips."""
-        if self.own is None or not self.own.any():
+        if self.own is None:
             return self
         found = Moments()
         for a, b in _strips(image.shape[-2], step):
             found.add(photograph_logits(image[None, :, a:b].float().div_(255)))
-        contrast = torch.cat([found.variance.sqrt(), found.mean]).to(self.vectors)
+        contrast = torch.cat([found.variance.sqrt(), found.mean])
         last = trunk.slots["out"]
         vectors = self.vectors.clone()
         vectors[:, last.gamma.start : last.beta.stop] += self.own[:, None] * contrast
@@ -268,17 +268,26 @@ class Moments:
         self.count = 0
         self.with_extremes = with_extremes
         self.low, self.high = torch.tensor([torch.inf, -torch.inf])
-        self._mean = torch.zeros(1, dtype=torch.float64)
-        self._square = torch.zeros(1, dtype=torch.float64)  # sum of squared deviations
+        self._mean: Tensor
+        self._square: Tensor  # sum of squared deviations
 
     def add(self, x: Tensor) -> None:
-        """Take in a strip of activations, (1, C, h, W)."""
-        mean, variance = (one.cpu().double() for one in moments(x))
+        """Take in a strip of activations, (1, C, h, W).
+
+        Nothing waits for a card here, but for Apple's, which has no float64.
+        """
+        found = moments(x)
+        mean, variance = (one.cpu() if x.is_mps else one for one in found)
+        mean, variance = mean.double(), variance.double()
         area = x.shape[-2] * x.shape[-1]
         count = self.count + area
-        apart = mean - self._mean
-        self._square = self._square + variance * area + apart.square() * (self.count * area / count)
-        self._mean = self._mean + apart * (area / count)
+        if self.count == 0:
+            self._mean, self._square = mean, variance * area
+        else:
+            apart = mean - self._mean
+            between = apart.square() * (self.count * area / count)
+            self._square = self._square + variance * area + between
+            self._mean = self._mean + apart * (area / count)
         self.count, self.device = count, x.device
         if self.with_extremes:
             low, high = extremes(x)
@@ -325,14 +334,15 @@ def paint_streaming(
     step = memory.strip_rows(padded_size(*image.shape[-2:])[1])
     weights = trunk.get_parameter("conv1.weight")
     dtype = weights.dtype if int8 is None else training_dtype(weights.device)
-    work = Work(trunk, style.for_photograph(trunk, image, step), dtype, int8)
-    pixels = Pixels(image, work)
+    there = image.to(weights.device)
+    work = Work(trunk, style.for_photograph(trunk, there, step), dtype, int8)
+    pixels = Pixels(there, work)
     keep = _what_to_keep(trunk, pixels, memory.keep)
 
     conv1 = Layer(work, "conv1", pixels).measure(step, keep="conv1" in keep)
     if conv1.coarse and conv1.levels is None:  # even this layer had better be done in floats
         work = replace(work, products=None)
-        conv1 = Layer(work, "conv1", Pixels(image, work)).measure(step, keep="conv1" in keep)
+        conv1 = Layer(work, "conv1", Pixels(there, work)).measure(step, keep="conv1" in keep)
     conv2 = Layer(work, "conv2", conv1, stride=2)
     conv2.measure(step // 2, keep="conv2" in keep)
     advance(0.15)

@@ -271,7 +271,8 @@ def _identity_pack(trunk: Path, digest: str) -> Path:
 
 def _style_of(numbers: Tensor) -> Style:
     """(K, style_size + 1) numbers of packs or mixes: a style, and its share of own contrast."""
-    return Style(numbers[:, :-1], own=numbers[:, -1])
+    own = numbers[:, -1]
+    return Style(numbers[:, :-1], own=own if own.any() else None)
 
 
 def _as_mask(mask: str | Path | Tensor, size: tuple[int, int]) -> Tensor:
