@@ -137,7 +137,7 @@ def test_the_identity_style_keeps_a_photographs_own_lattice(
             objective.recipe = replace(SMALL, lattice_weight=weight)
             totals.append(objective(woven, woven, torch.tensor([index])).total.item())
         costs.append(totals[1] - totals[0])
-    assert costs[0] == pytest.approx(20, rel=0.01)  # the weave is all of its variance
+    assert costs[0] > 200  # ten times all of the variance
     assert costs[1] == 0
 
 

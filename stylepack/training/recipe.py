@@ -44,7 +44,7 @@ class Recipe:
     tv_weight: float = 0.0  # on the mean squared difference of neighbours, RGB in 0..1
     saturation_weight: float = 10.0  # on logits so large that the sigmoid passes no gradient
     border_weight: float = 0.3  # on bands along the sides of pictures
-    lattice_weight: float = 20.0  # on a weave of 4x4 pixels all over a picture
+    lattice_weight: float = 2.0  # on a lattice of 4x4 pixels, the step of the two doublings
     identity_weight: float = 10.0  # on the pixels of the identity style `photo`
 
     # The optimisation.
