@@ -2,13 +2,18 @@
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import pytest
-from conftest import picture
+from conftest import TINY, picture
 
 from stylepack.cli.main import run as stylepack
-from stylepack.packs.manifest import read_manifest
+from stylepack.errors import PackError
+from stylepack.packs.installing import install_new
+from stylepack.packs.manifest import Manifest, read_manifest
+from stylepack.packs.pack import Pack
 from stylepack.packs.shelf import ASSETS, shelf
+from stylepack.training.finetune import Finetune
 
 
 def hashes(*folders: Path) -> dict[Path, str]:
@@ -48,6 +53,48 @@ def test_it_installs_a_pack_and_leaves_trunk_and_packs_byte_identical(
     assert after.keys() - before.keys() == {added}
     assert {path: after[path] for path in before} == before
     assert len(before) > 6
+
+
+def test_a_name_that_is_taken_meanwhile_costs_neither_pack(
+    painting: Path,
+    options: list[str],
+    home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    theirs = home / "packs" / "dream.safetensors"
+    finish = Finetune.pack
+
+    def pack(*words: Any) -> Pack:  # another command is quicker
+        theirs.write_bytes(b"theirs")
+        return finish(*words)
+
+    monkeypatch.setattr(Finetune, "pack", pack)
+    monkeypatch.chdir(tmp_path)
+    for kept in ("dream.safetensors", "dream-2.safetensors"):
+        theirs.unlink(missing_ok=True)
+        assert stylepack(["add-style", str(painting), "--name", "dream", *options]) == 1
+        assert theirs.read_bytes() == b"theirs"
+        assert read_manifest(tmp_path / kept).train["updates"] == 3
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert f"kept as {kept} (`stylepack packs install {kept} --as NAME`)" in said
+    assert stylepack(["packs", "install", "dream-2.safetensors", "--as", "mine"]) == 0
+    assert shelf()["mine"].manifest().train["updates"] == 3
+
+
+def test_where_nothing_can_be_written_the_reason_is_told(
+    tiny_trunk: tuple[Path, str], home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / "packs").mkdir(parents=True)
+    (home / "packs" / "dream.safetensors").write_bytes(b"theirs")
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    pack = Pack(Manifest(name="dream", trunk_sha256=tiny_trunk[1]), TINY.neutral_style())
+    with pytest.raises(PackError, match="was written by another command meanwhile"):
+        install_new(pack, TINY)
 
 
 def test_the_pack_says_how_it_was_made_and_paints(

@@ -13,9 +13,9 @@ from stylepack.packs.removing import remove_pack
 from stylepack.packs.shelf import (
     BUNDLED_PACKS,
     cache_folder,
+    check_free,
     find_pack,
     home_folder,
-    install_place,
     shelf,
 )
 
@@ -106,7 +106,7 @@ def test_install_refuses_a_name_that_is_none(make_pack, home: Path, name: str) -
     with pytest.raises(UsageError, match="cannot be a pack's name"):
         install_pack(make_pack(), name=name)
     with pytest.raises(UsageError, match="cannot be a pack's name"):
-        install_place(name)
+        check_free(name)
     assert not home.exists()
 
 

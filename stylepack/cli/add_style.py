@@ -30,7 +30,7 @@ from stylepack.cli.options import (
 )
 from stylepack.cli.train import check_vgg_input
 from stylepack.errors import UsageError
-from stylepack.packs.shelf import BUNDLED_PHOTOS, install_place
+from stylepack.packs.shelf import BUNDLED_PHOTOS, check_free
 from stylepack.packs.trunks import find_trunk
 from stylepack.training.recipe import load_recipe
 
@@ -83,6 +83,7 @@ def add_style(
     base = load_recipe(recipe or "default", changes)
 
     from stylepack.network.device import pick_device
+    from stylepack.packs.installing import install_new
     from stylepack.training.finetune import Finetune, finetune_recipe
     from stylepack.training.loss_network import WeightSource, at_hand
     from stylepack.training.paintings import describe, pack_name
@@ -92,7 +93,8 @@ def add_style(
     target = pick_device(device)
     facts = {key: value for key, value in (("title", title), ("artist", artist)) if value}
     described = describe(painting, name or pack_name(painting), facts)
-    place = None if preview else install_place(described.name, replace)
+    if not preview:
+        check_free(described.name, replace)
     source = WeightSource(vgg_weights, vgg_input)
     if not loss_network:
         base = at_hand(base, source)
@@ -107,13 +109,13 @@ def add_style(
     )
     mix = ", ".join(f"{name} {share:.0%}" for name, share in work.started_from.items())
     screen.say(f"loss network: {base.loss_network}; starting from {mix or 'nothing'}")
-    if place is None:
+    if preview:
         follow_previews([Preview(work)], Path(f"{described.name}.preview.png"))
         return
     follow_style(work, work.train(), work.recipe.updates)
     evaluation = work.evaluation()
     measure(evaluation)
     pack = work.pack(evaluation, author or "", license or "")
-    pack.save(place, work.trunk.config)
+    place = install_new(pack, work.trunk.config, replace)
     screen.say(metrics_in_words(pack.manifest))
     screen.say(f"installed {place}; try: stylepack apply PHOTO --style {described.name}")

@@ -13,7 +13,7 @@ from stylepack.cli.options import Author, Force, License, TrunkFile, Upgrade
 from stylepack.errors import PackError, UsageError
 from stylepack.packs.manifest import Manifest, checked_name
 from stylepack.packs.mix import parse_mix
-from stylepack.packs.shelf import SUFFIX, find_pack, install_place
+from stylepack.packs.shelf import SUFFIX, check_free, find_pack
 from stylepack.packs.trunks import choose_trunk
 
 
@@ -54,6 +54,7 @@ def blend(
         raise UsageError(f"{output} exists already; choose another name or add --replace")
 
     from stylepack.packs.blending import blend_packs
+    from stylepack.packs.installing import install_new
     from stylepack.packs.pack import check_trunk, load_pack
     from stylepack.packs.trunkfile import load_trunk
     from stylepack.training.export import thumbnail, today
@@ -62,13 +63,19 @@ def blend(
     packs = {reference: load_pack(path, network.config) for reference, path in paths.items()}
     for reference, pack in packs.items():
         check_trunk(pack.manifest, digest, f"'{reference}'", force)
-    place = output or install_place(name, upgrade)
+    if not output:
+        check_free(name, upgrade)
     told = Manifest(
         name=name, title=title, author=author or "", license=license or "", date=today()
     )
     blended = blend_packs(wanted, packs, told)
     picture = thumbnail(network, blended.style, blended.manifest.own_contrast)
-    blended.with_thumbnail(picture).save(place, network.config)
+    blended = blended.with_thumbnail(picture)
+    if output:
+        blended.save(output, network.config)
+        done = f"wrote {output}"
+    else:
+        done = f"installed '{name}' as {install_new(blended, network.config, upgrade)}"
     if not blended.manifest.license:
         screen.warn("the packs do not have one licence in common: the blend names none; --license")
-    screen.say(f"wrote {place}" if output else f"installed '{name}' as {place}")
+    screen.say(done)

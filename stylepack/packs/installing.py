@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 
 from stylepack.errors import PackError, StylepackError, UsageError
-from stylepack.network.trunk import Trunk
+from stylepack.network.trunk import Trunk, TrunkConfig
 from stylepack.packs.header import parse_content, read_content
 from stylepack.packs.manifest import LARGEST_PACK, Manifest, checked_name
-from stylepack.packs.pack import check_trunk, parse_pack
+from stylepack.packs.pack import Pack, check_trunk, parse_pack
 from stylepack.packs.shelf import MOVE_HOME, SUFFIX, Shelved, packs_folder, shelf
 from stylepack.packs.sources import PackFile
 from stylepack.packs.staging import staging
@@ -102,6 +103,32 @@ def install_all(packs: Mapping[str, bytes], replace: bool = False) -> list[Path]
         for name, content in packs.items():
             stage.add(f"{name}{SUFFIX}", content)
         return stage.place(replace)
+
+
+def install_new(pack: Pack, config: TrunkConfig, replace: bool = False) -> Path:
+    """Install a pack that was just made, under its own name; return its place.
+
+    That may have taken minutes, in which another command has taken the name or filled the disk:
+    the pack is not lost then, but written to the working folder.
+
+    Raises:
+        PackError: it is in the working folder.
+        StylepackError: it cannot be written there either.
+    """
+    name = pack.manifest.name
+    try:
+        return install_all({name: pack.content(config)}, replace)[0]
+    except StylepackError as error:
+        names = chain([name], (f"{name}-{number}" for number in count(2)))
+        kept = next(path for one in names if not (path := Path(f"{one}{SUFFIX}")).exists())
+        try:
+            pack.save(kept, config)
+        except StylepackError:
+            raise error from None
+        raise PackError(
+            f"'{name}' is not installed, but kept as {kept} (`stylepack packs install {kept} --as "
+            f"NAME`): {error}"
+        ) from error
 
 
 def install_pack(source: Path, name: str | None = None, replace: bool = False) -> Path:

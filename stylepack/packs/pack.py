@@ -11,7 +11,7 @@ from stylepack.errors import PackError, WrongTrunkError
 from stylepack.network.trunk import TrunkConfig
 from stylepack.packs.header import Header, read_content, shown
 from stylepack.packs.manifest import LARGEST_PACK, Manifest
-from stylepack.packs.tensors import parse_tensors, write_tensors
+from stylepack.packs.tensors import parse_tensors, tensors_content, write_tensors
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,18 @@ class Pack:
 
     def save(self, path: Path, config: TrunkConfig) -> None:
         """Write the pack file (docs/pack-format.md)."""
+        write_tensors(path, self._tensors(config), self.manifest.to_metadata())
+
+    def content(self, config: TrunkConfig) -> bytes:
+        """What `save` writes."""
+        return tensors_content(self._tensors(config), self.manifest.to_metadata())[0]
+
+    def _tensors(self, config: TrunkConfig) -> dict[str, Tensor]:
         tensors = {}
         for slot in config.layout():
             tensors[f"{slot.name}.gamma"] = self.style[slot.gamma].float()
             tensors[f"{slot.name}.beta"] = self.style[slot.beta].float()
-        write_tensors(path, tensors, self.manifest.to_metadata())
+        return tensors
 
 
 def load_pack(path: Path, config: TrunkConfig) -> Pack:

@@ -258,12 +258,13 @@ def by_name(files: Iterable[Path]) -> dict[str, Path]:
     return found
 
 
-def install_place(name: str, replace: bool = False) -> Path:
-    """The path that a new pack is to be written to; its folder exists afterwards.
+def check_free(name: str, replace: bool = False) -> None:
+    """Check a name for a new pack, before anything is done to make it.
 
     Raises:
         UsageError: the name is not a pack's.
         PackError: it is taken and `replace` is not set.
+        StylepackError: there is no folder for packs, and none can be made.
     """
     try:
         checked_name(name, "the new pack")
@@ -275,7 +276,7 @@ def install_place(name: str, replace: bool = False) -> Path:
             f"a pack '{name}' {taken.presence} already; choose another name or replace it with "
             "--replace"
         )
-    return packs_folder() / f"{name}{SUFFIX}"
+    packs_folder()
 
 
 def packs_folder() -> Path:

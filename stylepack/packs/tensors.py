@@ -48,10 +48,17 @@ def parse_tensors(content: bytes, path: object) -> tuple[Header, dict[str, Tenso
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
     """Write a file whose metadata carries the hash of its data; return that hash."""
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    bare = save(plain)
-    digest = data_sha256(bare, parse_content(bare, path))
-    content = save(plain, {**metadata, HASH_KEY: f"0x{digest}"})
+    content, digest = tensors_content(tensors, metadata)
     with replacing(path) as temporary:
         temporary.write_bytes(content)
     return digest
+
+
+def tensors_content(
+    tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
+) -> tuple[bytes, str]:
+    """What `write_tensors` writes, and the hash."""
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    bare = save(plain)
+    digest = data_sha256(bare, parse_content(bare, "what is written"))
+    return save(plain, {**metadata, HASH_KEY: f"0x{digest}"}), digest
