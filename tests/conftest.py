@@ -9,6 +9,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from stylepack.network.trunk import Trunk, TrunkConfig
 from stylepack.packs.manifest import Manifest
@@ -49,7 +50,8 @@ class HostWork(TorchDispatchMode):
         self, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> object:
         out = func(*args, **(kwargs or {}))
-        places = {one.device.type for one in (*args, out) if isinstance(one, Tensor)}
+        leaves = tree_leaves((args, kwargs, out))
+        places = {one.device.type for one in leaves if isinstance(one, Tensor)}
         if "_local_scalar" in str(func) or len(places) > 1:
             self.found.append(str(func))
         return out

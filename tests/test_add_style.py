@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from conftest import TINY, picture
 
 from stylepack.cli.main import run as stylepack
-from stylepack.errors import PackError
+from stylepack.errors import PackError, StylepackError
 from stylepack.packs.installing import install_new
 from stylepack.packs.manifest import Manifest, read_manifest
-from stylepack.packs.pack import Pack
+from stylepack.packs.pack import Pack, load_pack
 from stylepack.packs.shelf import ASSETS, shelf
 from stylepack.training.finetune import Finetune
 
@@ -78,7 +79,10 @@ def test_a_name_that_is_taken_meanwhile_costs_neither_pack(
         assert theirs.read_bytes() == b"theirs"
         assert read_manifest(tmp_path / kept).train["updates"] == 3
         said = capsys.readouterr().err.splitlines()[-1]
-        assert f"kept as {kept} (`stylepack packs install {kept} --as NAME`)" in said
+        assert said == (
+            "error: another command has installed a pack 'dream' meanwhile; this one is in "
+            f"{kept}: `stylepack packs install {kept} --as NAME`"
+        )
     assert stylepack(["packs", "install", "dream-2.safetensors", "--as", "mine"]) == 0
     assert shelf()["mine"].manifest().train["updates"] == 3
 
@@ -93,8 +97,21 @@ def test_where_nothing_can_be_written_the_reason_is_told(
     monkeypatch.chdir(gone)
     gone.rmdir()
     pack = Pack(Manifest(name="dream", trunk_sha256=tiny_trunk[1]), TINY.neutral_style())
-    with pytest.raises(PackError, match="was written by another command meanwhile"):
+    with pytest.raises(StylepackError, match=r"another command has.*; nor can it be kept") as told:
         install_new(pack, TINY)
+    assert not isinstance(told.value, PackError)
+
+
+def test_a_pack_is_kept_where_the_shelf_cannot_be_written_to(
+    tiny_trunk: tuple[Path, str], home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home.write_text("a file, and no folder")
+    monkeypatch.chdir(tmp_path)
+    pack = Pack(Manifest(name="dream", trunk_sha256=tiny_trunk[1]), TINY.neutral_style())
+    with pytest.raises(PackError, match=r"install dream\.safetensors`$") as told:
+        install_new(pack, TINY)
+    assert str(home) in str(told.value)
+    assert torch.equal(load_pack(tmp_path / "dream.safetensors", TINY).style, pack.style)
 
 
 def test_the_pack_says_how_it_was_made_and_paints(

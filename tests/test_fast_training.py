@@ -375,6 +375,8 @@ def test_the_losses_of_an_update_on_cuda_never_wait_for_the_host(
             _, each = trainer._losses(photos, indices, grain, None)
         assert each.device.type == "cuda"
         assert work.found == []
-        with HostWork() as work:
-            torch.tensor([1.0], device="cpu").to("cuda:0")
-        assert work.found
+        here = torch.tensor([1], device="cpu")
+        for waits in (lambda: here.to("cuda:0"), lambda: each[here]):
+            with HostWork() as work:
+                waits()
+            assert work.found

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from stylepack.network.grain import grain, random_grain
+from stylepack.network.grain import grain, grain_on, random_grain
 
 
 def test_rows_are_the_same_however_they_are_asked_for() -> None:
@@ -14,10 +14,11 @@ def test_rows_are_the_same_however_they_are_asked_for() -> None:
         assert torch.equal(grain(3, 150, width), whole[3:150, :width])
 
 
-def test_on_another_device_it_is_the_same_and_is_drawn_once() -> None:
-    there = grain(0, 70, 600, torch.device("meta"))
+def test_on_a_card_it_is_whole_and_is_brought_there_once() -> None:
+    there = grain_on(torch.device("meta"), 70, 600)
     assert (there.device.type, there.shape, there.dtype) == ("meta", (70, 600), torch.float16)
-    assert grain(0, 70, 600, torch.device("meta")) is there
+    assert grain_on(torch.device("meta"), 70, 600) is there
+    grain_on.cache_clear()
 
 
 def test_it_is_noise_of_deviation_one_in_two_octaves() -> None:

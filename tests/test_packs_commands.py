@@ -206,6 +206,25 @@ def test_painting_with_a_blend_is_painting_with_the_mix(
     assert torch.equal(ours.paint(photo).pixels, theirs.paint(photo).pixels)
 
 
+def test_a_blend_whose_name_is_taken_meanwhile_is_kept(
+    packs, make_pack, tiny_trunk, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = home / "packs" / "dusk.safetensors"
+
+    def thumbnail(*_) -> str:  # another command is quicker
+        theirs.write_bytes(b"theirs")
+        return ""
+
+    monkeypatch.setattr("stylepack.training.export.thumbnail", thumbnail)
+    monkeypatch.chdir(tmp_path)
+    mix = f"{make_pack('dots', 1)}=1,{make_pack('lines', 2)}=2"
+    code, _, said = packs("blend", mix, "--name", "dusk", "--trunk", tiny_trunk[0])
+    assert code == 1
+    assert "this one is in dusk.safetensors" in said
+    assert theirs.read_bytes() == b"theirs"
+    assert read_manifest(tmp_path / "dusk.safetensors").name == "dusk"
+
+
 def test_a_blend_says_what_it_was_made_of(packs, make_pack, tiny_trunk, home: Path) -> None:
     trunk, digest = tiny_trunk
     a = describe(make_pack("dots", 1), license="CC0-1.0", style_image={"artist": "A", "year": "1"})

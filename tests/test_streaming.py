@@ -1,5 +1,6 @@
 """Painting in strips equals painting whole, at any size and with any memory."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from stylepack import Stylizer
 from stylepack.errors import DeviceError
+from stylepack.network import grain as grain_module
 from stylepack.network.int8 import int8_is_fast
 from stylepack.network.trunk import Trunk, TrunkConfig
 from stylepack.packs.shelf import BUNDLED_PHOTOS
@@ -63,11 +65,28 @@ def test_moments_over_strips_are_those_of_the_whole_even_far_from_zero() -> None
     torch.testing.assert_close(moments.variance, exact, rtol=2e-2, atol=0)
 
 
+@pytest.fixture
+def no_grain_kept() -> Iterator[None]:
+    """Pretended tensors among what is kept would meet real ones later, and the other way round."""
+    for kept in (grain_module._tile, grain_module.grain_on):
+        kept.cache_clear()
+    yield
+    for kept in (grain_module._tile, grain_module.grain_on):
+        kept.cache_clear()
+
+
 @pytest.mark.parametrize("own", [0.0, 1.0])
 @pytest.mark.parametrize("regions", [False, True])
+@pytest.mark.parametrize("trunk_grain", [0.0, 0.05])
 @pytest.mark.parametrize(("memory", "strips"), [(Memory(), 1), (Memory(1, 16, 0), 4)])
 def test_on_cuda_only_the_picture_itself_is_waited_for(
-    memory: Memory, strips: int, regions: bool, own: float, monkeypatch: pytest.MonkeyPatch
+    memory: Memory,
+    strips: int,
+    trunk_grain: float,
+    regions: bool,
+    own: float,
+    monkeypatch: pytest.MonkeyPatch,
+    no_grain_kept: None,
 ) -> None:
     monkeypatch.setattr(Trunk, "to", lambda trunk, **_: trunk)  # pretended weights do not move
     cuda = torch.device("cuda:0")
@@ -75,17 +94,23 @@ def test_on_cuda_only_the_picture_itself_is_waited_for(
         image = torch.zeros(3, 66, 70, dtype=torch.uint8)
         with cuda:
             torch.set_default_dtype(torch.float16)
-            trunk = Trunk(SMALL).requires_grad_(False)
+            trunk = Trunk(replace(SMALL, grain=trunk_grain)).requires_grad_(False)
             torch.set_default_dtype(torch.float32)
             style = Style(torch.ones(1 + regions, SMALL.style_size))
         if regions:
             style = replace(style, regions=Regions([image[0]], cuda))
         if own:
             style = replace(style, own=torch.full((1 + regions,), own, device=cuda))
-        with torch.no_grad(), HostWork() as work:
-            painted = paint_streaming(trunk, style, image, memory)
+        with torch.no_grad():
+            with HostWork() as first:
+                paint_streaming(trunk, style, image, memory)
+            with HostWork() as work:
+                painted = paint_streaming(trunk, style, image, memory)
     assert (painted.device.type, painted.shape, painted.dtype) == ("cpu", image.shape, torch.uint8)
-    assert work.found == ["aten._to_copy.default", *["aten.copy_.default"] * strips]
+    there, back = "aten._to_copy.default", "aten.copy_.default"
+    assert work.found == [there, *[back] * strips]
+    # The grain is brought there for the first image alone.
+    assert sorted(first.found) == sorted([*work.found, *[there] * bool(trunk_grain)])
 
 
 def test_a_constant_image_is_painted() -> None:

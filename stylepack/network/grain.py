@@ -13,19 +13,14 @@ from torch import Tensor
 
 COARSE = 4  # pixels: the coarser of its two octaves, which survives to the residual body
 _TILE = (64, 512)  # rows and columns that are drawn together; multiples of COARSE
-_CPU = torch.device("cpu")
 
 
-def grain(a: int, b: int, width: int, device: torch.device = _CPU) -> Tensor:
+def grain(a: int, b: int, width: int) -> Tensor:
     """Rows a to b of the grain of an image of this width: (b - a, width) float16.
 
     Two octaves of Gaussian noise, one value a pixel and one a square of 4x4, grey, each of
     deviation 1 / sqrt(2).  A narrower image has the first columns of a wider one's.
     """
-    return _rows(a, b, width) if device.type == "cpu" else _rows_there(a, b, width, device)
-
-
-def _rows(a: int, b: int, width: int) -> Tensor:
     height, across = _TILE
     first = a // height
     rows = [
@@ -36,9 +31,9 @@ def _rows(a: int, b: int, width: int) -> Tensor:
 
 
 @lru_cache(maxsize=1)
-def _rows_there(a: int, b: int, width: int, device: torch.device) -> Tensor:
-    """Kept for the next image: on a card of its own a whole one may be a single strip."""
-    return _rows(a, b, width).to(device)
+def grain_on(device: torch.device, height: int, width: int) -> Tensor:
+    """The grain of a whole image on a card, where the next image of that size finds it."""
+    return grain(0, height, width).to(device)
 
 
 @lru_cache(maxsize=256)  # 16 MiB

@@ -121,8 +121,8 @@ class Trunk(nn.Module):
         height, width = images.shape[-2:]
         if self.config.grain:
             images = pad_to_stride(images)
-            rows = grain(0, images.shape[-2], images.shape[-1], images.device)
-            images = images.add(rows.to(images.dtype), alpha=self.config.grain)
+            rows = grain(0, images.shape[-2], images.shape[-1])
+            images = images.add(rows.to(images), alpha=self.config.grain)
         return torch.sigmoid(self.logits(images, style)[..., :height, :width])
 
     def with_contrast(self, style: Tensor, images: Tensor, own: Tensor) -> Tensor:

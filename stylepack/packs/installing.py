@@ -1,6 +1,7 @@
 """Putting checked packs on the user's shelf: all of them or none."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
@@ -12,7 +13,7 @@ from stylepack.packs.manifest import LARGEST_PACK, Manifest, checked_name
 from stylepack.packs.pack import Pack, check_trunk, parse_pack
 from stylepack.packs.shelf import MOVE_HOME, SUFFIX, Shelved, packs_folder, shelf
 from stylepack.packs.sources import PackFile
-from stylepack.packs.staging import staging
+from stylepack.packs.staging import TakenError, staging
 from stylepack.packs.trunkfile import load_trunk
 from stylepack.packs.trunks import find_trunk, trunk_of
 
@@ -118,17 +119,31 @@ def install_new(pack: Pack, config: TrunkConfig, replace: bool = False) -> Path:
     name = pack.manifest.name
     try:
         return install_all({name: pack.content(config)}, replace)[0]
+    except TakenError:
+        reason, choice = f"another command has installed a pack '{name}' meanwhile", " --as NAME"
     except StylepackError as error:
-        names = chain([name], (f"{name}-{number}" for number in count(2)))
-        kept = next(path for one in names if not (path := Path(f"{one}{SUFFIX}")).exists())
+        reason, choice = str(error), ""
+    kept = _keep(pack, config, reason)
+    raise PackError(f"{reason}; this one is in {kept}: `stylepack packs install {kept}{choice}`")
+
+
+def _keep(pack: Pack, config: TrunkConfig, reason: str) -> Path:
+    """Write a pack that cannot be installed to the working folder, under a name that is free."""
+    names = chain([""], (f"-{number}" for number in count(2)))
+    try:
+        for addition in names:
+            kept = Path(f"{pack.manifest.name}{addition}{SUFFIX}")
+            with suppress(FileExistsError):
+                kept.open("x").close()  # from here on it is ours
+                break
         try:
             pack.save(kept, config)
-        except StylepackError:
-            raise error from None
-        raise PackError(
-            f"'{name}' is not installed, but kept as {kept} (`stylepack packs install {kept} --as "
-            f"NAME`): {error}"
-        ) from error
+        except BaseException:
+            kept.unlink()
+            raise
+    except (OSError, StylepackError) as error:
+        raise StylepackError(f"{reason}; nor can it be kept in this folder: {error}") from error
+    return kept
 
 
 def install_pack(source: Path, name: str | None = None, replace: bool = False) -> Path:

@@ -259,7 +259,7 @@ def by_name(files: Iterable[Path]) -> dict[str, Path]:
 
 
 def check_free(name: str, replace: bool = False) -> None:
-    """Check a name for a new pack, before anything is done to make it.
+    """Check a name for a new pack, before anything is done to make it; make the packs' folder.
 
     Raises:
         UsageError: the name is not a pack's.

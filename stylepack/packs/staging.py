@@ -22,6 +22,10 @@ NEW, OLD, PLACING = "new", "old", "placing.json"
 STALE = 24 * 3600.0  # seconds; where there are no locks, an install must have ended by then
 
 
+class TakenError(PackError):
+    """A place that was free when it was looked at is so no longer."""
+
+
 class Stage:
     """A hidden folder with what will be placed in `folder`, and what that takes the place of."""
 
@@ -44,8 +48,8 @@ class Stage:
         """Put everything in place; return where it lies.
 
         Raises:
-            PackError: something is there and `replace` is not set, or it is a folder where a file
-                is to lie, or the other way round.
+            TakenError: something is there and `replace` is not set.
+            PackError: it is a folder where a file is to lie, or the other way round.
         """
         for name in self.names:
             self._check_place(self.path / NEW / name, self.folder / name, replace)
@@ -64,7 +68,7 @@ class Stage:
     def _check_place(new: Path, target: Path, replace: bool) -> None:
         """What the caller has found free may have been taken while it waited for its turn."""
         if target.exists() and not replace:
-            raise PackError(f"{target} was written by another command meanwhile; run this again")
+            raise TakenError(f"{target} was written by another command meanwhile; run this again")
         if target.exists() and (target.is_file(), target.is_dir()) != (new.is_file(), new.is_dir()):
             kind = "folder" if new.is_dir() else "file"
             raise PackError(f"{target} is in the way and no {kind}; move it away")

@@ -15,7 +15,7 @@ from stylepack.packs.pack import check_trunk, load_pack
 from stylepack.packs.shelf import IDENTITY, SUFFIX, find_pack, shelf
 from stylepack.packs.trunkfile import load_trunk
 from stylepack.packs.trunks import choose_trunk
-from stylepack.painting.streaming import Advance, Style, in_silence
+from stylepack.painting.streaming import Advance, in_silence
 from stylepack.painting.stylizer import Stylizer
 from stylepack.pictures.photo import Photo, read_photo
 from stylepack.pictures.sheet import UNKNOWN, contact_sheet, spell
@@ -154,14 +154,9 @@ def load_each(
     whole = Stylizer.load(
         mixes[0], regions=mixes[1:], trunk=trunk, device=device, precision=precision, force=force
     )
-    vectors, own = whole.style.vectors, whole.style.own
-    styles = [
-        Style(vectors[row, None], own=None if own is None else own[row, None])
-        for row in range(len(whole.mixes))
-    ]
     return [
-        Stylizer(whole.trunk, style, [mix], whole.packs, whole.device, whole.dtype)
-        for mix, style in zip(whole.mixes, styles, strict=True)
+        Stylizer(whole.trunk, whole.style.alone(row), [mix], whole.packs, whole.device, whole.dtype)
+        for row, mix in enumerate(whole.mixes)
     ]
 
 

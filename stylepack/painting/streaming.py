@@ -21,7 +21,7 @@ from torch import Tensor
 
 from stylepack.network.convolution import convolve, convolve_doubled, doubling_kernel
 from stylepack.network.device import training_dtype
-from stylepack.network.grain import grain
+from stylepack.network.grain import grain, grain_on
 from stylepack.network.int8 import (
     Levels,
     Product,
@@ -92,9 +92,15 @@ class Pixels:
         padding = (0, self.width - strip.shape[-1], 0, b - a - strip.shape[-2])
         x = F.pad(strip.float().div_(255), padding, mode="replicate")
         if self.grain:
-            x = x.add(grain(a, b, self.width, x.device), alpha=self.grain)
+            x = x.add(self._grain(a, b, x.device), alpha=self.grain)
         x = x.to(self.dtype) if self.levels is None else self.levels.of(x)
         return x.contiguous(memory_format=torch.channels_last)
+
+    def _grain(self, a: int, b: int, device: torch.device) -> Tensor:
+        """On a card all of it is kept: bringing it there means waiting."""
+        if device.type == "cpu":
+            return grain(a, b, self.width)
+        return grain_on(device, self.height, self.width)[a:b]
 
 
 class Whole:
@@ -125,6 +131,11 @@ class Style:
         """The same on another device."""
         own = None if self.own is None else self.own.to(device)
         return replace(self, vectors=self.vectors.to(device), own=own)
+
+    def alone(self, row: int) -> "Style":
+        """One of the K, everywhere."""
+        own = None if self.own is None or not self.own[row] else self.own[row, None]
+        return Style(self.vectors[row, None], own=own)
 
     def for_photograph(self, trunk: Trunk, image: Tensor, step: int) -> "Style":
         """The style with the photograph's contrast worked in: `Trunk.with_contrast` by strips."""
