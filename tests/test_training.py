@@ -283,7 +283,7 @@ def test_resume_takes_new_options_and_a_kill_between_renames_loses_nothing(
     assert stylepack(["train", "--resume", str(run), "-o", str(tmp_path / "other")]) == 2
 
 
-@pytest.mark.parametrize("term", ["border_weight", "lattice_weight"])
+@pytest.mark.parametrize("term", ["border_weight", "lattice_weight", "hatching_weight"])
 def test_a_run_from_before_a_term_goes_on_without_it(
     arguments: list[str], tmp_path: Path, term: str
 ) -> None:

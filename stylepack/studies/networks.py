@@ -29,7 +29,7 @@ TOGETHER = 4  # photographs that are measured at once
 class Losses:
     """Of one style: content, style and weighted loss, one value a photograph.
 
-    The weighted loss is without the recipe's saturation, border and lattice terms.
+    The weighted loss is that of content, style and total variation, at the recipe's weights.
     """
 
     content: list[float]

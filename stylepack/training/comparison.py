@@ -55,7 +55,7 @@ class Request:
 class Row:
     """One picture, measured.  `psnr` is in dB.
 
-    `total` is the recipe's weighted loss without its saturation, border and lattice terms.
+    `total` is the sum of the content, style and total-variation losses at the recipe's weights.
 
     The identity style has `content` and `psnr`, the others all but `psnr`.
     """

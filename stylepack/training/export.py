@@ -153,6 +153,7 @@ def provenance(
         "style_weight": recipe.style_weight,
         "border_weight": recipe.border_weight,
         "lattice_weight": recipe.lattice_weight,
+        "hatching_weight": recipe.hatching_weight,
         "content_layers": list(recipe.content_layers),
         "style_layers": list(recipe.style_layers),
         "scales": recipe.scales,

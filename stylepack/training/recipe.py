@@ -45,6 +45,7 @@ class Recipe:
     saturation_weight: float = 10.0  # on logits so large that the sigmoid passes no gradient
     border_weight: float = 0.3  # on bands along the sides of pictures
     lattice_weight: float = 2.0  # on a lattice of 4x4 pixels, the step of the two doublings
+    hatching_weight: float = 0.5  # on hatching finer than the painting's and the photograph's
     identity_weight: float = 10.0  # on the pixels of the identity style `photo`
 
     # The optimisation.
@@ -138,6 +139,7 @@ _JOHNSON = Recipe(
     saturation_weight=0.0,
     border_weight=0.0,
     lattice_weight=0.0,
+    hatching_weight=0.0,
     updates=40_000,
     batch=4,
     learning_rate=1e-3,

@@ -16,7 +16,7 @@ from stylepack.training.recipe import Recipe, recipe_from
 SETTINGS = "run.json"
 
 # Terms that recipes did not always have: a run begun before them goes on without.
-LATER_TERMS = {"border_weight": 0.0, "lattice_weight": 0.0}
+LATER_TERMS = {"border_weight": 0.0, "lattice_weight": 0.0, "hatching_weight": 0.0}
 
 
 @dataclass(frozen=True)

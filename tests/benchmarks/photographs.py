@@ -3,7 +3,7 @@
 python tests/benchmarks/photographs.py PHOTOS [cpu|cuda] [UPDATES] [CROP]
 
 The real loop: `Trainer` over `Batches`, batch 4, 10 styles, the loss network VGG-16 to relu4_3
-with random weights, which take as long as trained ones, and no border or lattice term.
+with random weights, which take as long as trained ones, and no border, lattice or hatching term.
 """
 
 import sys
@@ -33,6 +33,7 @@ RECIPE = Recipe(
     scales=1,
     border_weight=0.0,
     lattice_weight=0.0,
+    hatching_weight=0.0,
 )
 
 

@@ -3,7 +3,7 @@
 python tests/benchmarks/training_gpu.py [cuda|cpu] [UPDATES] [CROP] [PHOTOS]
 
 Batch 4, 10 styles, VGG-16 to relu4_3 with random weights, which take as long as trained ones, and
-no border or lattice term.
+no border, lattice or hatching term.
 Prints the ratio to the usual loop on the same card, the time of 40,000 updates extrapolated from
 the real loop (photographs, checkpointless), the share of the card's bfloat16 rate, the floor that
 the products of an update set, and what the time goes to.  `cpu 2 64` runs it in small anywhere.
