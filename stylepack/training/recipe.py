@@ -116,6 +116,11 @@ class Recipe:
         return "".join(lines).replace("\x7f", "\\u007f")
 
 
+# Without the terms on what a network paints of its own accord: as recipes were before there were
+# any, and as the usual training loops are.
+NO_PATTERN_TERMS = {"border_weight": 0.0, "lattice_weight": 0.0, "hatching_weight": 0.0}
+
+
 # Johnson, Alahi & Fei-Fei 2016, "Perceptual Losses for Real-Time Style Transfer"; values
 # from the authors' train.lua (github.com/jcjohnson/fast-neural-style), whose layers 4, 9,
 # 16, 23 are relu1_2, relu2_2, relu3_3, relu4_3.  Its total variation (TotalVariation.lua)

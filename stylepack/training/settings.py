@@ -11,12 +11,9 @@ from typing import Any
 
 from stylepack.errors import TrainingError
 from stylepack.files import write_text
-from stylepack.training.recipe import Recipe, recipe_from
+from stylepack.training.recipe import NO_PATTERN_TERMS, Recipe, recipe_from
 
 SETTINGS = "run.json"
-
-# Terms that recipes did not always have: a run begun before them goes on without.
-LATER_TERMS = {"border_weight": 0.0, "lattice_weight": 0.0, "hatching_weight": 0.0}
 
 
 @dataclass(frozen=True)
@@ -73,7 +70,8 @@ class RunSettings:
             return cls(
                 styles=Path(fields["styles"]),
                 photos=Path(fields["photos"]),
-                recipe=recipe_from(LATER_TERMS | fields["recipe"], path),
+                # A run begun before there was a term goes on without it.
+                recipe=recipe_from(NO_PATTERN_TERMS | fields["recipe"], path),
                 vgg_weights=Path(weights) if weights else None,
                 vgg_input=fields["vgg_input"],
                 checkpoint_every=int(fields["checkpoint_every"]),

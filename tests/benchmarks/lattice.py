@@ -57,7 +57,8 @@ def main() -> None:
     photos = [resized(path, SHORT_SIDE)[None] for path in find_images(folder)]
     print(f"{len(photos)} photographs, torch {torch.__version__}")
     heads = [f"{what} {side}x{side}" for what in ("weave", "edges") for side in SIDES]
-    print(f"{'pack':12}" + "".join(f"{head:>12}" for head in (*heads, "hatching")))
+    heads += ["hatching"] * bool(paintings)
+    print(f"{'pack':12}" + "".join(f"{head:>12}" for head in heads))
     for path in sorted(packs.glob("*.safetensors")):
         pack = load_pack(path, trunk.config)
         own = None

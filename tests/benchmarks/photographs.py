@@ -21,7 +21,7 @@ from stylepack.training.loss_network import WeightSource, load_vgg
 from stylepack.training.machine import available_memory, processors
 from stylepack.training.objective import Objective
 from stylepack.training.photos import Batches, Decoder, PhotoFolder
-from stylepack.training.recipe import Recipe
+from stylepack.training.recipe import NO_PATTERN_TERMS, Recipe
 from stylepack.training.run import CACHE_SHARE
 from stylepack.training.trainer import Trainer
 
@@ -31,9 +31,7 @@ RECIPE = Recipe(
     content_layers=("relu3_3",),
     style_layers=("relu1_2", "relu2_2", "relu3_3", "relu4_3"),
     scales=1,
-    border_weight=0.0,
-    lattice_weight=0.0,
-    hatching_weight=0.0,
+    **NO_PATTERN_TERMS,
 )
 
 
