@@ -4,7 +4,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from stylepack.network.convolution import convolve, convolve_doubled, doubling_kernel
+from stylepack.network.convolution import (
+    Code,
+    convolve,
+    convolve_doubled,
+    doubling_kernel,
+    doubling_product,
+    product,
+)
 from stylepack.network.int8 import (
     Levels,
     Product,
@@ -46,6 +53,37 @@ def test_gradients_are_those_of_the_plain_ones() -> None:
     small = torch.randn(1, 2, 4, 4, dtype=torch.float64, requires_grad=True)
     kernel = torch.randn(2, 2, 3, 3, dtype=torch.float64, requires_grad=True)
     torch.autograd.gradcheck(lambda x, w: convolve_doubled(x, doubling_kernel(w)), (small, kernel))
+
+
+def coded(channels: int, height: int, width: int) -> tuple[Code, torch.Tensor, torch.Tensor]:
+    """A code, numbers, and the activations that they stand for."""
+    code = Code(torch.randn(channels), torch.rand(channels) + 0.1)
+    q = torch.randn(1, channels, height, width)
+    return code, q, code.low[:, None, None] + code.step[:, None, None] * q
+
+
+@pytest.mark.parametrize(
+    ("channels", "kernel", "stride"), [(3, 9, 1), (3, 5, 1), (16, 9, 1), (24, 3, 2)]
+)
+def test_a_product_takes_numbers_for_what_they_stand_for(
+    channels: int, kernel: int, stride: int
+) -> None:
+    code, q, x = coded(12, 21, 18)
+    weight = torch.randn(channels, 12, kernel, kernel)
+    expected = F.conv2d(x, weight, stride=stride)
+    found = product(weight, code, torch.float32, stride)(q)
+    torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-4)
+    found = product(weight, None, torch.float32, stride)(x)
+    torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-4)
+
+
+def test_a_doubling_product_takes_numbers_for_what_they_stand_for() -> None:
+    code, q, x = coded(10, 9, 14)
+    weight = torch.randn(6, 10, 3, 3)
+    expected = convolve_doubled(x, doubling_kernel(weight))
+    for numbers, stand_for in ((q, code), (x, None)):
+        found = doubling_product(weight, stand_for, torch.float32)(numbers)
+        torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
 @pytest.fixture(autouse=True)
@@ -106,7 +144,7 @@ def test_levels_are_those_of_a_norm_with_its_relu_worked_in() -> None:
     gamma, beta = torch.tensor([[2.0, -0.5]]), torch.tensor([[-1.0, 0.3]])
     levels = Levels.after_relu(gamma, beta, 8.0)
     x = torch.randn(1, 2, 30, 30)
-    scale, shift = levels.scaled(gamma, beta)
+    scale, shift = levels.of_norm(gamma, beta)
     found = (
         eight_bits(x * scale[..., None, None] + shift[..., None, None]) * levels.step[:, None, None]
     )

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from conftest import HostWork, picture
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -18,7 +19,8 @@ from stylepack.network.trunk import Trunk, TrunkConfig
 from stylepack.packs.shelf import BUNDLED_PHOTOS
 from stylepack.painting import stylizer as module
 from stylepack.painting.regions import Regions
-from stylepack.painting.streaming import Memory, Moments, Style, paint_streaming
+from stylepack.painting.sources import Whole, bordered
+from stylepack.painting.streaming import Kept, Memory, Moments, Style, paint_streaming
 from stylepack.pictures.photo import Photo, read_photo
 
 NEEDS_INT8 = pytest.mark.skipif(not int8_is_fast(), reason="no instructions for it here")
@@ -53,6 +55,56 @@ def test_streaming_equals_whole(
         painted = paint_streaming(trunk, streamed, image, Memory(1, rows, keep))
     assert painted.shape == image.shape
     assert (painted.float() - whole).abs().max() <= 2
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    height=st.integers(5, 20),
+    first=st.integers(-4, 10),
+    rows=st.integers(1, 12),
+    edge=st.sampled_from([1, 2, 4]),
+)
+def test_borders_are_those_that_padding_makes(
+    height: int, first: int, rows: int, edge: int
+) -> None:
+    last = first + rows
+    assume(-edge <= first < height - edge and edge < last <= height + edge)
+    x = torch.randn(1, 3, height, 7).contiguous(memory_format=torch.channels_last)
+    a, b = edge + first, edge + last
+    mirrored = F.pad(x, (edge,) * 4, mode="reflect")[:, :, a:b]
+    assert torch.equal(bordered(Whole(x), first, last, edge, x.device), mirrored)
+    if edge == 1:
+        repeated = F.pad(x, (1,) * 4, mode="replicate")[:, :, a:b]
+        assert torch.equal(bordered(Whole(x), first, last, 1, x.device, repeat=True), repeated)
+
+
+def test_what_is_kept_is_given_back_piece_by_piece_until_it_is_forgotten() -> None:
+    x, kept = torch.arange(10.0).view(1, 1, 10, 1), Kept()
+    for a, b in ((0, 4), (4, 7), (7, 10)):
+        kept.add(a, x[:, :, a:b])
+    pieces = list(kept.pieces(3, 8))
+    assert [(a, b) for a, b, _ in pieces] == [(3, 4), (4, 7), (7, 8)]
+    assert torch.equal(torch.cat([piece for _, _, piece in pieces], dim=2), x[:, :, 3:8])
+    kept.forget(6)
+    assert [(a, b) for a, b, _ in kept.pieces(0, 10)] == [(4, 7), (7, 10)]
+    kept.forget(7)
+    assert [(a, b) for a, b, _ in kept.pieces(0, 10)] == [(7, 10)]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_gamma_of_nothing_leaves_its_beta(dtype: torch.dtype) -> None:
+    # Its threshold is beyond all numbers of that size.
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randint(0, 256, (3, 48, 48), generator=generator, dtype=torch.uint8)
+    style = SMALL.neutral_style()
+    for slot in SMALL.layout()[:-1]:
+        style[slot.gamma.start : slot.gamma.start + 3] = torch.tensor([0.0, 1e-9, -1e-7])
+        style[slot.beta.start : slot.beta.start + 3] = torch.tensor([2.0, -2.0, 0.5])
+    exact = paint_streaming(TRUNK, Style(style[None]), image, Memory())
+    narrow = Trunk(SMALL).requires_grad_(False)
+    narrow.load_state_dict(TRUNK.state_dict())
+    fast = paint_streaming(narrow.to(dtype), Style(style[None]), image, Memory())
+    assert (exact.float() - fast.float()).square().mean().sqrt() < 3
 
 
 def test_moments_over_strips_are_those_of_the_whole_even_far_from_zero() -> None:

@@ -152,6 +152,10 @@ def test_painting_takes_the_fastest_numbers_that_the_processor_has(
 ) -> None:
     cpu = torch.device("cpu")
     monkeypatch.setattr(device, "int8_is_fast", lambda: True)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    assert painting_dtype(cpu) == torch.bfloat16
+    assert painting_dtype(cpu, "int8") == torch.int8
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     assert painting_dtype(cpu) == torch.int8
     assert painting_dtype(cpu, "float32") == torch.float32
     assert painting_dtype(torch.device("cuda")) == torch.float16

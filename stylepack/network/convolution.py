@@ -6,7 +6,8 @@ register empty, and doubling an image before a 3x3 convolution makes it multiply
 pixel four times.  docs/performance.md has the figures.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -18,12 +19,64 @@ _FEW = 8  # output channels that do not fill a vector register
 _REGISTER = 16  # float32 numbers that do
 _BORDER = 3  # pixels on each side of a doubled image that its transposed convolution cuts off
 
+Product = Callable[[Tensor], Tensor]  # one layer's numbers, padded -> the next convolution's output
+
+
+class Code(NamedTuple):
+    """What numbers stand for: the number q of channel c for low[c] + step[c] q.
+
+    Both are (C,) float32; every step is above 0.
+    """
+
+    low: Tensor
+    step: Tensor
+
+    def bias(self, weight: Tensor) -> Tensor:
+        """What a (C', C, K, K) convolution makes of the lows: (C',) float32."""
+        return torch.einsum("ochw,c->o", weight.float(), self.low)
+
+    def scaled(self, weight: Tensor) -> Tensor:
+        """A (C', C, K, K) kernel with the steps worked in, float32."""
+        return weight.float() * self.step[:, None, None]
+
 
 def convolve(x: Tensor, weight: Tensor, stride: int = 1) -> Tensor:
     """`F.conv2d` without padding: (N, C, H, W), (C', C, K, K) -> (N, C', H', W')."""
     if stride == 1 and x.device.type == "cpu" and is_to_few(weight):
         return add_rows(F.conv2d(x, row_kernels(weight)), len(weight), weight.shape[2])
     return F.conv2d(x, weight, stride=stride)
+
+
+def product(weight: Tensor, code: Code | None, dtype: torch.dtype, stride: int = 1) -> Product:
+    """A convolution without padding, of activations or of what stands for them.
+
+    Args:
+        weight: (C', C, K, K).
+        code: of its input; None for activations themselves.
+        dtype: of its input and output.
+        stride: in both directions.
+
+    Returns:
+        A function of (1, C, H, W) that gives (1, C', H', W').
+    """
+    if code is None:
+        plain = weight.to(dtype)
+        return lambda x: convolve(x, plain, stride)
+    rows_apart = stride == 1 and weight.device.type == "cpu" and is_to_few(weight)
+    kernel = row_kernels(weight) if rows_apart else weight
+    bias, scaled = code.bias(kernel).to(dtype), code.scaled(kernel).to(dtype)
+    if rows_apart:
+        return lambda x: add_rows(F.conv2d(x, scaled, bias), len(weight), weight.shape[2])
+    return lambda x: F.conv2d(x, scaled, bias, stride)
+
+
+def doubling_product(weight: Tensor, code: Code | None, dtype: torch.dtype) -> Product:
+    """`product` of a 3x3 convolution and of an image to double, as `convolve_doubled` takes it."""
+    if code is None:
+        plain = doubling_kernel(weight).to(dtype)
+        return lambda x: convolve_doubled(x, plain)
+    kernel, bias = doubling_kernel(code.scaled(weight)).to(dtype), code.bias(weight).to(dtype)
+    return lambda x: F.conv_transpose2d(x, kernel, bias, stride=2, padding=_BORDER)
 
 
 def is_to_few(weight: Tensor) -> bool:
@@ -48,18 +101,15 @@ def row_kernels(weight: Tensor) -> Tensor:
 def add_rows(parts: Tensor, channels: int, height: int) -> Tensor:
     """Add up what `row_kernels` of a kernel of this height gave: each from its own rows.
 
-    (N, G C', H + K - R, W) -> (N, C', H, W) in the same dtype.  Added in float32 and channel
-    after channel: a few channels side by side fill no vector register.
+    (N, G C', H + K - R, W) -> (N, C', H, W) in the same dtype.  A convolution with a kernel of
+    ones and zeros does it in one pass over memory, and adds in float32.
     """
     rows, starts = _groups(height, channels)
-    tall = parts.shape[-2] - (height - rows)
-    planes = parts.contiguous()
-    total = planes[:, :channels, :tall].to(
-        torch.promote_types(parts.dtype, torch.float32), copy=True
-    )
-    for group, start in enumerate(starts[1:], 1):
-        total += planes[:, group * channels : (group + 1) * channels, start : start + tall]
-    return total.to(parts.dtype)
+    ones = torch.eye(channels, dtype=parts.dtype, device=parts.device)
+    kernel = parts.new_zeros(channels, channels * len(starts), height - rows + 1, 1)
+    for group, start in enumerate(starts):
+        kernel[:, group * channels : (group + 1) * channels, start, 0] = ones
+    return F.conv2d(parts, kernel)
 
 
 def _groups(height: int, channels: int) -> tuple[int, list[int]]:

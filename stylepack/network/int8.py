@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stylepack.network.convolution import add_rows, is_to_few, row_kernels
+from stylepack.network.convolution import Code, Product, add_rows, is_to_few, row_kernels
 
 # A channel's farthest number, in deviations from its mean, and how far levels follow it then.
 # Beyond the last eight bits do not do: most of the image would share a handful of levels.  Of 16
@@ -31,8 +31,6 @@ _EVERY = 3  # pixels, in both directions: no kernel is narrower, and nothing tha
 _LEVELS = 256
 _LARGEST_WEIGHT = 127
 _SMALLEST_STEP = 1e-6
-
-Product = Callable[[Tensor], Tensor]  # levels of one layer, padded -> the next convolution's output
 
 
 class Spread(NamedTuple):
@@ -50,14 +48,8 @@ class Spread(NamedTuple):
         return next((reach for seen, reach in REACHES if farthest <= seen), None)
 
 
-class Levels(NamedTuple):
-    """What eight bits stand for: the number q of channel c for low[c] + step[c] q.
-
-    Both are (C,) float32; every step is above 0.
-    """
-
-    low: Tensor
-    step: Tensor
+class Levels(Code):
+    """What eight bits stand for."""
 
     @classmethod
     def between(cls, low: Tensor, high: Tensor) -> "Levels":
@@ -79,24 +71,24 @@ class Levels(NamedTuple):
         above = torch.minimum(MARGIN * (spread.high - mean), most)
         return cls.between(mean - below, mean + above)
 
-    def scaled(self, gamma: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
+    def of_norm(self, gamma: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
         """The gamma and beta, (K, C), with which a norm's output is ready for `eight_bits`."""
         return gamma / self.step, (beta - self.low) / self.step + 0.5
 
     def of(self, x: Tensor) -> Tensor:
-        """The levels nearest to (1, C, H, W) activations, uint8."""
+        """The levels nearest to (1, C, H, W) activations, as `eight_bits` has them."""
         ones, zeros = torch.ones_like(self.low), torch.zeros_like(self.low)
-        return eight_bits(F.batch_norm(x, zeros, ones, *self.scaled(ones, zeros), eps=0.0))
+        return eight_bits(F.batch_norm(x, zeros, ones, *self.of_norm(ones, zeros), eps=0.0))
 
 
 def eight_bits(x: Tensor) -> Tensor:
-    """Rounded down and cut at 0 and 255: any float dtype -> uint8.
+    """Rounded down and cut at 0 and 255: any float dtype -> int16, which fits into uint8.
 
     Numbers must be below 32,768 in size.
     """
-    # The direct cast takes four times as long as these two, and cutting floats three times as
+    # The direct cast takes four times as long as two, and cutting floats three times as
     # long as cutting whole numbers.
-    return x.to(torch.int16).clamp_(0, _LEVELS - 1).to(torch.uint8)
+    return x.to(torch.int16).clamp_(0, _LEVELS - 1)
 
 
 def extremes(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -180,9 +172,7 @@ class Int8Convolution:
     """A convolution without padding, on levels: `int8_product` says of what and in what."""
 
     def __init__(self, weight: Tensor, levels: Levels, dtype: torch.dtype, stride: int = 1) -> None:
-        weight = weight.float()
-        self.bias = torch.einsum("ochw,c->o", weight, levels.low)
-        weight = weight * levels.step[:, None, None]
+        self.bias, weight = levels.bias(weight), levels.scaled(weight)
         self.step = (weight.abs().amax((1, 2, 3)) / _LARGEST_WEIGHT).clamp_min(1e-30)
         whole_weight = (weight / self.step[:, None, None, None]).round().to(torch.int8)
         self.stride, self.dtype = [stride, stride], dtype

@@ -13,18 +13,15 @@ This is not a mode: a small image fits whole, and nothing of it is computed twic
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stylepack.network.convolution import convolve, convolve_doubled, doubling_kernel
+from stylepack.network.convolution import Code, Product, doubling_product, product
 from stylepack.network.device import training_dtype
-from stylepack.network.grain import grain, grain_on
 from stylepack.network.int8 import (
     Levels,
-    Product,
     Products,
     Spread,
     eight_bits,
@@ -35,6 +32,9 @@ from stylepack.network.int8 import (
 from stylepack.network.norm import EPSILON, moments
 from stylepack.network.trunk import Trunk, padded_size, photograph_logits
 from stylepack.painting.regions import Regions
+from stylepack.painting.sources import Pixels, Source, Whole, bordered
+
+SMALLEST_STEP = 1e-9  # of what a layer's numbers stand for; of a gamma of 0
 
 Advance = Callable[[float], None]  # is called with the share of the work that is done, 0..1
 
@@ -59,61 +59,6 @@ class Memory:
     def strip_rows(self, width: int) -> int:
         """Rows of a strip of an image of this width, a multiple of 4."""
         return -(-max(self.rows, self.strip // width) // 4) * 4
-
-
-class Source(Protocol):
-    """Activations by rows: `rows(a, b)` is (1, C, b - a, width) for rows a to b of `height`.
-
-    With `levels` they are uint8 and stand for those.
-    """
-
-    height: int
-    width: int
-    levels: Levels | None
-
-    def rows(self, a: int, b: int) -> Tensor: ...  # noqa: D102
-
-
-class Pixels:
-    """A (3, H, W) uint8 image as a trunk takes it: padded, in 0..1 with grain."""
-
-    def __init__(self, image: Tensor, work: "Work") -> None:
-        self.image, self.grain = image, work.trunk.config.grain
-        self.dtype = work.dtype
-        self.height, self.width = padded_size(*image.shape[-2:])
-        beyond = torch.full((3,), 4 * self.grain)
-        coarse = work.products is not None
-        self.levels = Levels.between(-beyond, 1 + beyond) if coarse else None
-
-    def rows(self, a: int, b: int) -> Tensor:
-        """Rows below and columns beyond the image repeat its last ones."""
-        last = self.image.shape[-2] - 1
-        strip = self.image[None, :, min(a, last) : min(b, last + 1)]
-        padding = (0, self.width - strip.shape[-1], 0, b - a - strip.shape[-2])
-        x = F.pad(strip.float().div_(255), padding, mode="replicate")
-        if self.grain:
-            x = x.add(self._grain(a, b, x.device), alpha=self.grain)
-        x = x.to(self.dtype) if self.levels is None else self.levels.of(x)
-        return x.contiguous(memory_format=torch.channels_last)
-
-    def _grain(self, a: int, b: int, device: torch.device) -> Tensor:
-        """On a card all of it is kept: bringing it there means waiting."""
-        if device.type == "cpu":
-            return grain(a, b, self.width)
-        return grain_on(device, self.height, self.width)[a:b]
-
-
-class Whole:
-    """Activations that are there already, (1, C, H, W)."""
-
-    def __init__(self, x: Tensor, levels: Levels | None = None) -> None:
-        self.x, self.levels = x, levels
-        self.height, self.width = x.shape[-2:]
-
-    def rows(self, a: int, b: int) -> Tensor:
-        """A view, or the levels of one."""
-        strip = self.x[:, :, a:b]
-        return strip if self.levels is None else self.levels.of(strip)
 
 
 @dataclass(frozen=True)
@@ -170,69 +115,133 @@ class Work:
         return self.trunk.get_parameter("conv1.weight").device
 
 
+class Kept:
+    """A layer's convolution in the strips in which it was computed, (1, C, h, W) each."""
+
+    def __init__(self) -> None:
+        self._strips: dict[int, Tensor] = {}  # by their first row
+
+    def add(self, a: int, strip: Tensor) -> None:
+        """The next strip, which begins at row a."""
+        self._strips[a] = strip
+
+    def pieces(self, a: int, b: int) -> Iterator[tuple[int, int, Tensor]]:
+        """Rows a to b: (first, last, rows) of every strip that has some of them."""
+        for start, strip in self._strips.items():
+            first, last = max(a, start), min(b, start + strip.shape[-2])
+            if first < last:
+                yield first, last, strip[:, :, first - start : last - start]
+
+    def forget(self, before: int) -> None:
+        """Give the memory of all strips back that end at or before this row."""
+        ended = [a for a, strip in self._strips.items() if a + strip.shape[-2] <= before]
+        for a in ended:
+            del self._strips[a]
+
+
 class Layer:
-    """One convolution with its norm, measured over the whole image before it gives rows."""
+    """One convolution with its norm, measured over the whole image before it gives rows.
+
+    Its rows are those after a ReLU.  In one style everywhere they need no arithmetic but a maximum:
+    relu(g x + c) = g max(x, -c / g) + c for g > 0, and g and c are left to the next layer's weights
+    (`Code`).  Where gamma is below 0 the convolution is computed with the opposite sign.
+    """
 
     def __init__(self, work: Work, name: str, source: Source, *, stride: int = 1) -> None:
         slot = work.trunk.slots[name]
-        self.weight = work.trunk.get_parameter(f"{name}.weight")
+        self.weight: Tensor = work.trunk.get_parameter(f"{name}.weight")
         vectors = work.style.vectors
         self.gamma, self.beta = vectors[:, slot.gamma], vectors[:, slot.beta]
         self.regions = work.style.regions
         self.source, self.stride = source, stride
+        self.channels = slot.channels
         self.height, self.width = source.height // stride, source.width // stride
-        self.levels: Levels | None = None
+        self.code: Code | None = None
         # Whether its own product is in whole numbers; only then may the next layer's be.
-        self.coarse = source.levels is not None
-        if work.products is None or source.levels is None:
-            self.product = self._plain_product(work.dtype)
+        self.coarse = isinstance(source.code, Levels)
+        self.by_maximum = not self.coarse and self.regions is None
+        if self.by_maximum:
+            sign = torch.where(self.gamma[0] < 0, -1.0, 1.0)
+            self.weight = self.weight * sign.to(self.weight.dtype)[:, None, None, None]
+            self.gamma = self.gamma.abs()
+        self.work_dtype = work.dtype
+        if isinstance(source.code, Levels) and work.products is not None:
+            make = partial(self._int8_product, source.code)
+            self.product = work.products.of(name, source.code, make)
         else:
-            make = partial(self._int8_product, source.levels, work.dtype)
-            self.product = work.products.of(name, source.levels, make)
-        self.kept: Tensor | None = None
+            self.product = self._plain_product(source.code)
+        self.kept: Kept | None = None
 
-    def _plain_product(self, dtype: torch.dtype) -> Product:
-        return partial(convolve, weight=self.weight.to(dtype), stride=self.stride)
+    def _plain_product(self, code: Code | None) -> Product:
+        return product(self.weight, code, self.work_dtype, self.stride)
 
-    def _int8_product(self, levels: Levels, dtype: torch.dtype) -> Product:
-        return int8_product(self.weight, levels, dtype, self.stride)
+    def _int8_product(self, levels: Levels) -> Product:
+        return int8_product(self.weight, levels, self.work_dtype, self.stride)
 
-    def measure(self, strip_rows: int, *, keep: bool) -> "Layer":
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of its rows."""
+        return torch.uint8 if isinstance(self.code, Levels) else self.work_dtype
+
+    def measure(self, strip_rows: int, *, keep: bool, using_up: "Layer | None" = None) -> "Layer":
         """Find each channel's mean and variance, keeping the convolution's output if asked.
 
         If its own products are in whole numbers, also find out whether the next layer's can be.
+        `using_up` is the layer before, if nothing else needs what that has kept.
         """
         found = Moments(with_extremes=self.coarse)
-        strips = list(_strips(self.height, strip_rows))
-        for a, b in strips:
+        kept = Kept()
+        for a, b in _strips(self.height, strip_rows):
             raw = self.convolve(a, b)
             found.add(raw)
-            if keep and len(strips) == 1:
-                self.kept = raw
-            elif keep:
-                if self.kept is None:
-                    self.kept = _empty(raw, self.height)
-                self.kept[:, :, a:b] = raw
+            if keep:
+                kept.add(a, raw)
+            if using_up is not None and using_up.kept is not None:
+                using_up.kept.forget(b - 1)
+        self.kept = kept if keep else None
         self.mean, self.variance = found.mean, found.variance
         if self.coarse and (reach := found.spread().reach()):
-            self.levels = Levels.after_relu(self.gamma, self.beta, reach)
+            self.code = Levels.after_relu(self.gamma, self.beta, reach)
+        elif self.by_maximum:
+            step = (self.gamma[0] * (self.variance + EPSILON).rsqrt()).clamp_min(SMALLEST_STEP)
+            self.code = Code(self.beta[0] - step * self.mean, step)
+            # Where gamma is nearly 0 a threshold may be beyond all numbers there are.  Then the
+            # channel is constant, and the next norm subtracts it.
+            most = torch.finfo(self.work_dtype).max / 2
+            threshold = (-self.code.low / step).clamp(-most, most).to(self.work_dtype)
+            self.thresholds = threshold.repeat(self.width)  # of a row, as it lies in memory
         return self
 
-    def rows(self, a: int, b: int) -> Tensor:
-        """Rows a to b after norm and ReLU."""
-        if self.levels is None:
-            return self.normalise(a, b).relu_()
-        return eight_bits(self._norm(*self.levels.scaled(self.gamma, self.beta), a, b))
+    def write(self, into: Tensor, a: int, b: int) -> None:
+        """Rows a to b after norm and ReLU, as `code` has them."""
+        for first, last, raw in self._pieces(a, b):
+            rows = into[:, :, first - a : last - a]
+            if isinstance(self.code, Levels):
+                scaled = self.code.of_norm(self.gamma, self.beta)
+                rows.copy_(eight_bits(self._norm(raw, *scaled, first)))
+            elif self.code is not None:
+                lines = raw.permute(0, 2, 3, 1).flatten(2)  # as they lie in memory
+                there = rows.permute(0, 2, 3, 1).view(lines.shape)
+                torch.maximum(lines, self.thresholds, out=there)
+            else:
+                rows.copy_(self._norm(raw, self.gamma, self.beta, first).relu_())
 
-    def normalise(self, a: int, b: int) -> Tensor:
-        """Rows a to b after the norm."""
-        return self._norm(self.gamma, self.beta, a, b)
+    def normalised(self, a: int, b: int) -> Tensor:
+        """Rows a to b after the norm alone."""
+        pieces = [
+            self._norm(raw, self.gamma, self.beta, first) for first, _, raw in self._pieces(a, b)
+        ]
+        return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=2)
 
-    def _norm(self, gamma: Tensor, beta: Tensor, a: int, b: int) -> Tensor:
-        raw = self.convolve(a, b) if self.kept is None else self.kept[:, :, a:b]
+    def _pieces(self, a: int, b: int) -> Iterator[tuple[int, int, Tensor]]:
+        return iter([(a, b, self.convolve(a, b))]) if self.kept is None else self.kept.pieces(a, b)
+
+    def _norm(self, raw: Tensor, gamma: Tensor, beta: Tensor, a: int) -> Tensor:
+        """The norm of the rows from a on."""
         if self.regions is None:
             return F.batch_norm(raw, self.mean, self.variance, gamma[0], beta[0], eps=EPSILON)
         whitened = F.batch_norm(raw, self.mean, self.variance, eps=EPSILON)
+        b = a + raw.shape[-2]
         scale = self.regions.mixed(gamma, a, b, self.width).to(raw.dtype)
         shift = self.regions.mixed(beta, a, b, self.width).to(raw.dtype)
         return torch.addcmul(shift, whitened, scale)
@@ -241,9 +250,7 @@ class Layer:
         """Rows a to b of the convolution, reflected where it reaches over the image's border."""
         edge = self.weight.shape[-1] // 2
         first, last = a * self.stride - edge, (b - 1) * self.stride + edge + 1
-        x = self.source.rows(max(first, 0), min(last, self.source.height))
-        above, below = max(-first, 0), max(last - self.source.height, 0)
-        return self.product(F.pad(x, (edge, edge, above, below), mode="reflect"))
+        return self.product(bordered(self.source, first, last, edge, self.weight.device))
 
 
 class DoublingLayer(Layer):
@@ -253,18 +260,16 @@ class DoublingLayer(Layer):
         super().__init__(work, name, source)
         self.height, self.width = 2 * source.height, 2 * source.width
 
-    def _plain_product(self, dtype: torch.dtype) -> Product:
-        return partial(convolve_doubled, kernel=doubling_kernel(self.weight.to(dtype)))
+    def _plain_product(self, code: Code | None) -> Product:
+        return doubling_product(self.weight, code, self.work_dtype)
 
-    def _int8_product(self, levels: Levels, dtype: torch.dtype) -> Product:
-        return int8_doubling_product(self.weight, levels, dtype)
+    def _int8_product(self, levels: Levels) -> Product:
+        return int8_doubling_product(self.weight, levels, self.work_dtype)
 
     def convolve(self, a: int, b: int) -> Tensor:
         """Rows a to b of the convolution, from the rows that they are copies of."""
         first, last = a // 2 - 1, -(-b // 2) + 1
-        x = self.source.rows(max(first, 0), min(last, self.source.height))
-        above, below = max(-first, 0), max(last - self.source.height, 0)
-        x = self.product(F.pad(x, (1, 1, above, below), mode="replicate"))
+        x = self.product(bordered(self.source, first, last, 1, self.weight.device, repeat=True))
         return x[:, :, a % 2 : a % 2 + b - a]
 
 
@@ -347,13 +352,14 @@ def paint_streaming(
     dtype = weights.dtype if int8 is None else training_dtype(weights.device)
     there = image.to(weights.device)
     work = Work(trunk, style.for_photograph(trunk, there, step), dtype, int8)
-    pixels = Pixels(there, work)
+    pixels = Pixels(there, trunk.config.grain, dtype if int8 is None else torch.uint8)
     keep = _what_to_keep(trunk, pixels, memory.keep)
 
     conv1 = Layer(work, "conv1", pixels).measure(step, keep="conv1" in keep)
-    if conv1.coarse and conv1.levels is None:  # even this layer had better be done in floats
+    if conv1.coarse and conv1.code is None:  # even this layer had better be done in floats
         work = replace(work, products=None)
-        conv1 = Layer(work, "conv1", Pixels(there, work)).measure(step, keep="conv1" in keep)
+        pixels = Pixels(there, trunk.config.grain, dtype)
+        conv1 = Layer(work, "conv1", pixels).measure(step, keep="conv1" in keep)
     conv2 = Layer(work, "conv2", conv1, stride=2)
     conv2.measure(step // 2, keep="conv2" in keep)
     advance(0.15)
@@ -369,7 +375,7 @@ def paint_streaming(
     painted = torch.empty_like(image)
     height, width = image.shape[-2:]
     for a, b in _strips(height, step):
-        rows = torch.sigmoid(out.normalise(a, b)[0, :, :, :width].float())
+        rows = torch.sigmoid(out.normalised(a, b)[0, :, :, :width].float())
         painted[:, a:b] = rows.mul_(255).round_().to(torch.uint8)
     advance(1.0)
     return painted
@@ -378,20 +384,18 @@ def paint_streaming(
 def _body(work: Work, source: Source, step: int) -> Whole:
     """conv3 and the residual blocks, (1, C, H/4, W/4) whole: two such tensors at any time."""
     conv3 = Layer(work, "conv3", source, stride=2).measure(step, keep=True)
-    assert conv3.kept is not None
-    x = conv3.kept
     strips = list(_strips(conv3.height, step))
-    for a, b in strips:
-        x[:, :, a:b] = conv3.normalise(a, b).relu_()
-    body = _body_source(x, conv3.coarse, step)
+    x = conv3.normalised(0, conv3.height).relu_()
+    coarse = conv3.coarse
+    del conv3  # before the first block asks for its own memory
+    body = _body_source(x, coarse, step)
     for block in range(1, work.trunk.config.residual_blocks + 1):
         inner = Layer(work, f"res{block}a", body).measure(step, keep=True)
-        outer = Layer(work, f"res{block}b", inner)
-        _convolve_in_place(inner, outer, step)
+        outer = Layer(work, f"res{block}b", inner).measure(step, keep=True, using_up=inner)
         for a, b in strips:
-            x[:, :, a:b] += outer.normalise(a, b)
+            x[:, :, a:b] += outer.normalised(a, b)
         body = _body_source(x, outer.coarse, step)
-        del inner, outer  # before the next block asks for its own memory
+        del inner, outer
     return body
 
 
@@ -405,31 +409,6 @@ def _body_source(x: Tensor, coarse: bool, step: int) -> Whole:
     spread = found.spread()
     reach = spread.reach()
     return Whole(x, None if reach is None else Levels.spanning(spread, reach))
-
-
-def _convolve_in_place(inner: Layer, outer: Layer, step: int) -> None:
-    """Let `outer`'s output take the memory of `inner`'s, from which it is computed.
-
-    Each strip needs one row of `inner` that the strip before has just overwritten; that row
-    is put aside.
-    """
-    kept = inner.kept
-    assert kept is not None
-    found = Moments()
-    overwritten: Tensor | None = None
-    for a, b in _strips(outer.height, step):
-        if overwritten is not None:
-            ours = kept[:, :, a - 1 : a].clone()
-            kept[:, :, a - 1 : a] = overwritten
-        following = kept[:, :, b - 1 : b].clone()
-        raw = outer.convolve(a, b)
-        if overwritten is not None:
-            kept[:, :, a - 1 : a] = ours
-        found.add(raw)
-        kept[:, :, a:b] = raw
-        overwritten = following
-    inner.kept, outer.kept = None, kept
-    outer.mean, outer.variance = found.mean, found.variance
 
 
 def _what_to_keep(trunk: Trunk, pixels: Pixels, memory: int) -> set[str]:
@@ -447,14 +426,6 @@ def _what_to_keep(trunk: Trunk, pixels: Pixels, memory: int) -> set[str]:
         if area // 4 * b + area * a <= memory:
             kept.add(full_size)
     return kept
-
-
-def _empty(strip: Tensor, height: int) -> Tensor:
-    """Uninitialised activations of `height` rows, else like a strip of them in shape and layout."""
-    _, c, _, w = strip.shape
-    if strip.is_contiguous():
-        return strip.new_empty((1, c, height, w))
-    return strip.new_empty((1, height, w, c)).permute(0, 3, 1, 2)
 
 
 def _strips(height: int, step: int) -> Iterator[tuple[int, int]]:

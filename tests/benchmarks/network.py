@@ -48,7 +48,7 @@ def main() -> None:
     device = sys.argv[1] if len(sys.argv) > 1 else "cpu"
     precisions = ["auto", "float32"]
     if device == "cpu" and int8_is_fast():
-        precisions.insert(1, "bfloat16")
+        precisions = ["int8", "bfloat16", "float32"]
     print(machine(device))
     print(f"{'size':>10} {'usual':>9} {'ours':>9} {'x usual':>8} {'x convs':>8}  precision")
     for label, (height, width) in (GPU_SIZES if device == "cuda" else SIZES).items():
