@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -54,6 +55,27 @@ class HostWork(TorchDispatchMode):
         places = {one.device.type for one in leaves if isinstance(one, Tensor)}
         if "_local_scalar" in str(func) or len(places) > 1:
             self.found.append(str(func))
+        return out
+
+
+class Storages(TorchDispatchMode):
+    """Finds out how many bytes of tensors are there at most, of those that are made meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.most = 0
+        self._there: dict[int, tuple[StorageWeakRef, int]] = {}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> object:
+        out = func(*args, **(kwargs or {}))
+        self._there = {key: one for key, one in self._there.items() if not one[0].expired()}
+        for leaf in tree_leaves(out):
+            if isinstance(leaf, Tensor):
+                storage = leaf.untyped_storage()
+                self._there[storage._cdata] = StorageWeakRef(storage), storage.nbytes()
+        self.most = max(self.most, sum(size for _, size in self._there.values()))
         return out
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import HostWork, picture
+from conftest import HostWork, Storages, picture
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -27,6 +27,7 @@ NEEDS_INT8 = pytest.mark.skipif(not int8_is_fast(), reason="no instructions for 
 SMALL = TrunkConfig(widths=(8, 12, 16), residual_blocks=2, edge_kernel=9)
 torch.manual_seed(0)
 TRUNK = Trunk(SMALL).requires_grad_(False).eval()
+NARROW = Trunk(replace(SMALL, edge_kernel=5)).requires_grad_(False).eval()
 GRAINY = Trunk(replace(SMALL, grain=0.05)).requires_grad_(False).eval()
 GRAINY.load_state_dict(TRUNK.state_dict())
 
@@ -38,7 +39,7 @@ GRAINY.load_state_dict(TRUNK.state_dict())
     rows=st.sampled_from([4, 8, 12, 64]),
     keep=st.sampled_from([0, 20_000, 60_000, 1 << 30]),
     seed=st.integers(0, 1000),
-    trunk=st.sampled_from([TRUNK, GRAINY]),
+    trunk=st.sampled_from([TRUNK, NARROW, GRAINY]),
     own=st.sampled_from([0.0, 0.5, 1.0]),
 )
 def test_streaming_equals_whole(
@@ -86,14 +87,16 @@ def test_what_is_kept_is_given_back_piece_by_piece_until_it_is_forgotten() -> No
     assert [(a, b) for a, b, _ in pieces] == [(3, 4), (4, 7), (7, 8)]
     assert torch.equal(torch.cat([piece for _, _, piece in pieces], dim=2), x[:, :, 3:8])
     kept.forget(6)
-    assert [(a, b) for a, b, _ in kept.pieces(0, 10)] == [(4, 7), (7, 10)]
+    assert [(a, b) for a, b, _ in kept.pieces(4, 10)] == [(4, 7), (7, 10)]
     kept.forget(7)
-    assert [(a, b) for a, b, _ in kept.pieces(0, 10)] == [(7, 10)]
+    assert [(a, b) for a, b, _ in kept.pieces(7, 10)] == [(7, 10)]
+    with pytest.raises(AssertionError, match="forgotten"):
+        list(kept.pieces(6, 10))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_a_gamma_of_nothing_leaves_its_beta(dtype: torch.dtype) -> None:
-    # Its threshold is beyond all numbers of that size.
+    # In float16 its threshold is beyond all numbers.
     generator = torch.Generator().manual_seed(0)
     image = torch.randint(0, 256, (3, 48, 48), generator=generator, dtype=torch.uint8)
     style = SMALL.neutral_style()
@@ -186,6 +189,52 @@ def test_the_fast_precisions_are_within_40_decibels_of_float32(mix: str, precisi
     exact = Stylizer.load(mix, device="cpu", precision="float32").paint(photo).to_float()
     fast = Stylizer.load(mix, device="cpu", precision=precision).paint(photo).to_float()
     assert -10 * (exact - fast).square().mean().log10() >= 40
+
+
+@NEEDS_INT8
+@pytest.mark.parametrize("mix", ["starry", "wave"])
+@pytest.mark.parametrize(("side", "decibels"), [(16, 30), (64, 40)])
+def test_whole_numbers_do_for_small_images_too(mix: str, side: int, decibels: int) -> None:
+    pixels = read_photo(BUNDLED_PHOTOS / "china.jpg").pixels[:, 100 : 100 + side, 200 : 200 + side]
+    exact, whole = (
+        Stylizer.load(mix, device="cpu", precision=precision).paint(Photo(pixels)).to_float()
+        for precision in ("float32", "int8")
+    )
+    assert -10 * (exact - whole).square().mean().log10() >= decibels
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+@pytest.mark.parametrize("memory", [Memory(1, 8, 0), Memory(1, 20, 1 << 30)])
+def test_narrow_floats_in_strips_are_those_in_one_piece(precision: str, memory: Memory) -> None:
+    photo = read_photo(BUNDLED_PHOTOS / "china.jpg").resized(160)
+    painter = Stylizer.load("starry", device="cpu", precision=precision)
+    whole = painter.paint(photo).to_float()
+    painter.memory = memory
+    assert -10 * (whole - painter.paint(photo).to_float()).square().mean().log10() >= 45
+
+
+def test_a_style_everywhere_is_the_same_in_regions() -> None:
+    # One path takes maxima and the other norms, gammas below 0 among them.
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randint(0, 256, (3, 50, 70), generator=generator, dtype=torch.uint8)
+    style = torch.randn(SMALL.style_size, generator=generator)
+    mask = torch.randint(0, 256, (50, 70), generator=generator, dtype=torch.uint8)
+    regions = Regions([mask], torch.device("cpu"))
+    alone = paint_streaming(TRUNK, Style(style[None]), image, Memory(1, 12, 0))
+    in_regions = Style(style.expand(2, -1), regions)
+    twice = paint_streaming(TRUNK, in_regions, image, Memory(1, 12, 0))
+    assert (alone.int() - twice.int()).abs().max() <= 1
+
+
+def test_of_the_body_two_tensors_are_there_at_any_time() -> None:
+    config = TrunkConfig(widths=(2, 4, 128), residual_blocks=2, edge_kernel=3)
+    trunk = Trunk(config).requires_grad_(False)
+    image = torch.zeros(3, 1024, 256, dtype=torch.uint8)
+    sizes = Storages()
+    with sizes:
+        paint_streaming(trunk, Style(config.neutral_style()[None]), image, Memory(1, 64, 0))
+    body = 128 * (1024 // 4) * (256 // 4) * 4
+    assert 2 * body <= sizes.most < 2.6 * body
 
 
 @NEEDS_INT8

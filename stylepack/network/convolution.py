@@ -32,7 +32,11 @@ class Code(NamedTuple):
     step: Tensor
 
     def bias(self, weight: Tensor) -> Tensor:
-        """What a (C', C, K, K) convolution makes of the lows: (C',) float32."""
+        """What a (C', C, K, K) convolution makes of the lows: (C',) float32.
+
+        A norm after it subtracts that again, but without it the numbers between would lie far from
+        0, where narrow floats are coarse.
+        """
         return torch.einsum("ochw,c->o", weight.float(), self.low)
 
     def scaled(self, weight: Tensor) -> Tensor:

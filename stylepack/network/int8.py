@@ -27,7 +27,8 @@ from stylepack.network.convolution import Code, Product, add_rows, is_to_few, ro
 # stars, a bar on a page and a single pixel to 20 to 40.
 REACHES = ((10.0, 8.0), (18.0, 16.0))
 MARGIN = 1.25  # times what was seen, because not every pixel was
-_EVERY = 3  # pixels, in both directions: no kernel is narrower, and nothing that comes from one
+_EVERY = 3  # pixels in both directions are enough of a large image: no kernel is narrower
+_LARGE = 1 << 13  # pixels
 _LEVELS = 256
 _LARGEST_WEIGHT = 127
 _SMALLEST_STEP = 1e-6
@@ -93,7 +94,8 @@ def eight_bits(x: Tensor) -> Tensor:
 
 def extremes(x: Tensor) -> tuple[Tensor, Tensor]:
     """The lowest and highest numbers that are seen of each channel: (1, C, H, W) -> (C,), (C,)."""
-    rows = x[0, :, ::_EVERY, ::_EVERY].permute(1, 2, 0).contiguous()
+    every = _EVERY if x.shape[-2] * x.shape[-1] >= _LARGE else 1
+    rows = x[0, :, ::every, ::every].permute(1, 2, 0).contiguous()
     # In two steps: over the rows first, because reducing to a few channels at once is slow.
     low, high = rows.flatten(1).amin(0), rows.flatten(1).amax(0)
     low, high = low.view(rows.shape[1:]), high.view(rows.shape[1:])

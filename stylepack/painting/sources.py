@@ -102,8 +102,10 @@ def bordered(
     skip = 0 if repeat else 1
     for dim, before, after in ((3, edge, edge), (2, above, below)):
         end = x.shape[dim] - after
-        for i in range(before):
-            x.select(dim, before - 1 - i).copy_(x.select(dim, before + skip + i))
-        for i in range(after):
-            x.select(dim, end + i).copy_(x.select(dim, end - 1 - skip - i))
+        for border, size, mirrored in (
+            (0, before, before + skip),
+            (end, after, end - skip - after),
+        ):
+            if size:
+                x.narrow(dim, border, size).copy_(x.narrow(dim, mirrored, size).flip(dim))
     return x

@@ -12,7 +12,7 @@ This is not a mode: a small image fits whole, and nothing of it is computed twic
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 
 import torch
 import torch.nn.functional as F
@@ -34,7 +34,7 @@ from stylepack.network.trunk import Trunk, padded_size, photograph_logits
 from stylepack.painting.regions import Regions
 from stylepack.painting.sources import Pixels, Source, Whole, bordered
 
-SMALLEST_STEP = 1e-9  # of what a layer's numbers stand for; of a gamma of 0
+SMALLEST_STEP = 1e-9  # of a `Code`, in place of a gamma of 0
 
 Advance = Callable[[float], None]  # is called with the share of the work that is done, 0..1
 
@@ -109,11 +109,6 @@ class Work:
     dtype: torch.dtype
     products: Products | None
 
-    @property
-    def device(self) -> torch.device:
-        """Where it is done."""
-        return self.trunk.get_parameter("conv1.weight").device
-
 
 class Kept:
     """A layer's convolution in the strips in which it was computed, (1, C, h, W) each."""
@@ -127,10 +122,13 @@ class Kept:
 
     def pieces(self, a: int, b: int) -> Iterator[tuple[int, int, Tensor]]:
         """Rows a to b: (first, last, rows) of every strip that has some of them."""
+        found = 0
         for start, strip in self._strips.items():
             first, last = max(a, start), min(b, start + strip.shape[-2])
             if first < last:
                 yield first, last, strip[:, :, first - start : last - start]
+                found += last - first
+        assert found == b - a, "rows that are asked for have been forgotten"
 
     def forget(self, before: int) -> None:
         """Give the memory of all strips back that end at or before this row."""
@@ -156,7 +154,6 @@ class Layer:
         self.source, self.stride = source, stride
         self.channels = slot.channels
         self.height, self.width = source.height // stride, source.width // stride
-        self.code: Code | None = None
         # Whether its own product is in whole numbers; only then may the next layer's be.
         self.coarse = isinstance(source.code, Levels)
         self.by_maximum = not self.coarse and self.regions is None
@@ -165,7 +162,8 @@ class Layer:
             self.weight = self.weight * sign.to(self.weight.dtype)[:, None, None, None]
             self.gamma = self.gamma.abs()
         self.work_dtype = work.dtype
-        if isinstance(source.code, Levels) and work.products is not None:
+        if isinstance(source.code, Levels):
+            assert work.products is not None
             make = partial(self._int8_product, source.code)
             self.product = work.products.of(name, source.code, make)
         else:
@@ -187,7 +185,8 @@ class Layer:
         """Find each channel's mean and variance, keeping the convolution's output if asked.
 
         If its own products are in whole numbers, also find out whether the next layer's can be.
-        `using_up` is the layer before, if nothing else needs what that has kept.
+        `using_up` is the layer before, if nothing else needs what that has kept; for 3x3 kernels of
+        stride 1.
         """
         found = Moments(with_extremes=self.coarse)
         kept = Kept()
@@ -200,17 +199,28 @@ class Layer:
                 using_up.kept.forget(b - 1)
         self.kept = kept if keep else None
         self.mean, self.variance = found.mean, found.variance
-        if self.coarse and (reach := found.spread().reach()):
-            self.code = Levels.after_relu(self.gamma, self.beta, reach)
-        elif self.by_maximum:
-            step = (self.gamma[0] * (self.variance + EPSILON).rsqrt()).clamp_min(SMALLEST_STEP)
-            self.code = Code(self.beta[0] - step * self.mean, step)
-            # Where gamma is nearly 0 a threshold may be beyond all numbers there are.  Then the
-            # channel is constant, and the next norm subtracts it.
-            most = torch.finfo(self.work_dtype).max / 2
-            threshold = (-self.code.low / step).clamp(-most, most).to(self.work_dtype)
-            self.thresholds = threshold.repeat(self.width)  # of a row, as it lies in memory
+        self.reach = found.spread().reach() if self.coarse else None
         return self
+
+    @cached_property
+    def code(self) -> Code | None:
+        """What its rows stand for, once it is measured."""
+        if self.reach is not None:
+            return Levels.after_relu(self.gamma, self.beta, self.reach)
+        if not self.by_maximum:
+            return None
+        step = (self.gamma[0] * (self.variance + EPSILON).rsqrt()).clamp_min(SMALLEST_STEP)
+        return Code(self.beta[0] - step * self.mean, step)
+
+    @cached_property
+    def thresholds(self) -> Tensor:
+        """What stands for 0 in each channel, for a row of pixels as they lie in memory."""
+        assert self.code is not None
+        # Where gamma is nearly 0 that may be beyond all numbers of this size, above or below.  Then
+        # no pixel or every pixel passes, as it should.
+        most = torch.finfo(self.work_dtype).max / 2
+        threshold = (-self.code.low / self.code.step).clamp(-most, most)
+        return threshold.to(self.work_dtype).repeat(self.width)
 
     def write(self, into: Tensor, a: int, b: int) -> None:
         """Rows a to b after norm and ReLU, as `code` has them."""
@@ -345,7 +355,7 @@ def paint_streaming(
             keep here what the next image in this style can use.
 
     Returns:
-        (3, H, W) uint8 RGB on the CPU.
+        (3, H, W) uint8 RGB on the CPU.  No gradient: it is for `torch.no_grad()`.
     """
     step = memory.strip_rows(padded_size(*image.shape[-2:])[1])
     weights = trunk.get_parameter("conv1.weight")
@@ -385,10 +395,13 @@ def _body(work: Work, source: Source, step: int) -> Whole:
     """conv3 and the residual blocks, (1, C, H/4, W/4) whole: two such tensors at any time."""
     conv3 = Layer(work, "conv3", source, stride=2).measure(step, keep=True)
     strips = list(_strips(conv3.height, step))
-    x = conv3.normalised(0, conv3.height).relu_()
-    coarse = conv3.coarse
-    del conv3  # before the first block asks for its own memory
-    body = _body_source(x, coarse, step)
+    assert conv3.kept is not None
+    shape = (1, conv3.height, conv3.width, conv3.channels)
+    x = torch.empty(shape, dtype=work.dtype, device=conv3.weight.device).permute(0, 3, 1, 2)
+    for a, b in strips:
+        x[:, :, a:b] = conv3.normalised(a, b).relu_()
+        conv3.kept.forget(b)
+    body = _body_source(x, conv3.coarse, step)
     for block in range(1, work.trunk.config.residual_blocks + 1):
         inner = Layer(work, f"res{block}a", body).measure(step, keep=True)
         outer = Layer(work, f"res{block}b", inner).measure(step, keep=True, using_up=inner)
