@@ -1,6 +1,7 @@
 """Painting in strips equals painting whole, at any size and with any memory."""
 
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
@@ -17,6 +18,7 @@ from stylepack.network import grain as grain_module
 from stylepack.network.int8 import int8_is_fast
 from stylepack.network.trunk import Trunk, TrunkConfig
 from stylepack.packs.shelf import BUNDLED_PHOTOS
+from stylepack.painting import streaming
 from stylepack.painting import stylizer as module
 from stylepack.painting.regions import Regions
 from stylepack.painting.sources import Whole, bordered
@@ -51,11 +53,13 @@ def test_streaming_equals_whole(
     image = torch.randint(0, 256, (3, height, width), generator=generator, dtype=torch.uint8)
     style = torch.randn(SMALL.style_size, generator=generator)
     with torch.inference_mode():
-        whole = trunk(image[None].float() / 255, style, own)[0] * 255
+        # Of images of a few pixels the whole in float32 is itself too far off now and then.
+        exact = deepcopy(trunk).double()
+        whole = exact(image[None].double() / 255, style.double(), own)[0] * 255
         streamed = Style(style[None], own=torch.tensor([own]))
         painted = paint_streaming(trunk, streamed, image, Memory(1, rows, keep))
     assert painted.shape == image.shape
-    assert (painted.float() - whole).abs().max() <= 2
+    assert (painted - whole).abs().max() <= 1
 
 
 @settings(max_examples=60, deadline=None)
@@ -79,19 +83,32 @@ def test_borders_are_those_that_padding_makes(
         assert torch.equal(bordered(Whole(x), first, last, 1, x.device, repeat=True), repeated)
 
 
-def test_what_is_kept_is_given_back_piece_by_piece_until_it_is_forgotten() -> None:
-    x, kept = torch.arange(10.0).view(1, 1, 10, 1), Kept()
+@pytest.mark.parametrize("room", [False, True])
+def test_what_is_kept_is_given_back_piece_by_piece_until_it_is_forgotten(room: bool) -> None:
+    x, kept = torch.arange(10.0).view(1, 1, 10, 1), Kept(torch.empty(1, 1, 10, 1) if room else None)
     for a, b in ((0, 4), (4, 7), (7, 10)):
         kept.add(a, x[:, :, a:b])
     pieces = list(kept.pieces(3, 8))
     assert [(a, b) for a, b, _ in pieces] == [(3, 4), (4, 7), (7, 8)]
     assert torch.equal(torch.cat([piece for _, _, piece in pieces], dim=2), x[:, :, 3:8])
+    assert torch.equal(kept.whole(), x)
     kept.forget(6)
-    assert [(a, b) for a, b, _ in kept.pieces(4, 10)] == [(4, 7), (7, 10)]
-    kept.forget(7)
-    assert [(a, b) for a, b, _ in kept.pieces(7, 10)] == [(7, 10)]
+    pieces = list(kept.pieces(6, 10))
+    assert torch.equal(torch.cat([piece for _, _, piece in pieces], dim=2), x[:, :, 6:])
     with pytest.raises(AssertionError, match="forgotten"):
-        list(kept.pieces(6, 10))
+        list(kept.pieces(5, 10))
+
+
+@pytest.mark.parametrize("height", [40, 90])
+def test_large_images_are_painted_in_rooms_of_their_own(
+    height: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = torch.randint(0, 256, (3, height, 33), dtype=torch.uint8)
+    style = Style(torch.randn(1, SMALL.style_size))
+    expected = paint_streaming(TRUNK, style, image, Memory(1, 8, 0))
+    monkeypatch.setattr(streaming, "LARGE", 0)
+    painted = paint_streaming(TRUNK, style, image, Memory(1, 8, 0))
+    assert torch.equal(painted, expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

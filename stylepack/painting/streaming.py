@@ -10,6 +10,7 @@ The result is the untiled one up to rounding.
 This is not a mode: a small image fits whole, and nothing of it is computed twice.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -34,6 +35,7 @@ from stylepack.network.trunk import Trunk, padded_size, photograph_logits
 from stylepack.painting.regions import Regions
 from stylepack.painting.sources import Pixels, Source, Whole, bordered
 
+LARGE = 1 << 26  # numbers that a layer keeps, from which on holes in the heap matter
 SMALLEST_STEP = 1e-9  # of a `Code`, in place of a gamma of 0
 
 Advance = Callable[[float], None]  # is called with the share of the work that is done, 0..1
@@ -111,19 +113,42 @@ class Work:
 
 
 class Kept:
-    """A layer's convolution in the strips in which it was computed, (1, C, h, W) each."""
+    """A layer's convolution in the strips in which it was computed, (1, C, h, W) each.
 
-    def __init__(self) -> None:
+    With `room`, (1, C, H, W), strips are copied there.  Many long-lived strips between short-lived
+    ones would leave holes in the heap, which for large images are as large as what is kept.
+    """
+
+    def __init__(self, room: Tensor | None = None) -> None:
+        self.room = room
         self._strips: dict[int, Tensor] = {}  # by their first row
+
+    @classmethod
+    def of(cls, layer: "Layer") -> "Kept":
+        """For a layer's convolution."""
+        shape = (1, layer.height, layer.width, layer.channels)
+        if math.prod(shape) <= LARGE:
+            return cls()
+        room = torch.empty(shape, dtype=layer.work_dtype, device=layer.weight.device)
+        return cls(room.permute(0, 3, 1, 2))
 
     def add(self, a: int, strip: Tensor) -> None:
         """The next strip, which begins at row a."""
+        if self.room is not None:
+            strip = self.room[:, :, a : a + strip.shape[-2]].copy_(strip)
         self._strips[a] = strip
+
+    def whole(self) -> Tensor:
+        """All of it in one tensor, which takes the place of the strips; for before `forget`."""
+        if self.room is None:
+            self.room = torch.cat(list(self._strips.values()), dim=2)
+            self._strips = {0: self.room}
+        return self.room
 
     def pieces(self, a: int, b: int) -> Iterator[tuple[int, int, Tensor]]:
         """Rows a to b: (first, last, rows) of every strip that has some of them."""
         found = 0
-        for start, strip in self._strips.items():
+        for start, strip in sorted(self._strips.items()):
             first, last = max(a, start), min(b, start + strip.shape[-2])
             if first < last:
                 yield first, last, strip[:, :, first - start : last - start]
@@ -131,10 +156,13 @@ class Kept:
         assert found == b - a, "rows that are asked for have been forgotten"
 
     def forget(self, before: int) -> None:
-        """Give the memory of all strips back that end at or before this row."""
-        ended = [a for a, strip in self._strips.items() if a + strip.shape[-2] <= before]
-        for a in ended:
-            del self._strips[a]
+        """Give back the memory of all rows before this one."""
+        for a, strip in list(self._strips.items()):
+            b = a + strip.shape[-2]
+            if a < before:
+                del self._strips[a]
+            if a < before < b:
+                self._strips[before] = strip[:, :, before - a :].clone()
 
 
 class Layer:
@@ -185,19 +213,22 @@ class Layer:
         """Find each channel's mean and variance, keeping the convolution's output if asked.
 
         If its own products are in whole numbers, also find out whether the next layer's can be.
-        `using_up` is the layer before, if nothing else needs what that has kept; for 3x3 kernels of
-        stride 1.
+        `using_up` is the layer before, as large as this one, if nothing else needs what that has
+        kept; then this one's goes where that was.  For 3x3 kernels of stride 1.
         """
         found = Moments(with_extremes=self.coarse)
-        kept = Kept()
+        before = None if using_up is None else using_up.kept
+        kept = None
+        if keep:
+            kept = Kept.of(self) if before is None else Kept(before.room)
         for a, b in _strips(self.height, strip_rows):
             raw = self.convolve(a, b)
             found.add(raw)
-            if keep:
+            if before is not None:
+                before.forget(b - 1)
+            if kept is not None:
                 kept.add(a, raw)
-            if using_up is not None and using_up.kept is not None:
-                using_up.kept.forget(b - 1)
-        self.kept = kept if keep else None
+        self.kept = kept
         self.mean, self.variance = found.mean, found.variance
         self.reach = found.spread().reach() if self.coarse else None
         return self
@@ -396,11 +427,9 @@ def _body(work: Work, source: Source, step: int) -> Whole:
     conv3 = Layer(work, "conv3", source, stride=2).measure(step, keep=True)
     strips = list(_strips(conv3.height, step))
     assert conv3.kept is not None
-    shape = (1, conv3.height, conv3.width, conv3.channels)
-    x = torch.empty(shape, dtype=work.dtype, device=conv3.weight.device).permute(0, 3, 1, 2)
+    x = conv3.kept.whole()
     for a, b in strips:
         x[:, :, a:b] = conv3.normalised(a, b).relu_()
-        conv3.kept.forget(b)
     body = _body_source(x, conv3.coarse, step)
     for block in range(1, work.trunk.config.residual_blocks + 1):
         inner = Layer(work, f"res{block}a", body).measure(step, keep=True)
