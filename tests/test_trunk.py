@@ -1,10 +1,5 @@
 """The network: shapes, styles, and its instance norm against torch's own."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -170,30 +165,3 @@ def test_painting_takes_the_fastest_numbers_that_the_processor_has(
     assert painting_dtype(cpu) == training_dtype(cpu)
     with pytest.raises(DeviceError, match="for processors with VNNI or AMX"):
         painting_dtype(cpu, "int8")
-
-
-HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
-
-
-@pytest.mark.skipif(
-    not HUGE_PAGES.is_file() or "[madvise]" not in HUGE_PAGES.read_text(),
-    reason="for Linux, where it leaves huge pages to programs",
-)
-@pytest.mark.parametrize(("given", "asked"), [({}, True), ({"THP_MEM_ALLOC_ENABLE": "0"}, False)])
-def test_large_tensors_lie_in_huge_pages_unless_told_otherwise(
-    given: dict[str, str], asked: bool
-) -> None:
-    code = (
-        "from stylepack import Stylizer; import torch; x = torch.ones(1 << 25);"
-        "print(open('/proc/self/smaps_rollup').read())"
-    )
-    environment = {k: v for k, v in os.environ.items() if k != "THP_MEM_ALLOC_ENABLE"}
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env=environment | given,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    (line,) = [line for line in done.stdout.splitlines() if line.startswith("AnonHugePages:")]
-    assert (int(line.split()[1]) > 1 << 16) == asked  # kB of 128 MB

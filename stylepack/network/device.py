@@ -1,7 +1,6 @@
 """Which device computes, and in which precision."""
 
 import ctypes
-import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,10 +9,6 @@ import torch
 
 from stylepack.errors import DeviceError, UsageError
 from stylepack.network.int8 import int8_is_fast
-
-# Large tensors in huge pages, where Linux leaves that to programs (`madvise`): the activations of a
-# strip are thousands of small ones.  torch looks once, when it makes its first tensor.
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16", "int8")
 DEVICES = ("auto", "cpu", "cuda", "mps")
