@@ -46,7 +46,7 @@ class Code(NamedTuple):
 
 def convolve(x: Tensor, weight: Tensor, stride: int = 1) -> Tensor:
     """`F.conv2d` without padding: (N, C, H, W), (C', C, K, K) -> (N, C', H', W')."""
-    if stride == 1 and x.device.type == "cpu" and is_to_few(weight):
+    if rows_apart(weight, stride):
         return add_rows(F.conv2d(x, row_kernels(weight)), len(weight), weight.shape[2])
     return F.conv2d(x, weight, stride=stride)
 
@@ -63,29 +63,26 @@ def product(weight: Tensor, code: Code | None, dtype: torch.dtype, stride: int =
     Returns:
         A function of (1, C, H, W) that gives (1, C', H', W').
     """
-    if code is None:
-        plain = weight.to(dtype)
-        return lambda x: convolve(x, plain, stride)
-    rows_apart = stride == 1 and weight.device.type == "cpu" and is_to_few(weight)
-    kernel = row_kernels(weight) if rows_apart else weight
-    bias, scaled = code.bias(kernel).to(dtype), code.scaled(kernel).to(dtype)
-    if rows_apart:
-        return lambda x: add_rows(F.conv2d(x, scaled, bias), len(weight), weight.shape[2])
-    return lambda x: F.conv2d(x, scaled, bias, stride)
+    apart = rows_apart(weight, stride)
+    kernel = row_kernels(weight) if apart else weight
+    bias = None if code is None else code.bias(kernel).to(dtype)
+    kernel = (kernel if code is None else code.scaled(kernel)).to(dtype)
+    if apart:
+        return lambda x: add_rows(F.conv2d(x, kernel, bias), len(weight), weight.shape[2])
+    return lambda x: F.conv2d(x, kernel, bias, stride)
 
 
 def doubling_product(weight: Tensor, code: Code | None, dtype: torch.dtype) -> Product:
     """`product` of a 3x3 convolution and of an image to double, as `convolve_doubled` takes it."""
-    if code is None:
-        plain = doubling_kernel(weight).to(dtype)
-        return lambda x: convolve_doubled(x, plain)
-    kernel, bias = doubling_kernel(code.scaled(weight)).to(dtype), code.bias(weight).to(dtype)
+    bias = None if code is None else code.bias(weight).to(dtype)
+    kernel = doubling_kernel(weight if code is None else code.scaled(weight)).to(dtype)
     return lambda x: F.conv_transpose2d(x, kernel, bias, stride=2, padding=_BORDER)
 
 
-def is_to_few(weight: Tensor) -> bool:
-    """Whether a large kernel leads to so few channels that its rows are better taken apart."""
-    return weight.shape[0] < _FEW <= weight.shape[1] and weight.shape[2] > 3
+def rows_apart(weight: Tensor, stride: int) -> bool:
+    """Whether a large kernel leads to so few channels that a CPU had better take its rows apart."""
+    to_few = weight.shape[0] < _FEW <= weight.shape[1] and weight.shape[2] > 3
+    return to_few and stride == 1 and weight.device.type == "cpu"
 
 
 def row_kernels(weight: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stylepack.network.convolution import Code, Product, add_rows, is_to_few, row_kernels
+from stylepack.network.convolution import Code, Product, add_rows, row_kernels, rows_apart
 
 # A channel's farthest number, in deviations from its mean, and how far levels follow it then.
 # Beyond the last eight bits do not do: most of the image would share a handful of levels.  Of 16
@@ -83,12 +83,12 @@ class Levels(Code):
 
 
 def eight_bits(x: Tensor) -> Tensor:
-    """Rounded down and cut at 0 and 255: any float dtype -> int16, which fits into uint8.
+    """Rounded down and cut at 0 and 255: any float dtype -> int16, to be copied into uint8.
 
     Numbers must be below 32,768 in size.
     """
-    # The direct cast takes four times as long as two, and cutting floats three times as
-    # long as cutting whole numbers.
+    # A cast to uint8 takes four times as long as one by way of int16, and cutting floats three
+    # times as long as cutting whole numbers.
     return x.to(torch.int16).clamp_(0, _LEVELS - 1)
 
 
@@ -114,7 +114,7 @@ def int8_product(weight: Tensor, levels: Levels, dtype: torch.dtype, stride: int
     Returns:
         A function of (1, C, H, W) uint8, channels_last, that gives (1, C', H', W').
     """
-    if not (is_to_few(weight) and stride == 1):
+    if not rows_apart(weight, stride):
         return Int8Convolution(weight, levels, dtype, stride)
     rows = Int8Convolution(row_kernels(weight), levels, dtype)
     return lambda x: add_rows(rows(x), len(weight), weight.shape[2])

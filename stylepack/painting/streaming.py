@@ -437,7 +437,7 @@ def _body(work: Work, source: Source, step: int) -> Whole:
         for a, b in strips:
             x[:, :, a:b] += outer.normalised(a, b)
         body = _body_source(x, outer.coarse, step)
-        del inner, outer
+        del inner, outer  # before the next block asks for its own memory
     return body
 
 
