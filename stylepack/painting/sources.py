@@ -68,17 +68,36 @@ class Pixels:
 
 
 class Whole:
-    """Activations that are there already, (1, C, H, W), or the levels of them."""
+    """Numbers that are there already, (1, C, H, W), with their code, or activations to turn into
+    levels.
+    """
 
-    def __init__(self, x: Tensor, levels: Levels | None = None) -> None:
-        self.x, self.code = x, levels
+    def __init__(self, x: Tensor, code: Code) -> None:
+        self.x, self.code = x, code
         self.channels, self.height, self.width = x.shape[1:]
-        self.dtype = x.dtype if levels is None else torch.uint8
+        self.dtype = torch.uint8 if isinstance(code, Levels) else x.dtype
 
     def write(self, into: Tensor, a: int, b: int) -> None:
         """As they are, or their levels."""
         strip = self.x[:, :, a:b]
-        into.copy_(strip if self.code is None else self.code.of(strip))
+        into.copy_(self.code.of(strip) if isinstance(self.code, Levels) else strip)
+
+
+class Framed(Whole):
+    """The inside of a (1, C, H + 2, W + 2) tensor, of whose outermost pixels it makes a border.
+
+    Its rows need no copying.  They are as they are until the inside changes.
+
+    Args:
+        tensor: channels_last.
+        code: what its numbers stand for.
+        repeat: the border is the one that `bordered` makes with `repeat`.
+    """
+
+    def __init__(self, tensor: Tensor, code: Code, *, repeat: bool = False) -> None:
+        super().__init__(tensor[:, :, 1:-1, 1:-1], code)
+        self.tensor, self.repeat = tensor, repeat
+        _fill_border(tensor, 1, 1, 1, repeat=repeat)
 
 
 def bordered(
@@ -93,12 +112,20 @@ def bordered(
     Returns:
         (1, C, last - first, width + 2 edge), channels_last.
     """
+    if isinstance(source, Framed) and (edge, repeat) == (1, source.repeat):
+        return source.tensor[:, :, first + 1 : last + 1]
     a, b = max(first, 0), min(last, source.height)
     above, below = a - first, last - b
     shape = (1, last - first, source.width + 2 * edge, source.channels)
     x = torch.empty(shape, dtype=source.dtype, device=device).permute(0, 3, 1, 2)
     # In its place at once: padding afterwards would copy all of it.
     source.write(x[:, :, above : above + b - a, edge : edge + source.width], a, b)
+    _fill_border(x, edge, above, below, repeat=repeat)
+    return x
+
+
+def _fill_border(x: Tensor, edge: int, above: int, below: int, *, repeat: bool) -> None:
+    """Fill so many of a tensor's outermost columns and rows from those further in."""
     skip = 0 if repeat else 1
     for dim, before, after in ((3, edge, edge), (2, above, below)):
         end = x.shape[dim] - after
@@ -108,4 +135,3 @@ def bordered(
         ):
             if size:
                 x.narrow(dim, border, size).copy_(x.narrow(dim, mirrored, size).flip(dim))
-    return x

@@ -21,8 +21,9 @@ from stylepack.packs.shelf import IDENTITY, SUFFIX, find_pack
 from stylepack.packs.trunkfile import load_trunk
 from stylepack.packs.trunks import choose_trunk
 from stylepack.painting.detail import enlarge
+from stylepack.painting.layers import Style
 from stylepack.painting.regions import Regions
-from stylepack.painting.streaming import Advance, Memory, Style, in_silence, paint_streaming
+from stylepack.painting.streaming import Advance, Memory, in_silence, paint_streaming
 from stylepack.pictures.color import keep_colors as with_colors_of
 from stylepack.pictures.imagefile import upright
 from stylepack.pictures.photo import Photo, fit_mask, read_mask, read_photo
