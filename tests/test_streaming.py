@@ -101,7 +101,7 @@ def test_what_is_kept_is_given_back_piece_by_piece_until_it_is_forgotten(room: b
         list(kept.pieces(5, 10))
 
 
-@pytest.mark.parametrize("height", [40, 90])
+@pytest.mark.parametrize("height", [40, 44, 90])  # the body in strips of two rows, and of one
 def test_large_images_are_painted_in_rooms_of_their_own(
     height: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

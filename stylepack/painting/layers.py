@@ -108,12 +108,12 @@ class Kept:
         assert found == b - a, "rows that are asked for have been forgotten"
 
     def forget(self, before: int) -> None:
-        """Give back the memory of all rows before this one."""
+        """Give back the memory of the strips up to this row's, of which the rest is copied."""
         for a, strip in list(self._strips.items()):
             b = a + strip.shape[-2]
-            if a < before:
+            if a <= before:
                 del self._strips[a]
-            if a < before < b:
+            if a <= before < b:
                 self._strips[before] = strip[:, :, before - a :].clone()
 
 

@@ -1,6 +1,7 @@
 """Statistics of activations that are seen a strip at a time."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -12,12 +13,10 @@ _PART = 1 << 21  # numbers whose moments are taken at once
 
 
 def strips(height: int, step: int) -> Iterator[tuple[int, int]]:
-    """(a, b) from 0 to `height`, `step` rows each; the last takes what is left over."""
-    a = 0
-    while a < height:
-        b = height if height - a < 2 * step else a + step
-        yield a, b
-        a = b
+    """(a, b) from 0 to `height`: as many equal strips as come nearest to `step` rows each."""
+    count = max(1, round(height / step))
+    ends = [height * i // count for i in range(count + 1)]
+    return pairwise(ends)
 
 
 class Moments:

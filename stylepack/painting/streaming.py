@@ -35,7 +35,7 @@ def in_silence(share: float) -> None:
 class Memory:
     """How much to work on at once.
 
-    A strip has about `strip` pixels of the image, and at least `rows` rows.  `keep`
+    A strip has about `strip` pixels of the image, or `rows` rows if those are more.  `keep`
     activations of the outer layers, numbers of two or four bytes, may be kept rather than
     computed again.
     """
