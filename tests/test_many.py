@@ -12,6 +12,7 @@ from PIL import Image
 from stylepack.cli.main import run as stylepack
 from stylepack.errors import UsageError
 from stylepack.painting.jobs import Job, plan_jobs, share_of
+from stylepack.painting.shards import worker
 
 STARRY = ["--style", "starry"]
 
@@ -100,10 +101,20 @@ def test_a_suffix_is_no_path(folder: Path, mark: str) -> None:
 
 
 def test_no_photograph_is_painted_over(folder: Path) -> None:
-    (folder / "0.stylized.png").write_bytes((folder / "0.png").read_bytes())
+    place = folder.with_name("place")
+    place.mkdir()
+    (place / "0.stylized.png").write_bytes((folder / "0.png").read_bytes())
     with pytest.raises(UsageError, match="would overwrite"):
-        plan_jobs([str(folder / "0.png"), str(folder / "0.stylized.png")], None)
-    assert len(plan_jobs([str(folder / "0*.png")], None)) == 1
+        plan_jobs([str(folder / "0.png"), str(place / "0.stylized.png")], str(place))
+
+
+def test_what_a_shell_makes_of_a_pattern_is_painted_once(folder: Path) -> None:
+    (folder / "0.stylized.png").write_bytes((folder / "0.png").read_bytes())
+    names = ["0.png", "0.stylized.png", "./0.png", "1.png"]
+    jobs = plan_jobs([str(folder / name) for name in names], None)
+    assert [job.source.name for job in jobs] == ["0.png", "1.png"]
+    alone = plan_jobs([str(folder / "0.stylized.png")], None)
+    assert [job.target.name for job in alone] == ["0.stylized.stylized.png"]
 
 
 def test_standard_input_stands_alone(folder: Path) -> None:
@@ -142,12 +153,26 @@ def test_shards_share_every_photograph_out_once() -> None:
                 "SLURM_ARRAY_TASK_ID": "5",
                 "SLURM_ARRAY_TASK_COUNT": "3",
                 "SLURM_ARRAY_TASK_MIN": "4",
+                "SLURM_ARRAY_TASK_MAX": "6",
                 "SLURM_PROCID": "0",
                 "SLURM_NTASKS": "1",
             },
             "1.jpg",
         ),
         ({"SGE_TASK_ID": "1", "SGE_TASK_LAST": "3"}, "0.jpg"),
+        (
+            {
+                "SGE_TASK_ID": "4",
+                "SGE_TASK_FIRST": "2",
+                "SGE_TASK_LAST": "6",
+                "SGE_TASK_STEPSIZE": "2",
+            },
+            "1.jpg",
+        ),
+        ({"SGE_TASK_ID": "undefined", "PMI_RANK": "1", "PMI_SIZE": "3"}, "1.jpg"),
+        ({"LSB_JOBINDEX": "3", "LSB_JOBINDEX_END": "3"}, "2.jpg"),
+        ({"LSB_JOBINDEX": "0", "LSB_JOBINDEX_END": "0", "RANK": "2", "WORLD_SIZE": "3"}, "2.jpg"),
+        ({"AWS_BATCH_JOB_ARRAY_INDEX": "2", "AWS_BATCH_JOB_ARRAY_SIZE": "3"}, "2.jpg"),
         ({"OMPI_COMM_WORLD_RANK": "0", "OMPI_COMM_WORLD_SIZE": "3"}, "0.jpg"),
     ],
 )
@@ -156,6 +181,30 @@ def test_the_rank_comes_from_the_environment(environment: dict[str, str], expect
     assert [job.source.name for job in share_of(jobs, "env", environment)] == [expected]
 
 
+def test_every_process_of_every_task_is_a_worker() -> None:
+    array = {"SLURM_ARRAY_TASK_MIN": "1", "SLURM_ARRAY_TASK_MAX": "2"}
+    found = [
+        worker(array | {"SLURM_ARRAY_TASK_ID": task, "RANK": rank, "WORLD_SIZE": "3"})
+        for task in "12"
+        for rank in "012"
+    ]
+    assert found == [(n, 6) for n in range(6)]
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"SLURM_ARRAY_TASK_MIN": "x"}, "cannot read SLURM_ARRAY_TASK_MIN"),
+        ({"SLURM_ARRAY_TASK_MAX": "7", "SLURM_ARRAY_TASK_COUNT": "3"}, "regular range"),
+        ({"SLURM_ARRAY_TASK_STEP": "2", "SLURM_ARRAY_TASK_MAX": "5"}, "regular range"),
+    ],
+)
+def test_indices_that_say_no_rank_are_refused(changed: dict[str, str], words: str) -> None:
+    array = {"SLURM_ARRAY_TASK_ID": "2", "SLURM_ARRAY_TASK_MIN": "1", "SLURM_ARRAY_TASK_MAX": "3"}
+    with pytest.raises(UsageError, match=words):
+        worker(array | changed)
+
+
 def test_no_rank_in_the_environment_is_told() -> None:
-    with pytest.raises(UsageError, match="WORLD_SIZE"):
+    with pytest.raises(UsageError, match="RANK"):
         share_of([], "env", {})

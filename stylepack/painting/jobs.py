@@ -7,19 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stylepack.errors import UsageError
+from stylepack.painting.shards import worker
 from stylepack.pictures.imagefile import can_write, find_images, output_format
 
 MARK = ".stylized"
 STANDARD = Path("-")  # standard input or output
-# Rank and number of ranks, as torchrun, Slurm (tasks, then arrays), Grid Engine and Open MPI
-# name them; the number is whether ranks count from 0 or from 1.
-RANK_VARIABLES = (
-    ("RANK", "WORLD_SIZE", 0),
-    ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT", "SLURM_ARRAY_TASK_MIN"),
-    ("SLURM_PROCID", "SLURM_NTASKS", 0),
-    ("SGE_TASK_ID", "SGE_TASK_LAST", 1),
-    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", 0),
-)
 
 
 @dataclass(frozen=True)
@@ -45,18 +37,24 @@ def plan_jobs(
         UsageError: a path that does not exist, several photographs for one file, two
             photographs for one place, or an output that would overwrite its photograph.
     """
-    if any(separator in mark for separator in "/\\\0"):
-        raise UsageError(f"--suffix is '{mark}'; it is part of a file's name, not of a path")
-    sources = [found for photo in photos for found in _find(photo, mark)]
+    if not mark.isprintable() or any(separator in mark for separator in "/\\"):
+        raise UsageError(f"--suffix is {mark!r}; it is part of a file's name, like .painted")
+    if extension and not can_write(extension):
+        raise UsageError(f"no format '{extension[1:]}'; use jpg, png, webp or tif")
+    sources = _sources(photos, mark)
     if not sources:
         raise UsageError("nothing to paint: the folder holds only painted photographs")
     several = len(sources) > 1 or any(Path(photo).is_dir() for photo in photos)
     place = Path(output) if output is not None else None
-    into = place is not None and (several or place.is_dir() or not place.suffix)
+    into = place is not None and (
+        several or place.is_dir() or not place.suffix or str(output).endswith(("/", os.sep))
+    )
     if several and (STANDARD in (place, *(source for source, _ in sources))):
         raise UsageError("standard input and output are for one photograph; give files or a folder")
     if several and place is not None and can_write(place.suffix) and not place.is_dir():
         raise UsageError(f"-o {output} is one file for {len(sources)} photographs; give a folder")
+    if extension and place not in (None, STANDARD) and not into and place.suffix != extension:
+        raise UsageError(f"-o {output} is no --format {extension[1:]}; leave one of them out")
     jobs: dict[Path, Job] = {}
     for source, relative in sources:
         name = painted_name(source, mark, extension)
@@ -82,14 +80,14 @@ def share_of(jobs: Sequence[Job], shard: str, environment: Mapping[str, str]) ->
     """The jobs of one worker among several: every n-th.
 
     Args:
-        shard: `I/N`, I from 1 to N, or `env` for the rank that a launcher or a job array has
-            put into the environment.
+        shard: `I/N`, I from 1 to N, or `env` for what a launcher or a job array has put into the
+            environment.
 
     Raises:
         UsageError: neither of these, or no rank in the environment.
     """
     if shard == "env":
-        rank, size = _rank(environment)
+        rank, size = worker(environment)
     else:
         first, slash, second = shard.partition("/")
         if not (slash and first.isdecimal() and second.isdecimal()):
@@ -111,6 +109,16 @@ def is_painted(path: Path, mark: str = MARK) -> bool:
     return mark != "" and path.stem.endswith(mark)
 
 
+def _sources(photos: Sequence[str], mark: str) -> list[tuple[Path, Path]]:
+    """`_find` for all of them, each file once, and none that is a painting of another."""
+    found: dict[str, tuple[Path, Path]] = {}
+    for photo in photos:
+        for source, relative in _find(photo, mark):
+            found.setdefault(os.path.realpath(source), (source, relative))
+    paintings = {source.with_name(source.stem + mark) for source, _ in found.values() if mark}
+    return [one for one in found.values() if one[0].with_suffix("") not in paintings]
+
+
 def _find(photo: str, mark: str) -> list[tuple[Path, Path]]:
     """(file, its path below the folder that was named) for one argument."""
     path = Path(photo)
@@ -124,8 +132,10 @@ def _find(photo: str, mark: str) -> list[tuple[Path, Path]]:
     matches = sorted(Path(match) for match in glob.glob(photo, recursive=True))  # noqa: PTH207
     if not matches:
         raise UsageError(f"no such file or folder: {photo}")
-    files = [match for match in matches if match.is_file() and not is_painted(match, mark)]
-    return [(match, Path(match.name)) for match in files]
+    files = [match for match in matches if match.is_file()]
+    if not files:
+        return [one for match in matches for one in _find(str(match), mark)]
+    return [(match, Path(match.name)) for match in files if not is_painted(match, mark)]
 
 
 def _check(source: Path, target: Path, jobs: Mapping[Path, Job]) -> None:
@@ -135,16 +145,4 @@ def _check(source: Path, target: Path, jobs: Mapping[Path, Job]) -> None:
     if target in jobs:
         raise UsageError(f"{jobs[target].source} and {source} would both be painted to {target}")
     if os.path.realpath(target) == os.path.realpath(source):
-        raise UsageError(f"-o {target} is the photograph itself; choose another file")
-
-
-def _rank(environment: Mapping[str, str]) -> tuple[int, int]:
-    for rank, size, base in RANK_VARIABLES:
-        if rank in environment and size in environment:
-            first = base if isinstance(base, int) else int(environment.get(base, "0"))
-            try:
-                return int(environment[rank]) - first, int(environment[size])
-            except ValueError:
-                continue
-    names = ", ".join(f"{rank}/{size}" for rank, size, _ in RANK_VARIABLES)
-    raise UsageError(f"--shard env finds no rank in the environment; it looks for {names}")
+        raise UsageError(f"{target} is the photograph itself; choose another -o or --suffix")

@@ -4,7 +4,7 @@ import struct
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,6 +16,7 @@ HEIF_SUFFIXES = frozenset([".heic", ".heif"])
 SUFFIXES = HEIF_SUFFIXES | frozenset(
     [".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".jp2", ".avif"]
 )
+MOST_PIXELS = 500_000_000  # of an image; more is taken for an attempt to fill the memory
 ORIENTATION = 0x0112  # EXIF 3.0, and what its values 2 to 8 mean:
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -48,25 +49,44 @@ DECODING_ERRORS = (
 def open_image(source: Path | BinaryIO) -> Iterator[Image.Image]:
     """A Pillow image whose decoding errors, there and in the body, are PhotoErrors.
 
-    Pillow refuses images of more than 179 million pixels as decompression bombs.
+    One of more than `MOST_PIXELS` is refused before it is decoded.
     """
     path = source if isinstance(source, Path) else "standard input"
-    if isinstance(path, Path) and path.suffix.lower() in HEIF_SUFFIXES:
-        _register_heif()
     try:
-        with quietly():
-            image = Image.open(source)
-        with image:
+        with _identified(source) as image:
             yield image
     except FileNotFoundError:
         raise UsageError(f"no such file: {path}") from None
     except UnidentifiedImageError:
-        raise PhotoError(f"{path} is not an image that Pillow can read") from None
-    except Image.DecompressionBombError as error:
-        raise PhotoError(f"{path} is too large to decode safely: {error}") from None
+        raise PhotoError(
+            f"{path} is not an image that can be read; expected one like .jpg, .png or .tif"
+        ) from None
+    except Image.DecompressionBombError:
+        raise PhotoError(
+            f"{path} has more than {MOST_PIXELS // 1_000_000} megapixels, the most that are read; "
+            "make it smaller"
+        ) from None
     except DECODING_ERRORS as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise PhotoError(f"cannot read {path}: {reason}") from error
+        if isinstance(error, OSError) and error.strerror:
+            raise PhotoError(f"cannot read {path}: {error.strerror}") from error
+        raise PhotoError(
+            f"cannot read {path}: {error}; the file is damaged, take it from where it came again"
+        ) from error
+
+
+def _identified(source: Path | BinaryIO) -> Image.Image:
+    with quietly():
+        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, MOST_PIXELS // 2  # raises at twice
+        try:
+            return Image.open(source)
+        except UnidentifiedImageError:
+            if not _register_heif():
+                raise
+            if not isinstance(source, Path):
+                source.seek(0)
+            return Image.open(source)
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
 
 
 @contextmanager
@@ -80,27 +100,63 @@ def quietly() -> Iterator[None]:
         yield
 
 
-def _register_heif() -> None:
-    """Teach Pillow HEIC where the package pillow-heif is installed."""
-    with suppress(ImportError):
+def _register_heif() -> bool:
+    """Teach Pillow HEIC; False where the package pillow-heif is not installed."""
+    try:
         import pillow_heif
+    except ImportError:
+        return False
+    pillow_heif.register_heif_opener()
+    return True
 
-        pillow_heif.register_heif_opener()
 
-
-def as_rgb(image: Image.Image) -> Image.Image:
-    """Any Pillow mode as RGB: 16-bit grey is scaled, transparency is laid on white."""
-    if image.mode.startswith("I;16") or image.mode == "I":
-        image = image.convert("I").point(lambda value: value / 257 + 0.5).convert("L")
+def split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """Any Pillow mode as (RGB, CMYK or L of eight bits, the alpha as L or None)."""
+    if image.mode.startswith("I") or image.mode == "F":
+        return _of_eight_bits(image)
+    if image.mode in ("LA", "La"):
+        image = image.convert("LA")
+        return image.getchannel(0), image.getchannel(1)
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
-    return image if image.mode == "RGB" else image.convert("RGB")
+        return rgba.convert("RGB"), rgba.getchannel("A")
+    if image.mode in ("RGB", "CMYK", "L"):
+        return image, None
+    return image.convert("L" if image.mode == "1" else "RGB"), None
+
+
+def _of_eight_bits(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """Grey of sixteen bits, or floats, whose white is 1 if nothing is above it, else 255."""
+    import numpy as np  # listing packs has no time for it
+
+    transparent = image.info.get("transparency")
+    if image.mode == "F":
+        grey = np.nan_to_num(np.asarray(image))
+        white = 1 if grey.max() <= 1 else 255
+    else:
+        grey = np.asarray(image.convert("I"))
+        white = 65535
+    alpha = None
+    if isinstance(transparent, int):
+        alpha = Image.fromarray(np.where(grey == transparent, 0, 255).astype(np.uint8))
+    scaled = grey.clip(0, white) * (255 / white) + 0.5
+    return Image.fromarray(scaled.astype(np.uint8)), alpha
+
+
+def as_rgb(image: Image.Image, *, background: str = "white") -> Image.Image:
+    """Any Pillow mode as RGB, transparency laid on a colour."""
+    opaque, alpha = split_alpha(image)
+    rgb = opaque if opaque.mode == "RGB" else opaque.convert("RGB")
+    if alpha is None:
+        return rgb
+    return Image.composite(rgb, Image.new("RGB", rgb.size, background), alpha)
 
 
 def can_write(suffix: str) -> bool:
     """Whether pictures are written in the format of this suffix."""
     Image.init()
+    if suffix.lower() in HEIF_SUFFIXES:
+        _register_heif()
     known = suffix.lower() in SUFFIXES
     return known and Image.registered_extensions().get(suffix.lower(), "") in Image.SAVE
 
@@ -123,6 +179,9 @@ def upright(image: Image.Image) -> Image.Image:
 
     `ImageOps.exif_transpose` also writes the EXIF anew and fails at slightly damaged ones.
     """
+    # Before its EXIF is read: for that a PNG is decoded, and what is wrong with its pixels would be
+    # taken for a fault of the EXIF.
+    image.load()
     try:
         with quietly():
             orientation = image.getexif().get(ORIENTATION)

@@ -2,6 +2,8 @@
 
 import io
 import struct
+import sys
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +15,14 @@ from torch import Tensor
 
 from stylepack.errors import PhotoError, UsageError
 from stylepack.files import replacing
-from stylepack.pictures.imagefile import as_rgb, open_image, output_format, quietly, upright
+from stylepack.pictures.imagefile import (
+    as_rgb,
+    open_image,
+    output_format,
+    quietly,
+    split_alpha,
+    upright,
+)
 
 WITH_ALPHA = frozenset(["PNG", "WEBP", "TIFF", "JPEG2000", "AVIF", "HEIF"])
 WITH_EXIF = frozenset(["JPEG", "PNG", "WEBP", "TIFF", "JPEG2000", "AVIF", "HEIF"])
@@ -27,6 +36,8 @@ SOFTWARE, PROCESSING_SOFTWARE = 0x0131, 0x000B
 KEPT_TAGS = frozenset(
     [0x010E, 0x010F, 0x0110, 0x011A, 0x011B, 0x0128, 0x0132, 0x013B, 0x013C, 0x4746, 0x8298]
 )
+MAKER_NOTE = 0x927C  # in the Exif IFD
+MOST_EXIF_IN_JPEG = 65_533  # bytes: a segment's length, itself included, has sixteen bits
 SUB_IFDS = (0x8769, 0x8825, 0xA005)  # Exif, GPS, interoperability
 
 
@@ -137,7 +148,8 @@ class Photo:
         if file_format == "JPEG":
             settings["subsampling"] = options.subsampling
         if options.metadata and file_format in WITH_EXIF and (self.exif or self.provenance):
-            settings["exif"] = self._exif_to_write()
+            most = MOST_EXIF_IN_JPEG if file_format == "JPEG" else sys.maxsize
+            settings["exif"] = self._exif_to_write(most)
         try:
             image.save(file, format=file_format, **settings)
         except (OSError, ValueError, OverflowError, RuntimeError, struct.error) as error:
@@ -148,13 +160,22 @@ class Photo:
                 f"{file_format} cannot hold {width}x{height} pixels ({error}); write a .png or .tif"
             ) from error
 
-    def _exif_to_write(self) -> bytes:
+    def _exif_to_write(self, most: int) -> bytes:
+        """The source's EXIF and the provenance; of the former, in turn, less than all if that is
+        more than `most` bytes: no maker's notes, no IFDs below the first, nothing.
+        """
         exif = Image.Exif()
         if self.exif:
             exif.load(self.exif.tobytes())
         if self.provenance:
             exif[SOFTWARE] = "stylepack"
             exif[PROCESSING_SOFTWARE] = self.provenance
+        if len(exif.tobytes()) > most:
+            exif.get_ifd(SUB_IFDS[0]).pop(MAKER_NOTE, None)
+        if len(exif.tobytes()) > most:
+            exif = _without(exif, SUB_IFDS)
+        if len(exif.tobytes()) > most:
+            exif = _without(exif, KEPT_TAGS)
         return exif.tobytes()
 
 
@@ -166,28 +187,27 @@ def read_photo(source: str | Path | BinaryIO) -> Photo:
         PhotoError: not an image, damaged, or too large to be decoded safely.
     """
     with open_image(source if not isinstance(source, str) else Path(source)) as image:
-        exif = _clean_exif(image)
         icc = image.info.get("icc_profile")
-        image = upright(image)
+        turned = upright(image)
+        exif = _clean_exif(image)
+        opaque, band = split_alpha(turned)
+        rgb, icc = _to_srgb(opaque, icc)
         alpha = None
-        if image.has_transparency_data:
-            rgba = image.convert("RGBA")
-            image, band = rgba.convert("RGB"), rgba.getchannel("A")
-            if band.getextrema() != (255, 255):
-                alpha = _planes(band)[0]
-        rgb, icc = _to_srgb(image, icc)
+        if band is not None and band.getextrema() != (255, 255):
+            alpha = _planes(band)[0]
         return Photo(_planes(rgb), alpha, exif, icc)
 
 
 def read_mask(source: str | Path, size: tuple[int, int]) -> Tensor:
-    """A mask stretched to (width, height): (H, W) uint8, white 255.
+    """A mask stretched to (width, height): (H, W) uint8, white 255, black where it is transparent.
 
     Raises:
         UsageError: no such file.
         PhotoError: not an image, or damaged.
     """
     with open_image(Path(source)) as image:
-        return _stretched_mask(as_rgb(upright(image)).convert("L"), size)
+        grey = as_rgb(upright(image), background="black").convert("L")
+        return _stretched_mask(grey, size)
 
 
 def fit_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
@@ -215,11 +235,12 @@ def _planes(image: Image.Image) -> Tensor:
 
 
 def _to_srgb(image: Image.Image, icc: bytes | None) -> tuple[Image.Image, bytes | None]:
-    """(RGB image in sRGB, the profile to go back to).  A damaged profile is left aside.
+    """An RGB, CMYK or L image -> (RGB in sRGB, the profile to go back to).
 
-    Only RGB profiles are gone back to: a painted picture is RGB, whatever the photograph was.
+    A damaged profile is left aside.  Only RGB profiles are gone back to: a painted picture is RGB,
+    whatever the photograph was.
     """
-    if not icc or image.mode not in ("RGB", "CMYK", "L"):
+    if not icc:
         return as_rgb(image), None
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
@@ -243,6 +264,14 @@ def _from_srgb(image: Image.Image, icc: bytes) -> Image.Image:
     profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
     converted = ImageCms.profileToProfile(image, ImageCms.createProfile("sRGB"), profile)
     return converted or image
+
+
+def _without(exif: Image.Exif, tags: Collection[int]) -> Image.Exif:
+    """A copy without some tags of the first IFD, those that stand for other IFDs included."""
+    rest = Image.Exif()
+    for tag in exif.keys() - set(tags):
+        rest[tag] = exif[tag]
+    return rest
 
 
 def _clean_exif(image: Image.Image) -> Image.Exif | None:
