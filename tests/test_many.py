@@ -9,10 +9,13 @@ import pytest
 from conftest import picture
 from PIL import Image
 
+from stylepack.cli.apply import parse_region
 from stylepack.cli.main import run as stylepack
 from stylepack.errors import UsageError
 from stylepack.painting.jobs import Job, plan_jobs, share_of
 from stylepack.painting.shards import worker
+from stylepack.painting.stylizer import Stylizer
+from stylepack.pictures.photo import Photo
 
 STARRY = ["--style", "starry"]
 
@@ -208,3 +211,44 @@ def test_indices_that_say_no_rank_are_refused(changed: dict[str, str], words: st
 def test_no_rank_in_the_environment_is_told() -> None:
     with pytest.raises(UsageError, match="RANK"):
         share_of([], "env", {})
+
+
+def test_too_little_memory_for_one_photograph_does_not_stop_the_rest(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def paint(stylizer: Stylizer, photo: Photo, **options: object) -> Photo:
+        if photo.size == (40, 32):
+            raise MemoryError
+        return photo
+
+    monkeypatch.setattr(Stylizer, "paint", paint)
+    Image.new("RGB", (40, 33)).save(folder / "last.png")
+    assert stylepack(["apply", str(folder / "0.png"), str(folder / "last.png"), *STARRY]) == 1
+    out, err = capsys.readouterr()
+    assert "last.stylized.png" in out
+    assert "not enough memory for" in err
+    assert "1 of 2 photographs failed; the rest are painted" in err
+
+
+def test_a_full_standard_output_is_named(folder: Path) -> None:
+    command = [sys.executable, "-m", "stylepack", "apply", str(folder / "0.png"), *STARRY]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run([*command, "-o", "-"], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert "cannot write to standard output: No space left" in done.stderr
+
+
+def test_a_pattern_opens_folders_if_it_finds_nothing_else(folder: Path) -> None:
+    jobs = plan_jobs([str(folder.parent / f"{folder.name[:1]}*")], None)
+    assert len(jobs) == len(plan_jobs([str(folder)], None))
+
+
+def test_a_folder_may_have_a_dot(folder: Path, tmp_path: Path) -> None:
+    [job] = plan_jobs([str(folder / "0.png")], f"{tmp_path / 'v2.0'}/")
+    assert job.target == tmp_path / "v2.0" / "0.stylized.png"
+
+
+def test_a_masks_name_may_have_an_equals_sign(tmp_path: Path) -> None:
+    mask = tmp_path / "a=b.png"
+    mask.touch()
+    assert parse_region(f"{mask}=wave")[0] == mask

@@ -196,7 +196,7 @@ def test_masks_and_regions_from_the_command_line(tmp_path: Path) -> None:
         (["--strength", "2"], "strength is 2"),
         (["--background", "octarine"], "no colour 'octarine'"),
         (["--subsampling", "4:1:1"], "--subsampling is '4:1:1'"),
-        (["--format", "xyz"], "cannot tell what image"),
+        (["--format", "xyz"], "no format 'xyz'"),
         (["--shard", "9"], "write it like 2/8"),
         (["--shard", "3/2"], "no part 3 of 2"),
         (["--precision", "float8"], "no precision 'float8'"),

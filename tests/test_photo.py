@@ -12,7 +12,8 @@ from conftest import picture
 from PIL import Image, features
 
 from stylepack.errors import PhotoError, UsageError
-from stylepack.pictures.photo import read_photo
+from stylepack.pictures.imagefile import open_image
+from stylepack.pictures.photo import read_mask, read_photo
 
 UPRIGHT = torch.arange(2 * 3 * 3, dtype=torch.uint8).view(2, 3, 3).numpy() * 10  # (H, W, RGB)
 STORED = {  # how a camera held each way stores the upright picture
@@ -161,3 +162,45 @@ def test_a_missing_photo_is_a_usage_error_and_a_folder_no_photo(tmp_path: Path) 
     with pytest.raises(PhotoError) as refused:
         read_photo(tmp_path)
     assert str(tmp_path) in str(refused.value)
+
+
+def test_a_damaged_png_is_refused_although_its_exif_is_looked_for(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (90, 90, 3), dtype=np.uint8)
+    path = tmp_path / "damaged.png"
+    Image.fromarray(pixels).save(path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 255
+    path.write_bytes(content)
+    with pytest.raises(PhotoError, match="damaged"):
+        read_photo(path)
+
+
+def test_sixteen_bit_grey_keeps_its_transparent_value(tmp_path: Path) -> None:
+    grey = np.array([[0, 257 * 100, 257 * 200]], dtype=np.uint16)
+    Image.fromarray(grey).save(tmp_path / "grey.png", transparency=257 * 100)
+    photo = read_photo(tmp_path / "grey.png")
+    assert photo.pixels[0].tolist() == [[0, 100, 200]]
+    assert photo.alpha is not None
+    assert photo.alpha.tolist() == [[255, 0, 255]]
+
+
+@pytest.mark.parametrize(("white", "expected"), [(1.0, [0, 128, 255]), (255.0, [0, 128, 255])])
+def test_floats_are_in_0_to_1_if_none_is_above(
+    tmp_path: Path, white: float, expected: list[int]
+) -> None:
+    values = np.array([[0.0, 0.5, 1.0]], dtype=np.float32) * white
+    Image.fromarray(values).save(tmp_path / "float.tif")
+    assert read_photo(tmp_path / "float.tif").pixels[0].tolist() == [expected]
+
+
+def test_a_mask_is_black_where_it_is_transparent(tmp_path: Path) -> None:
+    mask = Image.new("RGBA", (2, 1), "white")
+    mask.putpixel((0, 0), (255, 255, 255, 0))
+    mask.save(tmp_path / "mask.png")
+    assert read_mask(tmp_path / "mask.png", (2, 1)).tolist() == [[0, 255]]
+
+
+def test_a_photograph_of_200_megapixels_is_read(tmp_path: Path) -> None:
+    Image.new("1", (20_000, 10_000)).save(tmp_path / "large.png")
+    with open_image(tmp_path / "large.png") as image:
+        assert image.size == (20_000, 10_000)

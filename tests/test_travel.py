@@ -170,3 +170,29 @@ def test_photographs_of_every_mode_are_painted(tmp_path: Path, mode: str) -> Non
     )
     with Image.open(painted(source)) as result:
         assert result.size == (40, 32)
+
+
+def test_a_palette_is_converted_by_its_profile(tmp_path: Path) -> None:
+    image, profile = picture(60, 44), swapped_profile()
+    image.save(tmp_path / "rgb.png", icc_profile=profile)
+    image.quantize(256).save(tmp_path / "palette.png", icc_profile=profile)
+    rgb, palette = (read_photo(tmp_path / f"{name}.png") for name in ("rgb", "palette"))
+    assert palette.icc == profile
+    assert (rgb.to_float() - palette.to_float()).abs().mean() < 0.02
+
+
+def test_makers_notes_that_leave_a_jpeg_no_room_are_left_out(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x010F] = "Maker"
+    exif[0x8769] = {0x9003: "2020:02:02 02:02:02", 0x927C: b"x" * 65_300}
+    picture(8, 8).save(tmp_path / "in.jpg", exif=exif)
+    photo = replace(read_photo(tmp_path / "in.jpg"), provenance="painted " * 40)
+    photo.save(tmp_path / "out.jpg")
+    with Image.open(tmp_path / "out.jpg") as image:
+        found = image.getexif()
+        assert found[0x010F] == "Maker"
+        assert found[0x000B] == photo.provenance
+        assert dict(found.get_ifd(0x8769)) == {0x9003: "2020:02:02 02:02:02"}
+    photo.save(tmp_path / "out.png")
+    with Image.open(tmp_path / "out.png") as image:
+        assert len(image.getexif().get_ifd(0x8769)[0x927C]) == 65_300

@@ -12,6 +12,7 @@ from stylepack.cli import screen
 from stylepack.cli.completion import complete_mix, complete_pack
 from stylepack.cli.options import Device, Force, Precision, TrunkFile
 from stylepack.errors import PhotoError, UsageError
+from stylepack.files import make_folder
 from stylepack.packs.mix import Mix, parse_mix
 from stylepack.packs.shelf import find_pack
 
@@ -104,22 +105,35 @@ def apply(
     wanted = choose_mix(mix, style)
     regions = [parse_region(text) for text in region or ()]
 
-    from stylepack.painting.jobs import STANDARD, plan_jobs, share_of
+    from stylepack.painting.jobs import STANDARD, is_done, plan_jobs, share_of
     from stylepack.pictures.imagefile import output_format
-    from stylepack.pictures.photo import SUBSAMPLINGS, SaveOptions
+    from stylepack.pictures.photo import SUBSAMPLINGS, SaveOptions, check_mask, colour
 
     if subsampling not in SUBSAMPLINGS:
         raise UsageError(f"--subsampling is '{subsampling}'; use {', '.join(SUBSAMPLINGS)}")
+    if no_upscale and size is None:
+        raise UsageError("--no-upscale leaves the result at --size; give --size N too")
     extension = f".{format.lstrip('.').lower()}" if format else ""
-    stdout_format = output_format(Path(f"stdout{extension or '.png'}"))
     todo = plan_jobs(photos, output, suffix, extension)
+    stdout_format = output_format(Path(f"stdout{extension or '.png'}"))
     if shard:
         todo = share_of(todo, shard, os.environ)
+        if not todo:
+            screen.say(f"nothing to do: --shard {shard} leaves no photograph to this part")
+            return
     if skip_existing:
-        todo = [job for job in todo if job.target == STANDARD or not job.target.exists()]
-    if not todo:
-        screen.say("nothing to do: every photograph is painted")
-        return
+        todo = [job for job in todo if not is_done(job)]
+        if not todo:
+            screen.say("nothing to do: every photograph is painted")
+            return
+    # What is wrong with every photograph is said once, and before a trunk is loaded.
+    if background:
+        colour(background)
+    for file in (mask, *(file for file, _ in regions)):
+        if file is not None:
+            check_mask(file)
+    if todo[0].target != STANDARD:
+        make_folder(todo[0].target.parent, "choose another -o")
 
     from stylepack.painting.many import Painter
     from stylepack.painting.stylizer import Stylizer
@@ -171,7 +185,8 @@ def follow(painter: Painter, todo: list[Job], workers: int) -> None:
                 screen.fail(str(outcome.error))
                 failed.append(outcome.job)
     if failed:
-        raise PhotoError(f"{len(failed)} of {len(todo)} photographs failed; the rest are painted")
+        rest = "none is" if len(failed) == len(todo) else "the rest are"
+        raise PhotoError(f"{len(failed)} of {len(todo)} photographs failed; {rest} painted")
 
 
 def choose_mix(mix: str, style: str) -> Mix:
@@ -194,9 +209,11 @@ def parse_region(text: str) -> tuple[Path, Mix]:
     Raises:
         UsageError: no such file, or no mix behind it.
     """
-    file, equals, mix = text.partition("=")
-    if not equals or not mix:
+    # A file's name may have an = in it too.
+    ways = [(text[:at], text[at + 1 :]) for at, letter in enumerate(text) if letter == "="]
+    if not ways or not ways[0][1]:
         raise UsageError(f"--region is '{text}'; write it like mask.png=wave")
-    if not Path(file).is_file():
-        raise UsageError(f"no such file: {file}, the mask of --region {text}")
-    return Path(file), choose_mix(mix, "")
+    for file, mix in ways:
+        if Path(file).is_file():
+            return Path(file), choose_mix(mix, "")
+    raise UsageError(f"no such file: {ways[0][0]}, the mask of --region {text}")

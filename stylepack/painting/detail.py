@@ -3,8 +3,9 @@
 After He & Sun 2015, "Fast Guided Filter" (arXiv 1505.00996): in every small window the painted
 picture is taken as a x lightness + b of the photograph; a and b are enlarged instead of the
 picture, and applied to the full-size photograph.  Edges that the painting shares with the
-photograph come out sharp.  Departure: b is what a leaves of the painted picture, pixel by
-pixel, not its mean over the window, so that strokes which are not in the photograph stay.
+photograph come out sharp.  Departures: b is what a leaves of the painted picture, pixel by
+pixel, not its mean over the window, so that strokes which are not in the photograph stay; and
+both are enlarged by a cubic, because linear enlargement leaves squares in flat places.
 """
 
 import torch
@@ -63,11 +64,40 @@ def _luma(image: Tensor) -> Tensor:
 
 
 def _enlarged_rows(x: Tensor, top: int, bottom: int, height: int, width: int) -> Tensor:
-    """Rows top to bottom of `x` enlarged bilinearly to (height, width)."""
-    rows = (torch.arange(top, bottom) + 0.5) * (x.shape[1] / height) - 0.5
-    rows = rows.clamp(0, x.shape[1] - 1)
-    above = rows.floor().long()
-    below = (above + 1).clamp_max(x.shape[1] - 1)
-    share = (rows - above)[None, :, None]
-    strip = torch.lerp(x[:, above], x[:, below], share)
-    return F.interpolate(strip, size=width, mode="linear", align_corners=False)
+    """Rows top to bottom of (C, h, w) enlarged to (C, height, width)."""
+    rows, row_shares = _taps(torch.arange(top, bottom), x.shape[1], height)
+    first, last = int(rows.min()), int(rows.max()) + 1
+    columns, column_shares = _taps(torch.arange(width), x.shape[2], width)
+    wide = _weighted(x[:, first:last], 2, columns, column_shares)
+    return _weighted(wide, 1, rows - first, row_shares[:, :, None])
+
+
+def _taps(places: Tensor, before: int, after: int) -> tuple[Tensor, Tensor]:
+    """Which four of `before` pixels each of these places of `after` pixels is made of.
+
+    Returns:
+        Their indices and their shares, (4, N) each.
+    """
+    exact = (places + 0.5) * (before / after) - 0.5
+    left = exact.floor()
+    t = exact - left
+    shares = torch.stack([_mitchell(1 + t), _mitchell(t), _mitchell(1 - t), _mitchell(2 - t)])
+    indices = left.long() + torch.arange(-1, 3)[:, None]
+    return indices.clamp(0, before - 1), shares
+
+
+def _mitchell(x: Tensor) -> Tensor:
+    """Equation 8 of Mitchell & Netravali 1988, "Reconstruction Filters in Computer Graphics", with
+    B = C = 1/3, for x from 0 to 2.
+    """
+    near = (7 * x**3 - 12 * x**2 + 16 / 3) / 6
+    far = (-7 / 3 * x**3 + 12 * x**2 - 20 * x + 32 / 3) / 6
+    return torch.where(x < 1, near, far)
+
+
+def _weighted(x: Tensor, dim: int, indices: Tensor, shares: Tensor) -> Tensor:
+    """The sum of four selections along a dimension, each with its shares."""
+    result = x.index_select(dim, indices[0]).mul_(shares[0])
+    for index, share in zip(indices[1:], shares[1:], strict=True):
+        result.addcmul_(x.index_select(dim, index), share)
+    return result

@@ -53,7 +53,8 @@ def plan_jobs(
         raise UsageError("standard input and output are for one photograph; give files or a folder")
     if several and place is not None and can_write(place.suffix) and not place.is_dir():
         raise UsageError(f"-o {output} is one file for {len(sources)} photographs; give a folder")
-    if extension and place not in (None, STANDARD) and not into and place.suffix != extension:
+    of_one = None if into or place == STANDARD else place
+    if extension and of_one and output_format(of_one) != output_format(Path(f"x{extension}")):
         raise UsageError(f"-o {output} is no --format {extension[1:]}; leave one of them out")
     jobs: dict[Path, Job] = {}
     for source, relative in sources:
@@ -107,6 +108,11 @@ def painted_name(source: Path, mark: str = MARK, extension: str = "") -> str:
 def is_painted(path: Path, mark: str = MARK) -> bool:
     """Whether a file carries the name that painting gives."""
     return mark != "" and path.stem.endswith(mark)
+
+
+def is_done(job: Job) -> bool:
+    """Whether a job's file is there.  Files are written whole, so an empty one is not ours."""
+    return job.target.is_file() and job.target.stat().st_size > 0
 
 
 def _sources(photos: Sequence[str], mark: str) -> list[tuple[Path, Path]]:

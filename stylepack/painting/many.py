@@ -6,10 +6,10 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from stylepack.errors import PhotoError, StylepackError
+from stylepack.files import make_folder
 from stylepack.painting.jobs import STANDARD, Job
 from stylepack.painting.streaming import Advance, in_silence
 from stylepack.painting.stylizer import Stylizer
@@ -58,10 +58,9 @@ class Painter:
         if job.target == STANDARD:
             buffer = io.BytesIO()
             painted.write(buffer, self.stdout_format, self.saving)
-            sys.stdout.buffer.write(buffer.getvalue())
-            sys.stdout.buffer.flush()
+            _to_standard_output(buffer.getvalue())
             return
-        _make_folder(job.target.parent)
+        make_folder(job.target.parent, "choose another -o")
         painted.save(job.target, self.saving)
 
     def paint_all(
@@ -81,7 +80,7 @@ class Painter:
                 try:
                     painted = self.stylizer.paint(photo.result(), advance=advance, **self.options)
                     written = pool.submit(self.write, job, painted)
-                except StylepackError as error:
+                except (StylepackError, MemoryError) as error:
                     written.set_exception(error)
                 writing.append((job, written))
                 while len(writing) > BEHIND:
@@ -95,11 +94,17 @@ def _finished(job: Job, written: Future[None]) -> Outcome:
         written.result()
     except StylepackError as error:
         return Outcome(job, error)
+    except MemoryError:
+        message = f"there is not enough memory for {job.source}; make it or --size smaller"
+        return Outcome(job, PhotoError(message))
     return Outcome(job)
 
 
-def _make_folder(folder: Path) -> None:
+def _to_standard_output(encoded: bytes) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        sys.stdout.buffer.write(encoded)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
     except OSError as error:
-        raise PhotoError(f"cannot make {folder}: {error.strerror}; choose another -o") from error
+        raise PhotoError(f"cannot write to standard output: {error.strerror}") from error

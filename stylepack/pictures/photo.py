@@ -16,6 +16,7 @@ from torch import Tensor
 from stylepack.errors import PhotoError, UsageError
 from stylepack.files import replacing
 from stylepack.pictures.imagefile import (
+    MOST_PIXELS,
     as_rgb,
     open_image,
     output_format,
@@ -88,10 +89,19 @@ class Photo:
         return Image.fromarray(self.pixels.permute(1, 2, 0).contiguous().numpy(), "RGB")
 
     def resized(self, long_side: int) -> "Photo":
-        """The same picture with its long side at this many pixels, everything else kept."""
+        """The same picture with its long side at this many pixels, everything else kept.
+
+        Raises:
+            UsageError: that would be more pixels than pictures are read with.
+        """
         scale = long_side / max(self.size)
-        width, height = self.size
-        return self.stretched((max(1, round(width * scale)), max(1, round(height * scale))))
+        width, height = (max(1, round(side * scale)) for side in self.size)
+        if width * height > MOST_PIXELS:
+            raise UsageError(
+                f"--size {long_side} makes {width}x{height} pixels; "
+                f"{MOST_PIXELS // 1_000_000} megapixels are the most"
+            )
+        return self.stretched((width, height))
 
     def stretched(self, size: tuple[int, int]) -> "Photo":
         """The same picture at exactly (width, height) pixels."""
@@ -108,15 +118,9 @@ class Photo:
         Raises:
             UsageError: no such colour.
         """
-        try:
-            colour = ImageColor.getrgb(background)[:3]
-        except ValueError:
-            raise UsageError(
-                f"no colour '{background}'; give a name like white or a value like #204060"
-            ) from None
+        base = torch.tensor(colour(background), dtype=torch.float32)[:, None, None]
         if self.alpha is None:
             return self
-        base = torch.tensor(colour, dtype=torch.float32)[:, None, None]
         share = self.alpha.float().div(255)
         pixels = torch.lerp(base.expand(self.pixels.shape), self.pixels.float(), share)
         return replace(self, pixels=pixels.round_().to(torch.uint8), alpha=None)
@@ -196,6 +200,27 @@ def read_photo(source: str | Path | BinaryIO) -> Photo:
         if band is not None and band.getextrema() != (255, 255):
             alpha = _planes(band)[0]
         return Photo(_planes(rgb), alpha, exif, icc)
+
+
+def colour(name: str) -> tuple[int, int, int]:
+    """Red, green and blue, 0..255, of a colour as Pillow names it (`white`, `#204060`).
+
+    Raises:
+        UsageError: no such colour.
+    """
+    try:
+        red, green, blue = ImageColor.getrgb(name)[:3]
+    except ValueError:
+        raise UsageError(
+            f"no colour '{name}'; give a name like white or a value like #204060"
+        ) from None
+    return red, green, blue
+
+
+def check_mask(source: Path) -> None:
+    """Raise what `read_mask` would raise."""
+    with open_image(source) as image:
+        upright(image)
 
 
 def read_mask(source: str | Path, size: tuple[int, int]) -> Tensor:
