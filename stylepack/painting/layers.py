@@ -199,8 +199,9 @@ class Layer:
     def thresholds(self) -> Tensor:
         """What stands for 0 in each channel, for a row of pixels as they lie in memory."""
         assert self.code is not None
-        # Where gamma is nearly 0 that may be beyond all numbers of this size, above or below.  Then
-        # no pixel or every pixel passes, as it should.
+        # Where gamma is nearly 0 that may be beyond all numbers of this size, above or below.  Cut
+        # off there it makes the channel a constant or lets all pixels pass; which constant is the
+        # same to the next layer, whose norm takes it away again.
         most = torch.finfo(self.work_dtype).max / 2
         threshold = (-self.code.low / self.code.step).clamp(-most, most)
         return threshold.to(self.work_dtype).repeat(self.width)
