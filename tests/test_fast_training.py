@@ -216,6 +216,18 @@ def test_too_little_memory_is_not_taken_for_a_compiler_that_fails(
         next(make_trainer(compiled=True).steps([batch()]))
 
 
+def test_a_batch_too_large_for_main_memory_is_told(
+    make_trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate")
+
+    trainer = make_trainer()
+    monkeypatch.setattr(trainer, "_losses", full)
+    with pytest.raises(TrainingError, match="does not fit into the memory of cpu"):
+        next(trainer.steps([batch()]))
+
+
 def test_compiling_is_asked_for_by_option(
     arguments: list[str],
     tmp_path: Path,

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import picture
+from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -26,6 +27,7 @@ from stylepack.packs.manifest import read_manifest
 from stylepack.packs.pack import load_pack
 from stylepack.packs.trunkfile import load_trunk
 from stylepack.training.checkpoint import NAME, PREVIOUS, load_checkpoint, save_checkpoint
+from stylepack.training.evaluate import Evaluation
 from stylepack.training.history import History
 from stylepack.training.recipe import RECIPES, Recipe
 from stylepack.training.run import Run
@@ -197,6 +199,61 @@ def test_a_run_folder_explains_itself(arguments: list[str], tmp_path: Path) -> N
         assert len(digest) == 64
     unknown = set(re.findall(r"`([\w.-]+\.(?:json|csv|png|toml|safetensors))`", notes))
     assert {name for name in unknown if not (run / name).exists()} == set()
+
+
+def test_a_short_run_is_shown_at_its_end(arguments: list[str], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert stylepack([*arguments, str(run), "--sheet-every", "100"]) == 0
+    assert [path.name for path in (run / "sheets").glob("*.png")] == ["000004.png"]
+    assert (run / "losses.png").exists()
+    assert (run / "progress.png").exists()
+
+
+@pytest.mark.parametrize("option", ["--sheet-every", "--checkpoint-every"])
+def test_every_0_updates_is_refused(arguments: list[str], tmp_path: Path, option: str) -> None:
+    assert stylepack([*arguments, str(tmp_path / "run"), option, "0"]) == 2
+    assert not (tmp_path / "run").exists()
+
+
+def test_pictures_too_narrow_to_be_looked_at_whole_are_named(
+    arguments: list[str],
+    photos: Path,
+    paintings: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for index in range(3, 6):  # of three photographs all are measured
+        (photos / f"{index}.jpg").unlink()
+    Image.new("RGB", (30, 1500)).save(photos / "0.jpg")
+    assert stylepack([*arguments, str(tmp_path / "run")]) == 0
+    assert "0.jpg has 30x1500 pixels, which is more than 10 times" in capsys.readouterr().err
+    Image.new("RGB", (4000, 3)).save(paintings / "dawn.png")
+    assert stylepack([*arguments, str(tmp_path / "other")]) == 1
+    assert "dawn.png has 4000x3 pixels" in capsys.readouterr().err
+
+
+def test_a_photograph_too_large_to_be_measured_is_named(
+    arguments: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    whole, measured = Evaluation._measure, []
+
+    def measure(evaluation: Evaluation, image: Tensor) -> None:
+        measured.append(image)
+        if len(measured) == 1:
+            evaluation.content[0].append(7.0)
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried ...")
+        whole(evaluation, image)
+
+    for index in range(6, 20):  # two of them are measured
+        picture(64, 56, index).save(tmp_path / "photos" / f"{index}.jpg")
+    monkeypatch.setattr(Evaluation, "_measure", measure)
+    assert stylepack([*arguments, str(tmp_path / "run")]) == 0
+    assert "does not fit into memory to be measured" in capsys.readouterr().err
+    for path in (tmp_path / "run" / "packs").iterdir():
+        assert read_manifest(path).metrics["photographs"] == len(measured) - 1
 
 
 def test_ctrl_c_leaves_a_checkpoint_from_which_the_run_goes_on(

@@ -138,7 +138,7 @@ def train(
     launch = Launch.from_environment()
     screen.speak_as(launch.rank)
     check_vgg_input(vgg_input)
-    if min(sheet_every or 1, checkpoint_every or 1) < 1:
+    if any(every is not None and every < 1 for every in (sheet_every, checkpoint_every)):
         raise UsageError("--sheet-every and --checkpoint-every must be at least 1")
     changes: dict[str, Any] = {
         "updates": updates,
@@ -257,6 +257,8 @@ def follow(run: Run) -> int:
     if run.ranks.first:
         evaluation = run.evaluation()
         measure(evaluation)
+        for reason in run.skipped[told:]:
+            screen.warn(f"skipped: {reason}")
         for manifest in run.write_packs(evaluation):
             screen.say(metrics_in_words(manifest))
         screen.say(f"wrote {run.folder / 'trunk.safetensors'} and {run.folder / 'packs'}")

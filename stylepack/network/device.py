@@ -101,6 +101,16 @@ def fast_products(device: torch.device) -> Iterator[None]:
         torch.backends.cudnn.benchmark = trying
 
 
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch ran out of memory; only on CUDA has it an exception of its own.
+
+    Near the end of a card's memory cuDNN says that it finds no way to convolve.
+    """
+    words = str(error).lower()
+    signs = ("out of memory", "can't allocate memory", "unable to find an engine")
+    return any(sign in words for sign in signs)
+
+
 def keep_large_blocks() -> None:
     """Tell glibc to keep freed memory instead of returning every large block at once.
 

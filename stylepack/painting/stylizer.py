@@ -11,7 +11,12 @@ from PIL import Image
 from torch import Tensor
 
 from stylepack.errors import DeviceError, UsageError
-from stylepack.network.device import keep_large_blocks, painting_dtype, pick_device
+from stylepack.network.device import (
+    is_out_of_memory,
+    keep_large_blocks,
+    painting_dtype,
+    pick_device,
+)
 from stylepack.network.int8 import Products
 from stylepack.network.trunk import Trunk
 from stylepack.packs.manifest import read_manifest
@@ -247,12 +252,6 @@ def memory_for(device: torch.device) -> Memory:
     free, _ = torch.cuda.mem_get_info(device)
     # A strip's pixel needs some 1,000 bytes at its widest, in float32.
     return Memory(strip=max(SMALLEST_STRIP, free // 8000), keep=free // 16)
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether torch ran out of memory; only on CUDA has it an exception of its own."""
-    words = str(error).lower()
-    return "out of memory" in words or "can't allocate memory" in words
 
 
 def _identity_pack(trunk: Path, digest: str) -> Path:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from stylepack.errors import TrainingError
+from stylepack.network.device import is_out_of_memory
 from stylepack.training.machine import available_memory
 from stylepack.training.trainer import Trainer
 
@@ -80,7 +81,9 @@ def _fits(trainer: Trainer, images: int, crop: int) -> bool:
     try:
         trainer.probe(images, crop)
         free, total = torch.cuda.mem_get_info(device)
-    except torch.OutOfMemoryError:
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
         return False
     finally:
         torch.cuda.empty_cache()

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from stylepack.errors import PhotoError, TrainingError, UsageError
-from stylepack.network.device import training_dtype
+from stylepack.network.device import is_out_of_memory, training_dtype
 from stylepack.network.trunk import Trunk
 from stylepack.training.objective import Objective
 from stylepack.training.photos import PhotoFolder, resized
@@ -44,7 +44,7 @@ class Evaluation:
     def __iter__(self) -> Iterator[Path]:
         for path, photo in whole_photographs(self.photos, self.styles.device):
             if photo is not None:
-                self._measure(photo)
+                self._measure_if_it_fits(path, photo)
             yield path
 
     def metrics(self) -> list[dict[str, Any]]:
@@ -64,6 +64,18 @@ class Evaluation:
             }
             for content, style in zip(self.content, self.style, strict=True)
         ]
+
+    def _measure_if_it_fits(self, path: Path, photo: Tensor) -> None:
+        try:
+            self._measure(photo)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            for losses in (self.content, self.style):  # of all styles or of none
+                fewest = min(map(len, losses))
+                for one in losses:
+                    del one[fewest:]
+            self.photos.skipped.append(f"{path} does not fit into memory to be measured")
 
     @torch.no_grad()
     def _measure(self, image: Tensor) -> None:

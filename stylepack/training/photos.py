@@ -29,6 +29,7 @@ AHEAD = 2  # batches that wait for their use, besides those that are being decod
 MOST_WORKERS = 16  # threads that decode
 HELD_OUT_SHARE = 10  # one photograph in ten is held out,
 HELD_OUT_MOST = 24  # up to this many
+MOST_ASPECT = 10  # of long to short side, in pictures that are looked at whole
 FEWEST = 5  # photographs of which some are held out
 
 
@@ -67,7 +68,7 @@ class PhotoFolder:
         With fewer than `FEWEST` photographs all serve for both.
         """
         if len(self.paths) < FEWEST:
-            return self, PhotoFolder(list(self.paths))
+            return self, PhotoFolder(list(self.paths), self.skipped)
         order = torch.randperm(len(self.paths), generator=seeded(0, 0)).tolist()
         count = min(HELD_OUT_MOST, max(1, len(order) // HELD_OUT_SHARE))
         readable = (index for index in order if self._can_be_read(self.paths[index]))
@@ -248,9 +249,18 @@ def random_crop(photo: Image.Image, crop: int, photo_side: int, where: Sequence[
 
 
 def resized(path: Path, short_side: int) -> Tensor:
-    """A whole picture with its short side at `short_side`: (3, H, W) float32 RGB in 0..1."""
+    """A whole picture with its short side at `short_side`: (3, H, W) float32 RGB in 0..1.
+
+    Raises:
+        PhotoError: it is damaged, or so narrow that it would be very large.
+    """
     with open_image(path) as image:
         image = upright(image)
+        if max(image.size) > MOST_ASPECT * min(image.size):
+            raise PhotoError(
+                f"{path} has {image.width}x{image.height} pixels, which is more than {MOST_ASPECT} "
+                "times as long as it is wide; cut off a part"
+            )
         scale = short_side / min(image.size)
         size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
         rgb = Photo.from_image(image).to_image()

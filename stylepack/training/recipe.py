@@ -5,6 +5,7 @@ No torch here: `stylepack train --help` reads its defaults from this file.
 
 import json
 import math
+import re
 import tomllib
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -14,6 +15,17 @@ from stylepack.errors import UsageError
 
 GramDivisor = Literal["pixels", "size"]
 Selection = Literal["random", "round-robin", "sequence"]  # the last: one style after the other
+
+MOST = {  # what is more takes all memory, or is a slip of the hand
+    "batch": 65_536,
+    "crop": 4096,
+    "first_crop": 4096,
+    "style_side": 4096,
+    "photo_side": 65_536,
+    "grain": 1.0,
+    "ema": 1.0,
+}
+_BLOCK = re.compile(r"(?:conv|relu)(\d)_")
 
 
 @dataclass(frozen=True)
@@ -69,22 +81,38 @@ class Recipe:
     style_side: int = 384  # short side of the paintings
 
     def __post_init__(self) -> None:
-        positive = ("scales", "updates", "batch", "learning_rate", "crop", "style_side")
         for name, value in asdict(self).items():
             if isinstance(value, float) and not math.isfinite(value):
-                raise UsageError(f"recipe: {name} is {value}; it must be finite")
-            if name in positive and not value > 0:
-                raise UsageError(f"recipe: {name} is {value}; it must be above 0")
+                raise UsageError(f"{name} is {value}; it must be finite")
+            if name in ("scales", "updates", "batch", "learning_rate") and not value > 0:
+                raise UsageError(f"{name} is {value}; it must be above 0")
             if isinstance(value, int | float) and value < 0:
-                raise UsageError(f"recipe: {name} is {value}; it must be 0 or more")
-            if isinstance(value, int) and value >= 2**63:
-                raise UsageError(f"recipe: {name} is {value}; it must be below 2^63")
-        if min(self.crop, self.first_crop or self.crop, self.style_side) < 32:
-            raise UsageError("recipe: crop, first_crop and style_side must be at least 32 pixels")
-        if self.grain > 1:
-            raise UsageError(f"recipe: grain is {self.grain}; it must be at most 1")
-        if not 0 <= self.ema < 1:
-            raise UsageError(f"recipe: ema is {self.ema}; it must be at least 0 and below 1")
+                raise UsageError(f"{name} is {value}; it must be 0 or more")
+            most = MOST.get(name, 1e30 if isinstance(value, float) else 2**63 - 1)
+            if isinstance(value, int | float) and value > most:
+                raise UsageError(f"{name} is {value}; it must be at most {most}")
+        if min(self.side, self.photo_side) < 32:
+            raise UsageError(
+                "crop, first_crop, photo_side and style_side must be at least 32 pixels"
+            )
+        if self.ema == 1:
+            raise UsageError("ema is 1; it must be below 1")
+        if self.scales > self.most_scales:
+            raise UsageError(
+                f"scales is {self.scales}; pictures of {self.side} pixels can be halved for "
+                f"{', '.join(self.style_layers)} at {self.most_scales} scales at most"
+            )
+
+    @property
+    def side(self) -> int:
+        """Short side in pixels of the smallest pictures that losses are taken of."""
+        return min(self.crop, self.first_crop or self.crop, self.style_side)
+
+    @property
+    def most_scales(self) -> int:
+        """How often the smallest pictures can be halved, and one pixel is left of every layer."""
+        blocks = [int(found[1]) for name in self.style_layers if (found := _BLOCK.match(name))]
+        return (self.side >> max(blocks, default=1) - 1).bit_length()
 
     @property
     def loss_weights(self) -> str:
@@ -228,7 +256,10 @@ def _with(recipe: Recipe, values: dict[str, Any], source: object) -> Recipe:
             known = ", ".join(field.name for field in fields(Recipe))
             raise UsageError(f"{source}: a recipe has no '{key}'; it has {known}")
         checked[key] = _checked(key, value, hints[key], source)
-    return replace(recipe, **checked)
+    try:
+        return replace(recipe, **checked)
+    except UsageError as error:
+        raise UsageError(f"{source}: {error}") from None
 
 
 def _read_toml(source: str) -> Recipe:

@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 
 from stylepack.errors import StylepackError, TrainingError, UsageError
+from stylepack.network.device import is_out_of_memory
 from stylepack.packs.manifest import Manifest
 from stylepack.packs.shelf import IDENTITY
 from stylepack.training.batch_size import find_batch
@@ -187,6 +188,8 @@ class Run:
                 while True:
                     try:
                         yield from self._train_on(board)
+                        if not self.sheets.has(self.trainer.update):
+                            self._attempt(self.show)
                         break
                     except DivergedError as error:
                         self._go_back(error)
@@ -251,6 +254,10 @@ class Run:
             write()
         except (StylepackError, OSError) as error:
             self.notices.append(f"{error}; training goes on, and it will be tried again")
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            self.notices.append("there was no memory left to show pictures; training goes on")
 
     def checkpoint(self) -> None:
         """Write the losses and the state of this moment, if they are not written yet."""

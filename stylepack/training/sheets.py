@@ -24,6 +24,7 @@ class Sheets:
         self.photos, self.losses = photos, losses
         self._thread = ThreadPoolExecutor(1, "sheets")
         self._drawing: Future[None] | None = None
+        self._drawn = -1  # the update of the last sheet
 
     def show(self, trunk: Trunk, styles: Tensor, update: int) -> None:
         """Paint photographs in every style, and begin to draw them and the losses so far.
@@ -36,6 +37,14 @@ class Sheets:
             self.finish()
         finally:
             self._drawing = self._thread.submit(self._draw, rows, captions, update)
+            self._drawn = update
+
+    def has(self, update: int) -> bool:
+        """Whether the sheet of an update is there, or is being drawn."""
+        return self._drawn == update or self._sheet(update).exists()
+
+    def _sheet(self, update: int) -> Path:
+        return self.folder / "sheets" / f"{update:06d}.png"
 
     def finish(self) -> None:
         """Wait for what is being drawn.
@@ -48,8 +57,8 @@ class Sheets:
             drawing.result()
 
     def _draw(self, rows: export.Rows, captions: list[list[str]], update: int) -> None:
-        sheets = self.folder / "sheets"
-        save_png(contact_sheet(rows, captions, export.SHEET_CELL), sheets / f"{update:06d}.png")
-        save_moment(sheets / "moments", update, rows[0][1:])
-        draw_progress(sheets / "moments", self.names, self.folder / "progress.png")
+        moments = self.folder / "sheets" / "moments"
+        save_png(contact_sheet(rows, captions, export.SHEET_CELL), self._sheet(update))
+        save_moment(moments, update, rows[0][1:])
+        draw_progress(moments, self.names, self.folder / "progress.png")
         plot_losses(self.losses, self.folder / "losses.png")

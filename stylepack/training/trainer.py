@@ -9,7 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from stylepack.errors import TrainingError
-from stylepack.network.device import fast_products, keep_large_blocks, training_dtype
+from stylepack.network.device import (
+    fast_products,
+    is_out_of_memory,
+    keep_large_blocks,
+    training_dtype,
+)
 from stylepack.network.grain import random_grain
 from stylepack.network.trunk import STRIDE, Trunk
 from stylepack.training.checkpoint import restore_training, training_state
@@ -116,7 +121,9 @@ class Trainer:
             for batch in batches:
                 try:
                     waiting.append(self.step(batch))
-                except torch.OutOfMemoryError as error:
+                except RuntimeError as error:
+                    if not is_out_of_memory(error):
+                        raise
                     raise TrainingError(
                         f"a batch of {len(batch.photos)} does not fit into the memory of "
                         f"{self.device}; use a smaller --batch or --crop, or start with "
@@ -159,9 +166,9 @@ class Trainer:
             try:
                 torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
                 return self._backward(self._compiled, photos, styles, grain, targets)
-            except torch.OutOfMemoryError:
-                raise
             except Exception as error:  # whatever the compiler, its backend or its tools raise
+                if isinstance(error, RuntimeError) and is_out_of_memory(error):
+                    raise
                 self._compiled = None
                 reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
                 self.notices.append(f"torch.compile failed ({reason}); going on without it")
