@@ -163,6 +163,16 @@ def test_a_pillow_image_is_turned_upright(tmp_path: Path, starry: Stylizer) -> N
     painted.pixels.add_(1)  # an ordinary tensor
 
 
+@pytest.mark.parametrize("mix", ["starry", "wave"])
+def test_beyond_a_style_its_colours_stay(photo: Photo, mix: str) -> None:
+    once, beyond = (
+        Stylizer.load(mix, strength=strength, device="cpu").paint(photo).to_float()
+        for strength in (1, 1.5)
+    )
+    assert (once.mean((1, 2)) - beyond.mean((1, 2))).abs().max() < 0.06
+    assert (beyond.std((1, 2)) / once.std((1, 2)) > 0.8).all()
+
+
 def test_strength_on_a_trunk_without_identity_is_refused(
     make_pack, tiny_trunk: tuple[Path, str]
 ) -> None:

@@ -123,7 +123,8 @@ class Stylizer:
             [blend([packs[name].numbers for name in one.references], one.weights) for one in wanted]
         )
         if strength != 1:
-            numbers = torch.lerp(packs[IDENTITY].numbers.expand_as(numbers), numbers, strength)
+            last = network.slots["out"].gamma.start
+            numbers = _at_strength(numbers, packs[IDENTITY].numbers, strength, last)
         style = _style_of(numbers)
         faint = Faint(packs[IDENTITY].numbers[None], 1 - strength) if strength < 1 else None
         made = _provenance(wanted, strength, packs, digest)
@@ -267,6 +268,18 @@ def _identity_pack(trunk: Path, digest: str) -> Path:
             f"--strength needs the identity style of trunk {digest[:12]}, and there is no {beside}"
         )
     return path
+
+
+def _at_strength(numbers: Tensor, identity: Tensor, strength: float, last: int) -> Tensor:
+    """Packs' numbers, (K, n), on the way from the identity's, (n,), through them and beyond.
+
+    From `last` on they are of the picture's colours and contrast.  Beyond a style those would only
+    fade: they stay.
+    """
+    moved = torch.lerp(identity.expand_as(numbers), numbers, strength)
+    if strength > 1:
+        moved[:, last:] = numbers[:, last:]
+    return moved
 
 
 def _style_of(numbers: Tensor) -> Style:
