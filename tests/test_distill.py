@@ -189,8 +189,13 @@ def test_the_command_writes_the_file_and_says_how_good_it_is(
     assert stylepack([*command, "--device", "cpu"]) == 0
     assert f"wrote {out}" in capsys.readouterr().err
     assert read_header(out, LARGEST).metadata["modelspec.architecture"] == ARCHITECTURE
-    assert stylepack([*command, "--resume"]) == 1
-    assert "no checkpoint" in capsys.readouterr().err
+    assert stylepack([*command, "--resume"]) == 2
+    assert "leave out --resume" in capsys.readouterr().err
+    assert stylepack(command) == 2
+    assert "exists already; choose another file or add --replace" in capsys.readouterr().err
+    command[command.index(str(out))] = str(tmp_path / "notes.txt")
+    assert stylepack(command) == 2
+    assert "name it like notes.safetensors" in capsys.readouterr().err
 
 
 def test_a_network_of_the_teachers_width_inherits_all_of_it(vgg_file: Path) -> None:

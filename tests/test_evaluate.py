@@ -287,7 +287,7 @@ def test_ctrl_c_writes_the_whole_photographs(
         (["--limit", "0"], "--limit"),
         (["--optimize", "0"], "--optimize"),
         (["--recipe", "nonesuch"], "no recipe 'nonesuch'"),
-        (["--loss-network", "resnet"], "loss_network"),
+        (["--loss-network", "resnet"], "--loss-network is 'resnet'"),
         (["--vgg-input", "raw"], "caffe or imagenet"),
         (["--vgg-weights", "nowhere.safetensors"], "no such file: nowhere.safetensors"),
     ],

@@ -121,11 +121,13 @@ def test_a_stream_that_is_closed_is_no_traceback(make_pack, words, closed, code)
     assert "dots" in shelf()
 
 
-def test_columns_of_a_narrow_table_give_way_alike() -> None:
-    assert _narrowed([40, 40, 5], 54) == [22, 22, 5]
-    assert _narrowed([40, 8, 5], 54) == [37, 8, 5]
+def test_of_a_narrow_table_the_names_stay_whole_and_the_last_columns_go() -> None:
+    assert _narrowed([9, 40, 40, 5], 60) == [9, 20, 20, 5]
+    assert _narrowed([9, 40, 8, 5], 60) == [9, 32, 8, 5]
     assert _narrowed([4, 4], 20) == [4, 4]
-    assert _narrowed([4, 4], 1) == [1, 1]
+    assert _narrowed([11, 40, 20, 7], 40) == [11, 8, 8, 7]
+    assert _narrowed([11, 40, 20, 7], 30) == [11, 17]
+    assert _narrowed([11, 40, 20, 7], 10) == [11]
 
 
 def test_the_bundled_pack_comes_back_when_the_one_before_it_goes(packs, make_pack) -> None:

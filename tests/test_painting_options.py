@@ -10,6 +10,7 @@ from PIL import Image
 from stylepack import Stylizer
 from stylepack.cli.main import run as stylepack
 from stylepack.errors import UsageError
+from stylepack.packs.shelf import BUNDLED_PACKS
 from stylepack.painting.detail import enlarge
 from stylepack.painting.stylizer import Faint
 from stylepack.pictures.color import keep_colors, oklab_to_rgb, rgb_to_oklab
@@ -171,6 +172,24 @@ def test_beyond_a_style_its_colours_stay(photo: Photo, mix: str) -> None:
     )
     assert (once.mean((1, 2)) - beyond.mean((1, 2))).abs().max() < 0.06
     assert (beyond.std((1, 2)) / once.std((1, 2)) > 0.8).all()
+
+
+def test_a_mix_may_be_a_dict_or_the_path_of_a_pack(photo: Photo) -> None:
+    by_text = Stylizer.load("starry=3,wave=1", device="cpu").paint(photo).pixels
+    assert torch.equal(
+        Stylizer.load({"starry": 3, "wave": 1}, device="cpu").paint(photo).pixels, by_text
+    )
+    assert Stylizer.load(BUNDLED_PACKS / "wave.safetensors", device="cpu").mix.weights == [1]
+
+
+def test_what_cannot_be_painted_is_told(photo: Photo) -> None:
+    with pytest.raises(UsageError, match="a mix cannot be a int; give a text"):
+        Stylizer.load(7, device="cpu")  # type: ignore[arg-type]
+    stylizer = Stylizer.load("wave", device="cpu")
+    with pytest.raises(UsageError, match="cannot paint a ndarray; give a path"):
+        stylizer.paint(photo.pixels.numpy())
+    with pytest.raises(UsageError, match="size is 0; it must be 16 or more"):
+        stylizer.paint(photo, size=0)
 
 
 def test_strength_on_a_trunk_without_identity_is_refused(

@@ -205,9 +205,13 @@ def test_changes_of_none_are_no_changes(tmp_path: Path) -> None:
     assert asdict(recipe) == asdict(RECIPES["seed"]) | {"batch": 2, "style_layers": ("relu1_1",)}
 
 
-def test_a_wrong_change_names_the_command_line() -> None:
-    with pytest.raises(UsageError, match="the command line: recipe key 'batch' is 'two'"):
+def test_a_wrong_change_names_the_option() -> None:
+    with pytest.raises(UsageError, match=r"^--batch is 'two'; it must be a whole number"):
         Recipe().changed({"batch": "two"})
+    with pytest.raises(UsageError, match=r"^--style-weight is -1.0; it must be 0 or more"):
+        Recipe().changed({"style_weight": -1.0})
+    with pytest.raises(UsageError, match=r"^crop, first_crop, .* at least 32 pixels"):
+        Recipe().changed({"crop": 16})
 
 
 def test_the_crop_grows_half_way_through() -> None:

@@ -12,6 +12,8 @@ from stylepack.cli import screen
 from stylepack.cli.options import Device, Seed, TrunkFile, VggInput, VggWeights
 from stylepack.cli.stopping import stop_on_signals
 from stylepack.cli.train import check_vgg_input
+from stylepack.errors import UsageError
+from stylepack.packs.shelf import SUFFIX
 from stylepack.packs.trunks import find_trunk
 
 if TYPE_CHECKING:
@@ -24,6 +26,9 @@ def distill(
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="FILE", help="The loss network's file.")
     ],
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace a file that is there already.")
+    ] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the checkpoint beside the file.")
     ] = False,
@@ -40,6 +45,10 @@ def distill(
     checkpoint beside the file; `--resume` goes on from it.
     """
     check_vgg_input(vgg_input)
+    if output.suffix != SUFFIX:
+        raise UsageError(f"-o is {output}; name it like {output.stem or 'loss-network'}{SUFFIX}")
+    if output.exists() and not (replace or resume):
+        raise UsageError(f"{output} exists already; choose another file or add --replace")
 
     from stylepack.network.device import pick_device
     from stylepack.training.diet import Folders

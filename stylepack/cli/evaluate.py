@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stylepack.cli import screen
+from stylepack.cli.completion import complete_pack
 from stylepack.cli.options import Device, LossNetwork, RecipeName, TrunkFile, VggInput, VggWeights
 from stylepack.cli.stopping import Stop, stop_on_signals
 from stylepack.cli.train import check_vgg_input
@@ -35,7 +36,9 @@ def evaluate(
     style: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME", help="A pack; repeatable.  (default: every one with a painting there)"
+            metavar="NAME",
+            help="A pack; repeatable.  (default: every one with a painting there)",
+            autocompletion=complete_pack,
         ),
     ] = None,
     limit: Annotated[

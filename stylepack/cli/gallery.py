@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from stylepack.cli import screen
+from stylepack.cli.completion import complete_pack
 from stylepack.cli.options import Device, Force, Precision, TrunkFile
 from stylepack.errors import UsageError, printable
 from stylepack.files import write_text
@@ -47,6 +48,7 @@ def gallery(
         typer.Option(
             metavar="A",
             help="A pack, by name or file; repeatable.  (default: all installed ones)",
+            autocompletion=complete_pack,
         ),
     ] = None,
     keep_colors: Annotated[

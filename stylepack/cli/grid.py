@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stylepack.cli import screen
+from stylepack.cli.completion import complete_mix
 from stylepack.cli.gallery import check_output, find_photos
 from stylepack.cli.options import Device, Force, Precision, TrunkFile
 from stylepack.errors import UsageError
@@ -17,14 +18,20 @@ from stylepack.packs.shelf import find_pack
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+MOST_PIXELS = 250_000_000  # of a sheet, which is put together in memory
+
 
 def grid(
     photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="A photograph.")],
     corners: Annotated[
         str,
-        typer.Option(metavar="A,B[,C,D]", help="Packs: left and right, then those below them."),
+        typer.Option(
+            metavar="A,B[,C,D]",
+            help="Packs: left and right, then those below them.",
+            autocompletion=complete_mix,
+        ),
     ],
-    steps: Annotated[int, typer.Option(help="Pictures from corner to corner.")] = 5,
+    steps: Annotated[int, typer.Option(max=100, help="Pictures from corner to corner.")] = 5,
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="FILE", help="The contact sheet, a .png.")
     ] = Path("grid.png"),
@@ -40,6 +47,12 @@ def grid(
 
     The path of the written file is printed to stdout.
     """
+    most = MOST_PIXELS // (size * size)
+    if steps ** (2 if corners.count(",") > 1 else 1) > most:
+        raise UsageError(
+            f"{steps} steps of {size} pixels are too large a sheet: it can have {most} pictures of "
+            "that size; use a smaller --steps or --size"
+        )
     rows = grid_mixes([corner.strip() for corner in corners.split(",")], steps)
     for corner in corners.split(","):
         find_pack(corner.strip())

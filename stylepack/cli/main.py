@@ -107,5 +107,5 @@ def run(arguments: list[str] | None = None) -> int:
         sys.stdout = None
         return 1
     except OSError as error:
-        screen.fail(f"{error.filename or 'a file'}: {error.strerror or error}")
+        screen.fail(f"{error.filename or 'standard output'}: {error.strerror or error}")
         return 1

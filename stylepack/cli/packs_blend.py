@@ -13,7 +13,7 @@ from stylepack.cli.options import Author, Force, License, TrunkFile, Upgrade
 from stylepack.errors import PackError, UsageError
 from stylepack.packs.manifest import Manifest, checked_name
 from stylepack.packs.mix import parse_mix
-from stylepack.packs.shelf import SUFFIX, check_free, find_pack
+from stylepack.packs.shelf import IDENTITY, SUFFIX, check_free, find_pack
 from stylepack.packs.trunks import choose_trunk
 
 
@@ -48,6 +48,8 @@ def blend(
         checked_name(name, "--name")
     except PackError as error:
         raise UsageError(str(error)) from error
+    if name == IDENTITY:
+        raise UsageError(f"--name: '{IDENTITY}' is the identity pack's name; choose another")
     if output and output.suffix != SUFFIX:
         raise UsageError(f"-o is {output}; name it like {name}{SUFFIX}")
     if output and output.exists() and not upgrade:

@@ -24,6 +24,7 @@ from rich.progress import (
 from stylepack.errors import printable
 
 GAP = "  "  # between columns
+NARROW = 8  # of a table's columns, if they are wider
 PLAIN_SECONDS = 10.0  # between progress lines where there is no terminal
 SPEED_SECONDS = 60.0  # over which a speed is measured
 
@@ -68,20 +69,27 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     shown = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(cell_len, column)) for column in zip(columns, *shown, strict=True)]
     widths = _narrowed(widths, output.width)
-    for line in _lines(columns, widths):
+    for line in _lines(columns[: len(widths)], widths):
         output.print(line, style="bold", markup=False, soft_wrap=True)
-    for row in shown:
+    for row in (row[: len(widths)] for row in shown):
         for line in _lines(row, widths):
             print(line)
 
 
 def _narrowed(widths: list[int], room: int) -> list[int]:
-    """Widths of columns that go into `room` with gaps between them; the widest give way alike."""
-    room -= len(GAP) * (len(widths) - 1)
-    most = max(widths)
-    while sum(min(width, most) for width in widths) > room and most > 1:
+    """Widths of the columns that go into `room` with gaps between them.
+
+    The first, which names the row, stays whole; of the others the widest give way alike, and the
+    last ones go where not even `NARROW` is left.
+    """
+    first, *others = widths
+    while others and first + sum(len(GAP) + min(width, NARROW) for width in others) > room:
+        others.pop()
+    room -= first + len(GAP) * len(others)
+    most = max(others, default=1)
+    while sum(min(width, most) for width in others) > room and most > 1:
         most -= 1
-    return [min(width, most) for width in widths]
+    return [first, *(min(width, most) for width in others)]
 
 
 def _lines(cells: Sequence[str], widths: Sequence[int]) -> Iterator[str]:

@@ -124,7 +124,9 @@ def checked_name(name: str, source: object, whose: str = "a pack's") -> str:
     Raises:
         PackError: anything but lower-case letters, digits, '-' and '_', 64 at most.
     """
-    if not NAME_PATTERN.fullmatch(name) or name in RESERVED_NAMES:
+    if name in RESERVED_NAMES:
+        raise PackError(f"{source}: '{name}' cannot be {whose} name, Windows has it for a device")
+    if not NAME_PATTERN.fullmatch(name):
         raise PackError(
             f"{source}: {_quoted(name)} cannot be {whose} name; use lower-case letters, digits, "
             "'-' and '_', at most 64"

@@ -1,7 +1,7 @@
 """A trunk and its styles, ready to paint photographs."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -33,6 +33,7 @@ from stylepack.pictures.color import keep_colors as with_colors_of
 from stylepack.pictures.imagefile import upright
 from stylepack.pictures.photo import Photo, fit_mask, read_mask, read_photo
 
+SMALLEST_SIZE = 16  # pixels of a long side
 SMALLEST_STRIP = 1 << 14  # pixels; below this an image does not fit at all
 STRENGTHS = (0.0, 1.5)
 _ROWS = 1024  # of an image that are worked on at a time
@@ -74,9 +75,9 @@ class Stylizer:
     @classmethod
     def load(
         cls,
-        mix: str | Mix,
+        mix: str | Path | Mapping[str, float] | Mix,
         *,
-        regions: Sequence[str | Mix] = (),
+        regions: Sequence[str | Path | Mapping[str, float] | Mix] = (),
         strength: float = 1.0,
         trunk: str | Path | None = None,
         device: str = "auto",
@@ -86,7 +87,8 @@ class Stylizer:
         """Load the trunk and the packs of a mix.
 
         Args:
-            mix: like `starry=0.5,scream=0.5`; names or paths of packs, weights from 0 up.
+            mix: like `starry=0.5,scream=0.5` or `{"starry": 0.5, "scream": 0.5}`; names or
+                paths of packs, weights from 0 up; or the path of one pack.
             regions: more mixes, for the masks that `paint` is given.
             strength: 0 gives the photograph, 1 the mix, up to 1.5 more than the mix: a way
                 from the trunk's identity pack `photo` through the mix.  Below 1 it takes two
@@ -101,10 +103,7 @@ class Stylizer:
             PackError: a damaged pack or trunk, or a pack that belongs to another trunk.
             DeviceError: the device is not there, or int8 is not.
         """
-        wanted = [
-            (parse_mix(one) if isinstance(one, str) else one).normalised()
-            for one in (mix, *regions)
-        ]
+        wanted = [_as_mix(one).normalised() for one in (mix, *regions)]
         if not STRENGTHS[0] <= strength <= STRENGTHS[1]:
             raise UsageError(f"strength is {strength}; it must be from 0 to {STRENGTHS[1]}")
         paths = {name: find_pack(name) for one in wanted for name in one.references}
@@ -158,14 +157,20 @@ class Stylizer:
             advance: called with the share of the work that is done, 0..1.
 
         Raises:
-            UsageError: no such file, or not as many masks as regions.
+            UsageError: no such file, too small a size, or not as many masks as regions.
             PhotoError: not an image, or damaged.
             DeviceError: too large for the device's memory.
         """
         if isinstance(photo, Image.Image):
             photo = Photo.from_image(upright(photo))
-        elif not isinstance(photo, Photo):
+        elif isinstance(photo, str | Path):
             photo = read_photo(photo)
+        elif not isinstance(photo, Photo):
+            raise UsageError(
+                f"cannot paint a {type(photo).__name__}; give a path, a Pillow image or a Photo"
+            )
+        if size is not None and size < SMALLEST_SIZE:
+            raise UsageError(f"size is {size}; it must be {SMALLEST_SIZE} or more")
         if len(region_masks) != len(self.mixes) - 1:
             raise UsageError(f"{len(region_masks)} masks for {len(self.mixes) - 1} regions")
         small = photo if size is None else photo.resized(size)
@@ -268,6 +273,21 @@ def _identity_pack(trunk: Path, digest: str) -> Path:
             f"--strength needs the identity style of trunk {digest[:12]}, and there is no {beside}"
         )
     return path
+
+
+def _as_mix(mix: object) -> Mix:
+    if isinstance(mix, Mix):
+        return mix
+    if isinstance(mix, str):
+        return parse_mix(mix)
+    if isinstance(mix, Path):
+        return Mix(((str(mix), 1.0),))
+    if isinstance(mix, Mapping):
+        return parse_mix(",".join(f"{name}={weight}" for name, weight in mix.items()))
+    raise UsageError(
+        f"a mix cannot be a {type(mix).__name__}; give a text like 'starry=0.5,wave=0.5', a dict "
+        "or the path of a pack"
+    )
 
 
 def _at_strength(numbers: Tensor, identity: Tensor, strength: float, last: int) -> Tensor:

@@ -197,6 +197,8 @@ def find_images(folder: Path) -> list[Path]:
     Raises:
         UsageError: no such folder, or no image in it.
     """
+    if folder.is_file():
+        raise UsageError(f"{folder} is a file; give a folder of pictures")
     if not folder.is_dir():
         raise UsageError(f"no such folder: {folder}")
     found = sorted(

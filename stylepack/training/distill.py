@@ -142,6 +142,8 @@ class Distillation:
         place = checkpoint_folder(output)
         if has_checkpoint(place) and not resume:
             raise UsageError(f"{place} holds a checkpoint; add --resume to go on, or delete it")
+        if resume and not has_checkpoint(place):
+            raise UsageError(f"{place} holds no checkpoint to go on from; leave out --resume")
         work = cls(output, folders, recipe, source, device)
         if resume:
             work.restore(load_checkpoint(place))

@@ -73,7 +73,10 @@ def describe(path: Path, name: str, facts: dict[str, str]) -> Painting:
 
 def pack_name(path: Path) -> str:
     """A pack's name from a file's name: `Starry Night.jpg` -> `starry-night`."""
-    return checked_name(re.sub(r"[^a-z0-9_]+", "-", path.stem.lower()).strip("-_"), path)
+    name = re.sub(r"[^a-z0-9_]+", "-", path.stem.lower()).strip("-_")
+    if not name:
+        raise UsageError(f"{path}: nothing of its name can be a pack's name; name it like dusk.jpg")
+    return checked_name(name, path)
 
 
 def _read_notes(path: Path) -> dict[str, dict[str, str]]:

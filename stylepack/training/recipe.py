@@ -131,7 +131,7 @@ class Recipe:
             UsageError: a value of the wrong type or out of range.
         """
         given = {key: value for key, value in changes.items() if value is not None}
-        return _with(self, given, "the command line")
+        return _with(self, given, None)
 
     def to_toml(self) -> str:
         """The recipe as a TOML file that `load_recipe` reads back."""
@@ -249,6 +249,7 @@ def recipe_from(values: dict[str, Any], source: object) -> Recipe:
 
 
 def _with(recipe: Recipe, values: dict[str, Any], source: object) -> Recipe:
+    """A recipe with other values, from a `source` that errors name; None is the command line."""
     hints = get_type_hints(Recipe)
     checked = {}
     for key, value in values.items():
@@ -259,7 +260,10 @@ def _with(recipe: Recipe, values: dict[str, Any], source: object) -> Recipe:
     try:
         return replace(recipe, **checked)
     except UsageError as error:
-        raise UsageError(f"{source}: {error}") from None
+        if source:
+            raise UsageError(f"{source}: {error}") from None
+        key, _, rest = str(error).partition(" ")
+        raise UsageError(f"{_option(key) if key in hints else key} {rest}") from None
 
 
 def _read_toml(source: str) -> Recipe:
@@ -295,4 +299,9 @@ def _checked(key: str, value: Any, expected: Any, source: object) -> Any:
         what = {"str": "text", "int": "a whole number", "float": "a number"}.get(
             expected.__name__, "true or false"
         )
-    raise UsageError(f"{source}: recipe key '{key}' is {value!r}; it must be {what}")
+    where = f"{source}: recipe key '{key}'" if source else _option(key)
+    raise UsageError(f"{where} is {value!r}; it must be {what}")
+
+
+def _option(key: str) -> str:
+    return f"--{key.replace('_', '-')}"
