@@ -1,15 +1,18 @@
 """Ctrl-C that waits for a good moment."""
 
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 from stylepack.cli import screen
 
+WAVE = 0.5  # seconds in which one Ctrl-C may arrive twice: from the terminal and by torchrun
+
 
 class Stop:
-    """Becomes true at the first SIGINT or SIGTERM; a second one interrupts at once."""
+    """Becomes true at the first SIGINT or SIGTERM; `asked` is its number."""
 
     asked = 0
 
@@ -24,14 +27,21 @@ class Stop:
 
 @contextmanager
 def stop_on_signals(what: str) -> Iterator[Stop]:
-    """Within the block the first signal sets `Stop` and says `what` is being finished."""
+    """Within the block the first signal sets `Stop` and says `what` is being finished.
+
+    A second Ctrl-C interrupts at once.  A second SIGTERM does not: Slurm sends it to every
+    process and torchrun hands it on, so that one wish to stop arrives twice.
+    """
     stop = Stop()
+    since = 0.0
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if stop:
+        nonlocal since
+        if not stop:
+            stop.asked, since = number, time.monotonic()
+            screen.say(f"stopping: {what} (Ctrl-C again to stop at once)")
+        elif number == signal.SIGINT and time.monotonic() - since > WAVE:
             raise KeyboardInterrupt
-        stop.asked = number
-        screen.say(f"stopping: {what} (again to stop at once)")
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
