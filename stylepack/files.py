@@ -1,12 +1,23 @@
 """Writing files so that a reader never meets half of one."""
 
+import errno
+import hashlib
 import os
+import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from stylepack.errors import StylepackError
+
+PART = re.compile(r"\.(\d+)-\d+\.part")  # what `replacing` writes to, by process and thread
+ADVICE = {
+    errno.ENOSPC: "free some space there",
+    errno.EDQUOT: "free some space there",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.EISDIR: "choose a name that no folder has",
+}
 
 
 @contextmanager
@@ -23,13 +34,59 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.replace(path)
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise StylepackError(
-            f"cannot write {path}: {reason}; choose a place that exists and that you may write to"
-        ) from error
+        raise cannot_write(path, error) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def cannot_write(path: Path, error: OSError) -> StylepackError:
+    """What to raise where `path` cannot be written."""
+    advice = ADVICE.get(error.errno or 0, "choose a place that exists and that you may write to")
+    return StylepackError(f"cannot write {path}: {error.strerror or error}; {advice}")
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what `replacing` has left in `folder` when its process was killed.
+
+    Call it before this process writes there: processes of containers have the same few numbers,
+    so a file of this very number is an earlier process's.
+    """
+    for path in folder.glob(".*.part"):
+        match = PART.fullmatch(path.name)
+        if match and not _is_another_alive(int(match[1])):
+            with suppress(OSError):
+                path.unlink()
+
+
+def _is_another_alive(process: int) -> bool:
+    if process == os.getpid():
+        return False
+    if os.name == "nt":  # there is no asking by a signal that does nothing
+        return True
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # somebody else's
+        pass
+    return True
+
+
+def fingerprint(folder: Path, paths: Iterable[Path]) -> str:
+    """A hash of files' names and sizes: enough to tell that a folder is another.
+
+    Raises:
+        StylepackError: one of them cannot be read.
+    """
+    digest = hashlib.sha256()
+    for path in paths:
+        try:
+            size = path.stat().st_size
+        except OSError as error:
+            raise StylepackError(f"cannot read {path}: {error.strerror}") from error
+        digest.update(f"{path.relative_to(folder).as_posix()}\0{size}\n".encode())
+    return digest.hexdigest()
 
 
 def make_folder(folder: Path, advice: str) -> None:

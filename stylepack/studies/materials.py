@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from stylepack.errors import UsageError
+from stylepack.files import fingerprint
 from stylepack.network.device import training_dtype
 from stylepack.packs.shelf import BUNDLED_LOSS_NETWORK, BUNDLED_PHOTOS
-from stylepack.studies.study import Json, fingerprint
+from stylepack.studies.study import Json
 from stylepack.training.comparison import sampled
 from stylepack.training.loss_network import LossNetwork, WeightSource, load_loss_network
 from stylepack.training.objective import Objective

@@ -5,7 +5,6 @@ parts/       one JSON a finished part; a study that was stopped goes on after th
 """
 
 import csv
-import hashlib
 import io
 import json
 import sys
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from stylepack.errors import StylepackError, TrainingError, UsageError, printable
+from stylepack.errors import TrainingError, UsageError, printable
 from stylepack.files import make_folder, write_text
 from stylepack.training.settings import versions
 
@@ -172,18 +171,6 @@ def rounded(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [rounded(one) for one in value]
     return value
-
-
-def fingerprint(folder: Path, paths: Iterable[Path]) -> str:
-    """A hash of files' names and sizes: enough to tell that a folder is another."""
-    digest = hashlib.sha256()
-    for path in paths:
-        try:
-            size = path.stat().st_size
-        except OSError as error:
-            raise StylepackError(f"cannot read {path}: {error.strerror}") from error
-        digest.update(f"{path.relative_to(folder).as_posix()}\0{size}\n".encode())
-    return digest.hexdigest()
 
 
 def _shown(value: Any) -> str:
