@@ -1,0 +1,47 @@
+"""One process at a time works in a run folder."""
+
+import os
+from pathlib import Path
+
+from stylepack.errors import TrainingError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+NAME = ".lock"
+
+
+class FolderLock:
+    """Holds a folder until `release`.  The kernel releases it when the process dies, however.
+
+    Where files cannot be locked, on some network file systems, it does nothing.
+
+    Raises:
+        TrainingError: another process holds the folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._file: int | None = None
+        if fcntl is None:
+            return
+        try:
+            self._file = os.open(folder / NAME, os.O_RDWR | os.O_CREAT, 0o666)
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.release()
+            raise TrainingError(
+                f"another process is training in {folder}; wait for its end, or stop it"
+            ) from None
+        except OSError:
+            self.release()
+
+    def release(self) -> None:
+        """Let others have it."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def __del__(self) -> None:
+        self.release()
