@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from stylepack.errors import PackError, TrainingError
+from stylepack.errors import PackError, TrainingError, UsageError
 from stylepack.packs.tensors import read_tensors, write_tensors
 
 LARGEST = 4 << 30
@@ -15,15 +15,21 @@ PREVIOUS = "checkpoint.previous.safetensors"
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # Adam's, by torch's names
 
 
-def save_checkpoint(folder: Path, state: dict[str, Tensor]) -> None:
-    """Write `state` to the run folder; at every moment one whole checkpoint is there."""
+def save_checkpoint(folder: Path, state: dict[str, Tensor], *, over: bool = False) -> None:
+    """Write `state` to the run folder; at every moment one whole checkpoint is there.
+
+    The last one becomes the one before, unless it is damaged or to be written `over`.
+
+    Raises:
+        StylepackError: it cannot be written.
+    """
     path = folder / NAME
     fresh = folder / f"{NAME}.new"
     write_tensors(fresh, state, {"stylepack.kind": "checkpoint"})
     try:
         with fresh.open("rb+") as file:
             os.fsync(file.fileno())  # a power cut must not leave two names for nothing
-        if path.exists():
+        if not over and _is_whole(path):
             path.replace(folder / PREVIOUS)
         fresh.replace(path)
     except OSError as error:
@@ -84,11 +90,27 @@ def load_checkpoint(folder: Path) -> dict[str, Tensor]:
     Raises:
         TrainingError: none there, or none that is whole.
     """
-    problem = f"no checkpoint in {folder}; start a run with `stylepack train -o {folder}`"
     for name in (NAME, PREVIOUS):
-        if (folder / name).exists():
-            try:
-                return read_tensors(folder / name, LARGEST)[1]
-            except PackError as error:
-                problem = str(error)
-    raise TrainingError(problem)
+        state = read_checkpoint(folder / name)
+        if state is not None:
+            return state
+    if not has_checkpoint(folder):
+        raise TrainingError(
+            f"no checkpoint in {folder}; start a run with `stylepack train -o {folder}`"
+        )
+    raise TrainingError(
+        f"{folder / NAME} and the one before it are damaged or lost; put a copy of one back, or "
+        "begin again in another folder"
+    )
+
+
+def read_checkpoint(path: Path) -> dict[str, Tensor] | None:
+    """A checkpoint's state; None if it is not there or damaged."""
+    try:
+        return read_tensors(path, LARGEST)[1]
+    except (PackError, UsageError):
+        return None
+
+
+def _is_whole(path: Path) -> bool:
+    return read_checkpoint(path) is not None

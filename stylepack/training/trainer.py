@@ -25,6 +25,7 @@ from stylepack.training.recipe import Recipe
 
 GROUP = 20  # updates whose losses are read together from a device of its own
 SATURATED = 25.0  # mean squared excess of logits beyond 3.5: |logit| is 8.5, black or white
+JUDGED = 4  # images on which new weights are judged before they are kept
 BORDER = 32  # pixels: how deep the bands are that styles learn without the border term
 LAST_RATE = 0.02  # cosine decay ends at this share of the learning rate
 
@@ -53,6 +54,10 @@ class _Pending:
 
 class DivergedError(TrainingError):
     """The loss is no longer finite, or nothing but black and white is painted."""
+
+    def __init__(self, message: str, learned: int) -> None:
+        super().__init__(message)
+        self.learned = learned  # updates that have made the weights that it is about
 
 
 class Trainer:
@@ -85,6 +90,7 @@ class Trainer:
         self._compiled = _compiled(self._losses, self.device) if compiled else None
         self.update = 0
         self.rate_scale = 1.0  # lower after training has diverged
+        self._last: Batch | None = None  # what the last update saw
         self.planned = recipe.updates  # when the learning rate is to have decayed
         self.parameters: dict[str, nn.Parameter] = {"style": nn.Parameter(styles.clone())}
         if not frozen:
@@ -146,7 +152,7 @@ class Trainer:
         losses = self._gradients(photos, indices, grain, batch.targets)
         self.ranks.average([p.grad for p in self.parameters.values() if p.grad is not None])
         self.adam.step()
-        self.update = batch.update + 1
+        self.update, self._last = batch.update + 1, batch
         follow(self.average, self.parameters, self.recipe.ema, self.update)
         return _Pending(self.update, torch.cat([losses, indices[None]]), rate)
 
@@ -240,8 +246,11 @@ class Trainer:
     def state(self) -> dict[str, Tensor]:
         """Everything that `restore` needs to go on exactly here."""
         averages = {f"average/{name}": tensor for name, tensor in self.average.items()}
-        scale = {"rate_scale": torch.tensor(self.rate_scale)}
-        return training_state(self.update, self.parameters, self.adam) | averages | scale
+        rates = {
+            "learning_rate": torch.tensor(self.recipe.learning_rate, dtype=torch.float64),
+            "rate_scale": torch.tensor(self.rate_scale),
+        }
+        return training_state(self.update, self.parameters, self.adam) | averages | rates
 
     @torch.no_grad()
     def restore(self, tensors: dict[str, Tensor]) -> None:
@@ -253,7 +262,28 @@ class Trainer:
         self.update = restore_training(tensors, self.parameters, self.adam)
         for name, average in self.average.items():
             average.copy_(tensors[f"average/{name}"])
-        self.rate_scale = float(tensors.get("rate_scale", torch.tensor(1.0)))
+        rate = self.recipe.learning_rate
+        chosen = rate != float(tensors.get("learning_rate", rate))  # by somebody, since then
+        self.rate_scale = 1.0 if chosen else float(tensors.get("rate_scale", 1.0))
+        self._last = None
+
+    @torch.no_grad()
+    def trouble(self) -> str:
+        """What is wrong with the weights as they are now, in words; empty if nothing is.
+
+        The losses of an update are those before its step, so nothing has judged yet what the last
+        one made of the weights: now a few images of its batch do, of this process's part.
+        """
+        if not all(bool(tensor.isfinite().all()) for tensor in self.state().values()):
+            return "the weights are no longer finite"
+        if self._last is None:
+            return ""
+        photos = on_device(self._last.photos[:JUDGED], self.device)
+        indices = self._last.styles[:JUDGED].to(self.device)
+        grain = self._grain(photos, self.update)
+        _, losses = self._losses(photos, indices, grain, None)
+        *_, saturation, totals = losses.tolist()
+        return _trouble(totals[0], saturation)
 
     def _report(self, pending: list[_Pending]) -> list[Step]:
         """Read the losses of a few updates at once, of all processes.
@@ -266,17 +296,22 @@ class Trainer:
         for one, values in zip(pending, read.tolist(), strict=True):
             content, style, variation, saturation, totals, styles = values
             total = sum(totals) / len(totals)
-            if not math.isfinite(total):
-                raise DivergedError(f"the loss is {total} at update {one.update}")
-            if sum(saturation) > SATURATED * len(saturation):
-                raise DivergedError(
-                    f"nothing but black and white is painted at update {one.update}"
-                )
+            if trouble := _trouble(total, saturation):
+                raise DivergedError(f"{trouble} at update {one.update}", one.update - 1)
             indices = [int(index) for index in styles]
             steps.append(
                 Step(one.update, indices, content, style, variation, total, one.learning_rate)
             )
         return steps
+
+
+def _trouble(total: float, saturation: list[float]) -> str:
+    """What a batch's losses say to be wrong, in words; empty if nothing is."""
+    if not math.isfinite(total):
+        return f"the loss is {total}"
+    if sum(saturation) > SATURATED * len(saturation):
+        return "nothing but black and white is painted"
+    return ""
 
 
 def without_border(images: Tensor) -> Tensor:
