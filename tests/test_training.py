@@ -21,12 +21,18 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from stylepack.cli.main import run as stylepack
-from stylepack.errors import TrainingError
+from stylepack.errors import StylepackError, TrainingError
 from stylepack.network.trunk import Trunk, TrunkConfig
 from stylepack.packs.manifest import read_manifest
 from stylepack.packs.pack import load_pack
 from stylepack.packs.trunkfile import load_trunk
-from stylepack.training.checkpoint import NAME, PREVIOUS, load_checkpoint, save_checkpoint
+from stylepack.training.checkpoint import (
+    NAME,
+    PREVIOUS,
+    load_checkpoint,
+    read_checkpoint,
+    save_checkpoint,
+)
 from stylepack.training.evaluate import Evaluation
 from stylepack.training.history import History
 from stylepack.training.recipe import RECIPES, Recipe
@@ -125,6 +131,7 @@ def test_a_run_stopped_at_any_update_goes_on_to_the_same_bits(
         while next(steps).update < stop:
             pass
         steps.close()
+        run.close()
         run = Run.resume(folder, RunSettings.read(folder), cpu)
         assert run.trainer.update == stop
     assert [step.update for step in run.train()] == list(range(stops[-1] + 1, 8))
@@ -392,16 +399,75 @@ def test_a_diverging_run_says_so_and_keeps_its_checkpoint(
 ) -> None:
     run = tmp_path / "run"
     assert stylepack([*arguments, str(run)]) == 0
+    spoil(run)
+    spoil(run)
+    before = load_checkpoint(run)
+    assert stylepack(["train", "--resume", str(run), "--updates", "9"]) == 1
+    assert "with a lower --learning-rate than 0.0003" in capsys.readouterr().err
+    assert "**The run has failed:** the loss is nan" in (run / "README.md").read_text()
+    after = load_checkpoint(run)
+    assert float(after.pop("rate_scale")) == pytest.approx(0.3)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in after.items())
+    assert stylepack(["train", "--resume", str(run), "--updates", "9"]) == 1
+    assert "going on" not in capsys.readouterr().err.replace("going on from update 4", "", 1)
+
+
+def spoil(run: Path) -> None:
+    """Write a checkpoint with which everything is painted black or white."""
     state = load_checkpoint(run)
     state["weight/style"][:] = 1e30
     save_checkpoint(run, state)
-    before = (run / NAME).read_bytes()
-    assert stylepack(["train", "--resume", str(run), "--updates", "9"]) == 1
-    assert "lower --learning-rate" in capsys.readouterr().err
-    assert (run / NAME).read_bytes() == before
 
 
-@pytest.mark.parametrize("at", [0, 2])
+def test_a_run_goes_back_further_where_the_last_checkpoint_is_no_good(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    assert stylepack([*arguments, str(run)]) == 0
+    spoil(run)
+    words = ["--updates", "6", "--checkpoint-every", "1"]
+    assert stylepack(["train", "--resume", str(run), *words]) == 0
+    assert capsys.readouterr().err.count("going on from update 4 at 0.3") == 2
+    for name in (NAME, PREVIOUS):  # the one that was no good has not taken the good one's place
+        state = read_checkpoint(run / name)
+        assert state is not None
+        assert state["weight/style"].max() < 1e3
+    assert [int(row["update"]) for row in rows(run)] == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6]
+
+
+def test_weights_that_no_loss_would_be_finite_with_are_not_kept(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    more = ["--checkpoint-every", "1", "--learning-rate", "1e6"]
+    assert stylepack([*arguments, str(run), *more]) == 1
+    assert "after update 1; its checkpoint is left out" in capsys.readouterr().err
+    assert int(load_checkpoint(run)["update"]) == 0
+    assert stylepack(["train", "--resume", str(run), "--learning-rate", "1e-3"]) == 0
+    assert float(rows(run)[-1]["learning_rate"]) > 0.3e-4  # the lower rate was for the other one
+
+
+def test_what_the_last_update_has_spoilt_is_not_written(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    assert stylepack([*arguments, str(run), "--updates", "1", "--learning-rate", "1e6"]) == 1
+    assert "after update 1; going on from update 0 at 0.3" in capsys.readouterr().err
+    assert not (run / "trunk.safetensors").exists()
+
+
+def test_losses_that_are_wrong_before_anything_is_learned_are_not_the_learning_rates_fault(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    assert stylepack([*arguments, str(run), "--style-weight", "1e39"]) == 1
+    said = capsys.readouterr().err
+    assert "at update 1, before anything was learned" in said
+    assert "--style-weight" in said
+    assert "going on" not in said
+
+
+@pytest.mark.parametrize("at", [1, 2])
 def test_a_run_that_diverges_goes_back_once_at_a_lower_rate(
     at: int,
     arguments: list[str],
@@ -414,7 +480,7 @@ def test_a_run_that_diverges_goes_back_once_at_a_lower_rate(
 
     def spoil_once(trainer: Trainer, *given: Any) -> tuple[Tensor, Tensor]:
         total, each = whole(trainer, *given)
-        if trainer.update == at and not spoilt:
+        if trainer.update == at and not spoilt and total.requires_grad:
             spoilt.append(trainer.update)
             return total * float("nan"), each * float("nan")
         return total, each
@@ -423,7 +489,8 @@ def test_a_run_that_diverges_goes_back_once_at_a_lower_rate(
     run = tmp_path / "run"
     assert stylepack([*arguments, str(run), "--checkpoint-every", "2"]) == 0
     said = capsys.readouterr().err
-    assert f"the loss is nan at update {at + 1}; going on from update {at} at 0.3 of the" in said
+    back = at // 2 * 2  # a checkpoint every other update
+    assert f"the loss is nan at update {at + 1}; going on from update {back} at 0.3 of the" in said
     assert [int(row["update"]) for row in rows(run)] == [1, 1, 2, 2, 3, 3, 4, 4]
     assert float(load_checkpoint(run)["rate_scale"]) == pytest.approx(0.3)
     rates = [float(row["learning_rate"]) for row in rows(run)[::2]]
@@ -440,8 +507,7 @@ def test_black_and_white_pictures_are_a_divergence(
     monkeypatch.setattr(Trunk, "logits", lambda *given: whole(*given) * 100)
     assert stylepack([*arguments, str(tmp_path / "run")]) == 1
     said = capsys.readouterr().err
-    assert "nothing but black and white is painted at update 1; going on from update 0" in said
-    assert "with a lower learning rate too" in said
+    assert "nothing but black and white is painted at update 1, before anything was" in said
 
 
 def test_a_full_disk_pauses_checkpoints_and_not_training(
@@ -450,10 +516,10 @@ def test_a_full_disk_pauses_checkpoints_and_not_training(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def full(folder: Path, state: dict[str, Tensor]) -> None:
+    def full(folder: Path, state: dict[str, Tensor], *, over: bool) -> None:
         if 0 < int(state["update"]) < 4:
             raise OSError(errno.ENOSPC, "No space left on device")
-        save_checkpoint(folder, state)
+        save_checkpoint(folder, state, over=over)
 
     monkeypatch.setattr("stylepack.training.run.save_checkpoint", full)
     run = tmp_path / "run"
@@ -490,7 +556,7 @@ def test_losses_that_cannot_be_written_wait_whole(
                 FullDisk() if mode == "a" else whole_open(path, mode, **more)
             ),
         )
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(StylepackError, match=r"losses.csv: No space left .* free some space"):
             history.flush()
     assert history.path.read_bytes() == before
     history.flush()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from stylepack.cli import screen
-from stylepack.cli.following import follow_previews, losses_in_words, measure, metrics_in_words
+from stylepack.cli.following import follow_previews, losses_in_words, metrics_in_words
 from stylepack.cli.options import (
     Author,
     Device,
@@ -169,6 +169,8 @@ def train(
     if resume is not None:
         if output is not None or recipe is not None:
             raise UsageError("--resume goes on in its own folder and recipe: no -o, no --recipe")
+        if start_from is not None and not preview and launch.rank == 0:
+            screen.warn(f"{resume} goes on from its own checkpoint; --start-from changes no weight")
         if batch == "auto":
             raise UsageError("--batch auto is for the start of a run; a run keeps what it found")
         folder, settings = resume, RunSettings.read(resume)
@@ -194,7 +196,8 @@ def train(
             run = Run.start(folder, settings, place, ranks, launch, fit_batch=fit)
         else:
             run = Run.resume(folder, settings, place, ranks, launch)
-        code = follow(run)
+        with closing(run):
+            code = follow(run)
     if code:
         raise typer.Exit(code)
 
@@ -222,6 +225,12 @@ def preview_styles(folder: Path, settings: RunSettings, device: torch.device) ->
 
 def follow(run: Run) -> int:
     """Show a run's progress to its end, or to the first Ctrl-C; return the exit code."""
+    code = follow_updates(run)
+    return code or (follow_measuring(run) if run.ranks.first else 0)
+
+
+def follow_updates(run: Run) -> int:
+    """Show the training; return the exit code."""
     recipe = run.recipe
     together = f", {run.ranks.world} processes" if run.ranks.world > 1 else ""
     screen.say(
@@ -254,14 +263,24 @@ def follow(run: Run) -> int:
             f"go on with `stylepack train --resume {run.folder}`"
         )
         return 128 + run.stopping
-    if run.ranks.first:
+    return 0
+
+
+def follow_measuring(run: Run) -> int:
+    """Write the trunk and show how its styles are measured for their packs; as `follow`."""
+    with stop_on_signals(f"`stylepack train --resume {run.folder}` writes the packs") as stop:
         evaluation = run.evaluation()
-        measure(evaluation)
-        for reason in run.skipped[told:]:
+        known = len(run.skipped)
+        with screen.meter("measuring", len(evaluation)) as meter:
+            for path in evaluation:
+                meter.advance(path.name)
+                if stop:
+                    return stop.exit_code
+        for reason in run.skipped[known:]:
             screen.warn(f"skipped: {reason}")
         for manifest in run.write_packs(evaluation):
             screen.say(metrics_in_words(manifest))
-        screen.say(f"wrote {run.folder / 'trunk.safetensors'} and {run.folder / 'packs'}")
+    screen.say(f"wrote {run.folder / 'trunk.safetensors'} and {run.folder / 'packs'}")
     return 0
 
 

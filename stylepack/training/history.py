@@ -5,7 +5,7 @@ import io
 from contextlib import suppress
 from pathlib import Path
 
-from stylepack.files import replacing
+from stylepack.files import cannot_write, replacing
 from stylepack.training.trainer import Step
 
 NAME = "losses.csv"
@@ -27,12 +27,19 @@ class History:
             StylepackError: the file cannot be written.
         """
         self.waiting = [row for row in self.waiting if int(row[0]) <= update]
-        kept = []
-        if self.path.exists() and update:
-            with self.path.open(encoding="utf-8", newline="") as file:
-                kept = [row for row in csv.reader(file) if _is_row(row) and int(row[0]) <= update]
+        kept = [row for row in self._written() if int(row[0]) <= update]
         with replacing(self.path) as temporary:
             temporary.write_text(_lines([list(COLUMNS), *kept]), encoding="utf-8", newline="")
+
+    def last_update(self) -> int:
+        """The last update that is written; 0 without any."""
+        return max((int(row[0]) for row in self._written()), default=0)
+
+    def _written(self) -> list[list[str]]:
+        if not self.path.exists():
+            return []
+        with self.path.open(encoding="utf-8", newline="") as file:
+            return [row for row in csv.reader(file) if _is_row(row)]
 
     def add(self, step: Step) -> None:
         """Take in the losses of one update."""
@@ -45,16 +52,17 @@ class History:
         """Write the waiting rows, all or none of them.
 
         Raises:
-            OSError: the disk is full, say; the rows go on waiting.
+            StylepackError: the disk is full, say; the rows go on waiting.
+            OSError: the file is gone.
         """
         size = self.path.stat().st_size
         try:
             with self.path.open("a", encoding="utf-8", newline="") as file:
                 file.write(_lines(self.waiting))
-        except OSError:
+        except OSError as error:
             with suppress(OSError), self.path.open("r+b") as file:
                 file.truncate(size)
-            raise
+            raise cannot_write(self.path, error) from error
         self.waiting = []
 
 

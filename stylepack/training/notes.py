@@ -46,9 +46,16 @@ class Pace:
 
 
 def write_notes(
-    folder: Path, settings: RunSettings, update: int, photographs: tuple[int, int], pace: Pace
+    folder: Path,
+    settings: RunSettings,
+    update: int,
+    photographs: tuple[int, int],
+    pace: Pace,
+    failure: str = "",
 ) -> None:
     """Write README.md; `photographs` are how many are trained on and how many held out.
+
+    `failure` is what has ended the run, if something has.
 
     Raises:
         StylepackError: it cannot be written.
@@ -63,6 +70,7 @@ def write_notes(
         "",
         f"Update {update:,} of {recipe.updates:,}. Since the last start: {pace}.",
         "",
+        *([f"**The run has failed:** {failure}.", ""] if failure else []),
         "```bash",
     ]
     if update < recipe.updates:

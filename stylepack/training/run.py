@@ -19,16 +19,25 @@ from pathlib import Path
 import torch
 
 from stylepack.errors import StylepackError, TrainingError, UsageError
+from stylepack.files import fingerprint, remove_leftovers
 from stylepack.network.device import is_out_of_memory
 from stylepack.packs.manifest import Manifest
 from stylepack.packs.shelf import IDENTITY
 from stylepack.training.batch_size import find_batch
 from stylepack.training.board import Board
-from stylepack.training.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
+from stylepack.training.checkpoint import (
+    NAME,
+    PREVIOUS,
+    has_checkpoint,
+    load_checkpoint,
+    read_checkpoint,
+    save_checkpoint,
+)
 from stylepack.training.evaluate import Evaluation
 from stylepack.training.export import provenance, write_packs, write_trunk
 from stylepack.training.history import History
 from stylepack.training.launch import Launch
+from stylepack.training.lock import FolderLock
 from stylepack.training.loss_network import WeightSource
 from stylepack.training.machine import available_memory, processors
 from stylepack.training.notes import Pace, write_notes
@@ -49,8 +58,9 @@ CACHE_SHARE = 0.25  # of the memory that is free, for photographs that are decod
 class Run:
     """A training in its folder.
 
-    Iterate `train()` to its end, then what `evaluation()` gives, then `write_packs()`.  Of
-    several `ranks` all train, and the first alone writes and evaluates.
+    Iterate `train()` to its end, then what `evaluation()` gives, then `write_packs()`, and
+    `close()` it: until then no other process can train in the folder.  Of several `ranks` all
+    train, and the first alone writes and evaluates.
     """
 
     def __init__(
@@ -70,6 +80,7 @@ class Run:
         if self.recipe.identity:
             self.styles.append(None)
         everything = PhotoFolder.open(settings.photos, [p.path for p in paintings])
+        self.photographs = fingerprint(settings.photos, everything.paths)
         self.photos, self.held_out = everything.split()
         self._check_same_everywhere()
         self.trainer = self._trainer(device)
@@ -79,6 +90,8 @@ class Run:
         self.sheets = Sheets(folder, self.names, self.held_out, self.history.path)
         self.pace = Pace()
         self.saved = -1  # the update of the last checkpoint
+        self.way_back = [NAME, PREVIOUS]  # checkpoints to try where training diverges, in order
+        self._lock: FolderLock | None = None
         self.wish: Callable[[], int] = int  # asked after every report: above 0 to stop
         self.stopping = 0  # the largest wish of all processes
 
@@ -114,6 +127,7 @@ class Run:
                 (folder / "sheets").mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise UsageError(f"cannot make {folder}: {error.strerror}") from error
+        run._take_folder()
         run._record_start()
         return run
 
@@ -126,17 +140,30 @@ class Run:
         ranks: Ranks = ALONE,
         launch: Launch | None = None,
     ) -> "Run":
-        """Go on from the last checkpoint of `folder`."""
+        """Go on from the last whole checkpoint of `folder`.
+
+        Raises:
+            UsageError: it is to have fewer updates than it has.
+            TrainingError: other paintings, no checkpoint, or another process is at work there.
+        """
         run = cls(folder, settings, device, ranks, launch)
+        run._take_folder()
         if settings.paintings and [*settings.paintings.items()] != [*run.fingerprints.items()]:
             raise TrainingError(
                 f"the paintings in {settings.styles} are not those that {folder} was started with"
             )
-        run.trainer.restore(
-            ranks.from_first(
-                lambda: load_checkpoint(folder) if has_checkpoint(folder) else run.trainer.state()
+        if ranks.first and settings.photographs not in ("", run.photographs):
+            run.notices.append(
+                f"{settings.photos} does not hold the photographs that {folder} has learned on so "
+                "far; it goes on with these, to other weights than it would have had"
             )
-        )
+        run.trainer.restore(ranks.from_first(run._last_state))
+        update, updates = run.trainer.update, settings.recipe.updates
+        if update > updates:
+            raise UsageError(
+                f"{folder} is at update {update} already; --updates is {updates} and must be at "
+                f"least {update}"
+            )
         run._record_start()
         return run
 
@@ -169,16 +196,19 @@ class Run:
         """Yield each update; checkpoints, sheets and the loss history are written on the way.
 
         Closing the iterator saves a checkpoint.  A run that diverges goes back to its last
-        checkpoint once, with a lower learning rate.  A checkpoint that cannot be written, to a
-        full disk say, is told in `notices` and tried again later; training goes on.
+        checkpoint once, with a lower learning rate, and to the one before if that was in vain.  A
+        checkpoint that cannot be written, to a full disk say, is told in `notices` and tried again
+        later; training goes on, and its end is an end without the last one too.
 
         Raises:
-            TrainingError: the run diverged a second time.
-            StylepackError: the last checkpoint cannot be written.
+            TrainingError: the run diverged again, or before it had learned anything.
+            StylepackError: the first checkpoint cannot be written, or that of a closed iterator.
         """
         first = self.ranks.first
         if first:
             self.history.cut(self.trainer.update)
+        if self.trainer.rate_scale < 1:  # it has gone back before it was stopped
+            self.way_back = [PREVIOUS]
         if first and has_checkpoint(self.folder):
             self.saved = self.trainer.update
         else:
@@ -188,6 +218,7 @@ class Run:
                 while True:
                     try:
                         yield from self._train_on(board)
+                        self._judge_the_end()
                         if not self.sheets.has(self.trainer.update):
                             self._attempt(self.show)
                         break
@@ -195,7 +226,7 @@ class Run:
                         self._go_back(error)
             finally:
                 self._attempt(self.sheets.finish)
-        self.checkpoint()
+        self._attempt(self.checkpoint, "the trunk and its packs are written without it")
 
     def _train_on(self, board: Board) -> Generator[Step]:
         trainer, settings = self.trainer, self.settings
@@ -234,39 +265,116 @@ class Run:
             workers=processors(self.launch.local_world),
         )
 
+    def _judge_the_end(self) -> None:
+        """Judge what the last update has made of the weights: no later one does.
+
+        Raises:
+            DivergedError: in all processes, if one of them finds something wrong.
+        """
+        trouble = self.trainer.trouble()
+        if self.ranks.largest(bool(trouble)):
+            update = self.trainer.update
+            raise DivergedError(f"{trouble or 'the loss went wrong'} after update {update}", update)
+
     def _go_back(self, error: DivergedError) -> None:
-        """Start again from the last checkpoint with a lower learning rate, once."""
-        if self.trainer.rate_scale < 1:
-            raise TrainingError(
-                f"{error}, with a lower learning rate too; the last checkpoint is kept: go on from "
-                "it with a lower --learning-rate"
+        """Start again from a checkpoint with a lower learning rate.
+
+        Raises:
+            TrainingError: there is no use in it.
+        """
+        recipe = self.recipe
+        if not error.learned:
+            raise self._failed(
+                f"{error}, before anything was learned, so that no learning rate helps; begin "
+                "again in another folder with smaller weights of the losses (--style-weight, "
+                "--content-weight, --tv-weight) or another --start-from"
             ) from error
-        self.trainer.restore(self.ranks.from_first(lambda: load_checkpoint(self.folder)))
+        state = self.ranks.from_first(self._state_before)
+        if not state:
+            raise self._failed(
+                f"{error}, with a lower learning rate too; the last checkpoint is kept: go on from "
+                f"it with a lower --learning-rate than {recipe.learning_rate * LOWER:.2g}"
+            ) from error
+        self.trainer.restore(state)
         self.trainer.rate_scale = LOWER
         if self.ranks.first:
             self.history.cut(self.trainer.update)
+            # So that the lower rate is remembered wherever the run is stopped.
+            self._attempt(lambda: self._save(over=True))
         self.notices.append(
             f"{error}; going on from update {self.trainer.update} at {LOWER} of the learning rate"
         )
 
-    def _attempt(self, write: Callable[[], object]) -> None:
+    def _state_before(self) -> dict[str, torch.Tensor]:
+        """The next checkpoint of the way back; empty at its end."""
+        while self.way_back:
+            state = read_checkpoint(self.folder / self.way_back.pop(0))
+            if state is not None:
+                return state
+        return {}
+
+    def _last_state(self) -> dict[str, torch.Tensor]:
+        """The last whole checkpoint, or the beginning of a run that was ended before it had one.
+
+        Raises:
+            TrainingError: the run has lost its checkpoints.
+        """
+        if not has_checkpoint(self.folder):
+            if update := self.history.last_update():
+                raise TrainingError(
+                    f"{self.folder} has losses up to update {update} but no {NAME} any more; put a "
+                    "copy of it back, or begin again in another folder"
+                )
+            return self.trainer.state()
+        state = read_checkpoint(self.folder / NAME)
+        if state is None:
+            state = load_checkpoint(self.folder)
+            self.notices.append(
+                f"{self.folder / NAME} is damaged or lost; going on from the one before it, of "
+                f"update {int(state['update'])}"
+            )
+        return state
+
+    def _failed(self, reason: str) -> TrainingError:
+        """The error that ends the run; its README.md says so."""
+        if self.ranks.first:
+            self._attempt(lambda: self._write_notes(reason))
+        return TrainingError(reason)
+
+    def _attempt(
+        self,
+        write: Callable[[], object],
+        otherwise: str = "training goes on, and it will be tried again",
+    ) -> None:
         try:
             write()
         except (StylepackError, OSError) as error:
-            self.notices.append(f"{error}; training goes on, and it will be tried again")
+            self.notices.append(f"{error}; {otherwise}")
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-            self.notices.append("there was no memory left to show pictures; training goes on")
+            self.notices.append(f"there was not enough memory; {otherwise}")
 
     def checkpoint(self) -> None:
-        """Write the losses and the state of this moment, if they are not written yet."""
+        """Write the losses and the state of this moment, if they are not written yet.
+
+        A state that has gone wrong is not kept: what is there to go back to stays.
+        """
         if not self.ranks.first or self.saved == self.trainer.update:
             return
         self.history.flush()
-        save_checkpoint(self.folder, self.trainer.state())
-        self.saved = self.trainer.update
+        if trouble := self.trainer.trouble():
+            update = self.trainer.update
+            self.notices.append(f"{trouble} after update {update}; its checkpoint is left out")
+            return
+        self._save()
+        if self.trainer.rate_scale < 1:  # the lower rate has helped: the run has had its once
+            self.way_back.clear()
         self._attempt(self._write_notes)
+
+    def _save(self, *, over: bool = False) -> None:
+        save_checkpoint(self.folder, self.trainer.state(), over=over)
+        self.saved = self.trainer.update
 
     def show(self) -> None:
         """Paint held-out photographs in every style, and draw progress and losses so far."""
@@ -301,19 +409,38 @@ class Run:
             license=self.settings.license,
         )
 
+    def close(self) -> None:
+        """Let other processes have the folder."""
+        if self._lock:
+            self._lock.release()
+
+    def _take_folder(self) -> None:
+        """Keep other processes out, and remove what killed ones have left half-written.
+
+        Raises:
+            TrainingError: another process is at work in the folder.
+        """
+        if not self.ranks.first:
+            return
+        self._lock = FolderLock(self.folder)
+        sheets = self.folder / "sheets"
+        for place in (self.folder, self.folder / "packs", sheets, sheets / "moments"):
+            remove_leftovers(place)
+
     def _record_start(self) -> None:
         """Write what this run is; the others wait until it stands."""
         trainer, ranks = self.trainer, self.ranks
-        settings = replace(self.settings, paintings=self.fingerprints)
+        settings = replace(self.settings, paintings=self.fingerprints, photographs=self.photographs)
         self.settings = settings.with_start(trainer.update, str(trainer.device), ranks.world)
         with ranks.first_before_others():
             if ranks.first:
                 self.settings.write(self.folder)
                 self._write_notes()
 
-    def _write_notes(self) -> None:
+    def _write_notes(self, failure: str = "") -> None:
+        update = self.saved if failure else self.trainer.update
         photographs = (len(self.photos.paths), len(self.held_out.paths))
-        write_notes(self.folder, self.settings, self.trainer.update, photographs, self.pace)
+        write_notes(self.folder, self.settings, update, photographs, self.pace, failure)
 
     def _check_same_everywhere(self) -> None:
         """Refuse folders or options that differ between processes: they would train apart."""

@@ -28,6 +28,7 @@ class RunSettings:
     checkpoint_every: int = 500
     sheet_every: int = 500
     paintings: dict[str, str] = field(default_factory=dict)  # name -> SHA-256 of the file
+    photographs: str = ""  # `fingerprint` of what is trained on; "" in runs of before it was kept
     balance: dict[str, float] = field(default_factory=dict)  # name -> times the style weight
     start_from: Path | None = None  # a trunk file; None starts from random weights
     compiled: bool | None = None  # through torch.compile; None is on CUDA
@@ -77,6 +78,7 @@ class RunSettings:
                 checkpoint_every=int(fields["checkpoint_every"]),
                 sheet_every=int(fields["sheet_every"]),
                 paintings=dict(fields.get("paintings", {})),
+                photographs=str(fields.get("photographs", "")),
                 balance={k: float(v) for k, v in fields.get("balance", {}).items()},
                 start_from=Path(start) if (start := fields.get("start_from")) else None,
                 compiled=fields.get("compiled"),

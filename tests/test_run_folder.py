@@ -1,0 +1,227 @@
+"""A run folder where things go wrong: damage, a full disk, two at once, other photographs."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from stylepack.cli.main import run as stylepack
+from stylepack.errors import StylepackError, TrainingError
+from stylepack.files import remove_leftovers, replacing
+from stylepack.packs.shelf import SUFFIX
+from stylepack.training.checkpoint import NAME, PREVIOUS, load_checkpoint, save_checkpoint
+from stylepack.training.evaluate import Evaluation
+from stylepack.training.lock import FolderLock
+
+
+@pytest.fixture
+def finished(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    """A run of two updates, a checkpoint after each."""
+    run = tmp_path / "run"
+    assert stylepack([*arguments, str(run), "--updates", "2", "--checkpoint-every", "1"]) == 0
+    capsys.readouterr()
+    return run
+
+
+def resume(run: Path, *words: str) -> int:
+    return stylepack(["train", "--resume", str(run), *words])
+
+
+def cut_off(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-3])
+
+
+@pytest.mark.parametrize("spoil", [cut_off, Path.unlink])
+def test_going_on_from_an_older_checkpoint_is_told(
+    spoil: Any, finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spoil(finished / NAME)
+    assert resume(finished) == 0
+    said = capsys.readouterr().err
+    assert f"{NAME} is damaged or lost; going on from the one before it, of update 1" in said
+
+
+def test_a_run_that_has_lost_its_checkpoints_keeps_its_losses(
+    finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    losses = (finished / "losses.csv").read_bytes()
+    for spoil, told in ((cut_off, "are damaged or lost"), (Path.unlink, "losses up to update 2")):
+        for name in (NAME, PREVIOUS):
+            spoil(finished / name)
+        assert resume(finished) == 1
+        said = capsys.readouterr().err
+        assert told in said
+        assert "put a copy" in said
+        assert (finished / "losses.csv").read_bytes() == losses
+
+
+def test_a_damaged_checkpoint_does_not_take_the_place_of_a_whole_one(tmp_path: Path) -> None:
+    for update in (1, 2):
+        save_checkpoint(tmp_path, {"update": torch.tensor(update)})
+    cut_off(tmp_path / NAME)
+    save_checkpoint(tmp_path, {"update": torch.tensor(3)})
+    (tmp_path / NAME).unlink()
+    assert int(load_checkpoint(tmp_path)["update"]) == 1
+
+
+def test_a_disk_that_is_full_at_the_end_still_gets_the_trunk_and_its_packs(
+    arguments: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(folder: Path, state: dict[str, Tensor], **_: bool) -> None:
+        if int(state["update"]):
+            with replacing(folder / NAME):
+                raise OSError(errno.ENOSPC, "No space left on device")
+        save_checkpoint(folder, state)
+
+    monkeypatch.setattr("stylepack.training.run.save_checkpoint", full)
+    run = tmp_path / "run"
+    assert stylepack([*arguments, str(run), "--updates", "1"]) == 0
+    said = capsys.readouterr().err
+    assert f"{NAME}: No space left on device; free some space there; the trunk" in said
+    assert (run / "trunk.safetensors").exists()
+    assert (run / "packs" / f"dawn{SUFFIX}").exists()
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.ENOSPC, "free some space"),
+        (errno.ENAMETOOLONG, "choose a shorter name"),
+        (errno.EISDIR, "choose a name that no folder has"),
+        (errno.EACCES, "choose a place that exists"),
+    ],
+)
+def test_what_cannot_be_written_is_told_with_what_to_do(
+    number: int, advice: str, tmp_path: Path
+) -> None:
+    with pytest.raises(StylepackError, match=advice), replacing(tmp_path / "file"):
+        raise OSError(number, os.strerror(number))
+
+
+def test_a_folder_is_worked_in_by_one_process_at_a_time(
+    finished: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = (
+        "import sys; from pathlib import Path; from stylepack.training.lock import FolderLock\n"
+        f"held = FolderLock(Path({str(finished)!r})); print(flush=True); sys.stdin.read()"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert other.stdin is not None
+    assert other.stdout is not None
+    other.stdout.readline()
+    assert resume(finished, "--updates", "3") == 1
+    assert f"another process is training in {finished}" in capsys.readouterr().err
+    other.kill()  # which leaves nothing behind that would have to be removed
+    other.wait()
+    other.stdin.close()
+    other.stdout.close()
+    assert resume(finished, "--updates", "3") == 0
+
+
+def test_a_folder_that_cannot_be_locked_is_worked_in_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = FolderLock(tmp_path)
+    with pytest.raises(TrainingError, match="another process"):
+        FolderLock(tmp_path)
+    first.release()
+    FolderLock(tmp_path).release()
+
+    def unknown(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", unknown)
+    FolderLock(tmp_path)
+    FolderLock(tmp_path)
+
+
+def test_half_written_files_of_killed_processes_are_removed(finished: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    left = [finished / f".{dead.pid}-1.part", finished / "packs" / f".{os.getpid()}-1.part"]
+    others = [finished / f".{os.getppid()}-1.part", finished / ".mine.part"]
+    for path in (*left, *others):
+        path.touch()
+    assert resume(finished) == 0
+    assert not any(path.exists() for path in left)
+    assert all(path.exists() for path in others)
+    remove_leftovers(finished / "nowhere")
+
+
+def test_other_photographs_are_told(
+    finished: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    moved = photos.rename(tmp_path / "moved")
+    assert resume(finished, "--photos", str(moved), "--updates", "3") == 0
+    assert "photographs that" not in capsys.readouterr().err
+    (moved / "0.jpg").rename(moved / "9.jpg")
+    assert resume(finished, "--updates", "4") == 0
+    assert f"does not hold the photographs that {finished} has" in capsys.readouterr().err
+    facts = json.loads((finished / "run.json").read_text())
+    del facts["photographs"]  # as in a run from before they were noted
+    (finished / "run.json").write_text(json.dumps(facts))
+    assert resume(finished, "--updates", "5") == 0
+    assert "photographs that" not in capsys.readouterr().err
+
+
+def test_fewer_updates_than_there_were_are_refused(
+    finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (finished / "run.json").read_bytes()
+    assert resume(finished, "--updates", "1") == 2
+    assert "is at update 2 already; --updates is 1 and must be" in capsys.readouterr().err
+    assert (finished / "run.json").read_bytes() == before
+
+
+def test_another_trunk_to_start_from_comes_too_late(
+    finished: Path, tiny_trunk: tuple[Path, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert resume(finished, "--start-from", str(finished / "trunk.safetensors")) == 0
+    assert "--start-from changes no weight" in capsys.readouterr().err
+
+
+def test_ctrl_c_while_measuring_leaves_the_packs_to_resume(
+    finished: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack = finished / "packs" / f"dawn{SUFFIX}"
+    pack.unlink()
+    whole = Evaluation._measure
+
+    def interrupted(evaluation: Evaluation, image: Tensor) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        whole(evaluation, image)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Evaluation, "_measure", interrupted)
+        assert resume(finished) == 143
+    said = capsys.readouterr().err
+    assert f"stopping: `stylepack train --resume {finished}` writes the packs" in said
+    assert not pack.exists()
+    assert resume(finished) == 0
+    assert pack.exists()
+
+
+def test_ctrl_c_while_the_command_is_imported_leaves_no_traceback() -> None:
+    code = (
+        "import builtins, sys; whole = builtins.__import__\n"
+        "def interrupted(name, *more):\n"
+        "    if name == 'typer': raise KeyboardInterrupt\n"
+        "    return whole(name, *more)\n"
+        "builtins.__import__ = interrupted\n"
+        "from stylepack.__main__ import main; main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "")
