@@ -1,6 +1,10 @@
 """What a run shows of itself: curves, progress, TensorBoard."""
 
+import json
+import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -81,19 +85,74 @@ def test_progress_has_a_row_a_style_and_evenly_spread_moments(tmp_path: Path) ->
     assert MOMENTS == 8
 
 
-def test_tensorboard_is_written_where_it_is_installed(tmp_path: Path) -> None:
-    board = Board(tmp_path / "tensorboard", NAMES)
-    for step in steps(3):
+@pytest.fixture
+def tensorboard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As much of the package as is used; an event is a line of JSON."""
+
+    class Message(dict):
+        START = "start"
+
+        def __init__(self, **fields: Any) -> None:
+            super().__init__(fields)
+
+        def SerializeToString(self) -> bytes:  # noqa: N802 - its own name
+            return json.dumps(self).encode() + b"\n"
+
+    class Summary(Message):
+        Value = Message
+
+    proto = ModuleType("tensorboard.compat.proto")
+    proto.event_pb2 = SimpleNamespace(Event=Message, SessionLog=Message)
+    proto.summary_pb2 = SimpleNamespace(Summary=Summary)
+    records = ModuleType("tensorboard.summary.writer.record_writer")
+    records.RecordWriter = lambda file: file
+    for name in ("tensorboard", "tensorboard.compat", "tensorboard.summary"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    monkeypatch.setitem(sys.modules, "tensorboard.compat.proto", proto)
+    monkeypatch.setitem(sys.modules, records.__name__, records)
+
+
+def test_tensorboard_forgets_what_comes_again(tensorboard: None, tmp_path: Path) -> None:
+    told: list[str] = []
+    board = Board(tmp_path, NAMES, told.append)
+    board.go_on_from(0)
+    for step in steps(15):
+        board.add(step)
+    board.go_on_from(12)
+    for step in steps(15)[12:]:
         board.add(step)
     board.close()
-    assert (board.writer is None) == (not (tmp_path / "tensorboard").exists())
+    (file,) = tmp_path.iterdir()
+    assert file.name.startswith("events.out.tfevents.")
+    version, *events = map(json.loads, file.read_text().splitlines())
+    assert version["file_version"] == "brain.Event:2"
+    assert [(event["step"], "session_log" in event) for event in events] == [
+        *[(1, True), (10, False)],
+        *[(13, True), (15, False)],
+    ]
+    logged = {value["tag"]: value["simple_value"] for value in events[-1]["summary"]["value"]}
+    assert logged.keys() == {"content/dawn", f"content/{IDENTITY}", "style/dawn", "learning rate"}
+    assert logged["content/dawn"] == pytest.approx((0.5 * 3 + 1 / 14) / 4)
+    assert told == []
+
+
+def test_what_tensorboard_cannot_be_told_stops_nothing(tensorboard: None, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    told: list[str] = []
+    board = Board(tmp_path / "file", NAMES, told.append)
+    board.go_on_from(0)
+    for step in steps(10):
+        board.add(step)
+    board.close()
+    assert told == ["no more losses for TensorBoard: File exists; training goes on"]
 
 
 def test_without_tensorboard_nothing_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "torch.utils.tensorboard", None)
-    board = Board(tmp_path / "tensorboard", NAMES)
+    monkeypatch.setitem(sys.modules, "tensorboard.compat.proto", None)
+    board = Board(tmp_path / "tensorboard", NAMES, pytest.fail)
+    board.go_on_from(0)
     board.add(steps(1)[0])
     board.close()
     assert not (tmp_path / "tensorboard").exists()

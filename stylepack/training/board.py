@@ -1,6 +1,10 @@
 """Losses for TensorBoard, where it is installed."""
 
+import os
+import socket
 import statistics
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,20 +16,48 @@ EVERY = 10  # updates
 
 
 class Board:
-    """Scalars of a run under `folder`; does nothing without the package `tensorboard`."""
+    """Scalars of a run under `folder`; does nothing without the package `tensorboard`.
 
-    def __init__(self, folder: Path, names: list[str], *, active: bool = True) -> None:
+    Where they cannot be written it says so once, by `tell`, and does nothing more.  They are
+    written here and not by tensorboard's own thread, whose errors nobody can catch.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        names: list[str],
+        tell: Callable[[str], None],
+        *,
+        active: bool = True,
+    ) -> None:
         self.names = names
+        self.tell = tell
         self.update = 0
         self.waiting: dict[str, list[float]] = {}  # title -> values since they were last logged
         self.writer: Any = None
         if not active:
             return
         try:
-            from torch.utils.tensorboard import SummaryWriter
+            from tensorboard.compat.proto import event_pb2, summary_pb2
+            from tensorboard.summary.writer.record_writer import RecordWriter
         except ImportError:
             return
-        self.writer = SummaryWriter(str(folder))
+        self._events, self._summaries = event_pb2, summary_pb2
+        name = f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self.writer = RecordWriter((folder / name).open("ab"))
+        except OSError as error:
+            self._give_up(error)
+        self._write(file_version="brain.Event:2")
+
+    def go_on_from(self, update: int) -> None:
+        """Make TensorBoard forget what was logged after `update`: it comes again."""
+        if self.writer is None:
+            return
+        self.waiting = {}
+        start = self._events.SessionLog(status=self._events.SessionLog.START)
+        self._write(step=update + 1, session_log=start)
 
     def add(self, step: Step) -> None:
         """Take in the losses of one update; every few updates their means are logged.
@@ -45,16 +77,33 @@ class Board:
             self._log()
 
     def _log(self) -> None:
-        try:
-            for title, values in self.waiting.items():
-                self.writer.add_scalar(title, statistics.fmean(values), self.update)
-        except OSError:  # the disk is full, say: losses.csv, which is tried again, tells of it
-            self.writer = None
+        means = [
+            self._summaries.Summary.Value(tag=title, simple_value=statistics.fmean(values))
+            for title, values in self.waiting.items()
+        ]
+        self._write(step=self.update, summary=self._summaries.Summary(value=means))
         self.waiting = {}
+
+    def _write(self, **content: Any) -> None:
+        if self.writer is None:
+            return
+        event = self._events.Event(wall_time=time.time(), **content)
+        try:
+            self.writer.write(event.SerializeToString())
+            self.writer.flush()
+        except OSError as error:
+            self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        self.tell(f"no more losses for TensorBoard: {error.strerror or error}; training goes on")
+        writer, self.writer = self.writer, None
+        if writer is not None:
+            with suppress(OSError):
+                writer.close()
 
     def close(self) -> None:
         """Write what is waiting."""
-        if self.writer is not None:
+        if self.writer is not None and self.waiting:
             self._log()
         if self.writer is not None:
             with suppress(OSError):

@@ -213,9 +213,11 @@ class Run:
             self.saved = self.trainer.update
         else:
             self.checkpoint()  # what a run that diverges early goes back to
-        with closing(Board(self.folder / "tensorboard", self.names, active=first)) as board:
+        place = self.folder / "tensorboard"
+        with closing(Board(place, self.names, self.notices.append, active=first)) as board:
             try:
                 while True:
+                    board.go_on_from(self.trainer.update)
                     try:
                         yield from self._train_on(board)
                         self._judge_the_end()
