@@ -112,6 +112,7 @@ class Run:
 
         Raises:
             UsageError: `folder` holds a run already.
+            TrainingError: another process is at work there.
         """
         if ranks.first and (has_checkpoint(folder) or (folder / SETTINGS).exists()):
             raise UsageError(
