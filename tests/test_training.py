@@ -460,8 +460,8 @@ def test_what_the_last_update_has_spoilt_is_not_written(
 def test_losses_that_are_wrong_before_anything_is_learned_are_not_the_learning_rates_fault(
     arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = tmp_path / "run"
-    assert stylepack([*arguments, str(run), "--style-weight", "1e39"]) == 1
+    run, balance = tmp_path / "run", ["--balance", "dawn=1e30,dusk-over-sea=1e30"]
+    assert stylepack([*arguments, str(run), "--style-weight", "1e30", *balance]) == 1
     said = capsys.readouterr().err
     assert "at update 1, before anything was learned" in said
     assert "--style-weight" in said
