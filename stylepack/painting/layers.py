@@ -161,18 +161,30 @@ class Layer:
         """Of its rows."""
         return torch.uint8 if isinstance(self.code, Levels) else self.work_dtype
 
-    def measure(self, strip_rows: int, *, keep: bool, using_up: "Layer | None" = None) -> "Layer":
+    def measure(
+        self,
+        strip_rows: int,
+        *,
+        keep: bool,
+        room: Tensor | None = None,
+        using_up: "Layer | None" = None,
+    ) -> "Layer":
         """Find each channel's mean and variance, keeping the convolution's output if asked.
 
         If its own products are in whole numbers, also find out whether the next layer's can be.
-        `using_up` is the layer before, as large as this one, if nothing else needs what that has
-        kept; then this one's goes where that was.  For 3x3 kernels of stride 1.
+
+        Args:
+            strip_rows: how many rows are convolved at once.
+            keep: whether to keep them, in
+            room: (1, C, H, W), or one that is made if they are many.
+            using_up: the layer before, as large as this one, if nothing else needs what that has
+                kept; then this one's may go into the same room.  For 3x3 kernels of stride 1.
         """
         found = Moments(with_extremes=self.coarse)
         before = None if using_up is None else using_up.kept
         kept = None
         if keep:
-            kept = Kept.of(self) if before is None else Kept(before.room)
+            kept = Kept.of(self) if room is None else Kept(room)
         for a, b in strips(self.height, strip_rows):
             raw = self.convolve(a, b)
             found.add(raw)

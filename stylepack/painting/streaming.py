@@ -20,7 +20,7 @@ from stylepack.network.convolution import Code
 from stylepack.network.device import training_dtype
 from stylepack.network.int8 import Levels, Products
 from stylepack.network.trunk import Trunk, padded_size
-from stylepack.painting.layers import DoublingLayer, Layer, Style, Work
+from stylepack.painting.layers import DoublingLayer, Kept, Layer, Style, Work
 from stylepack.painting.moments import Moments, strips
 from stylepack.painting.sources import Framed, Pixels, Source, Whole
 
@@ -35,18 +35,22 @@ def in_silence(share: float) -> None:
 class Memory:
     """How much to work on at once.
 
-    A strip has about `strip` pixels of the image, or `rows` rows if those are more.  `keep`
+    A strip has about `strip` pixels of the image, or `rows` rows if those are more.  Of images that
+    are four strips of up to twice the size it is a quarter: the longer, the quicker.  `keep`
     activations of the outer layers, numbers of two or four bytes, may be kept rather than
     computed again.
     """
 
-    strip: int = 1 << 19
+    strip: int = 1 << 18
     rows: int = 64
     keep: int = 1 << 27
 
-    def strip_rows(self, width: int) -> int:
-        """Rows of a strip of an image of this width, a multiple of 4."""
-        return -(-max(self.rows, self.strip // width) // 4) * 4
+    def strip_rows(self, height: int, width: int) -> int:
+        """Rows of a strip of an image of this size, a multiple of 4."""
+        rows, quarter = max(self.rows, self.strip // width), height // 4
+        if quarter * width <= 2 * self.strip:
+            rows = max(rows, quarter)
+        return -(-rows // 4) * 4
 
 
 def paint_streaming(
@@ -72,7 +76,7 @@ def paint_streaming(
     Returns:
         (3, H, W) uint8 RGB on the CPU.  No gradient: it is for `torch.no_grad()`.
     """
-    step = memory.strip_rows(padded_size(*image.shape[-2:])[1])
+    step = memory.strip_rows(*padded_size(*image.shape[-2:]))
     weights = trunk.get_parameter("conv1.weight")
     dtype = weights.dtype if int8 is None else training_dtype(weights.device)
     there = image.to(weights.device)
@@ -108,10 +112,12 @@ def paint_streaming(
 
 def _body(work: Work, source: Source, step: int) -> Whole:
     """conv3 and the residual blocks, (1, C, H/4, W/4) whole: two such tensors at any time."""
-    body = Body(Layer(work, "conv3", source, stride=2).measure(step, keep=True), step)
+    body = Body(Layer(work, "conv3", source, stride=2), step)
     for block in range(1, work.trunk.config.residual_blocks + 1):
-        inner = Layer(work, f"res{block}a", body.source()).measure(step, keep=True)
-        outer = Layer(work, f"res{block}b", inner).measure(step, keep=True, using_up=inner)
+        inner = Layer(work, f"res{block}a", body.source())
+        inner.measure(step, keep=True, room=body.room)
+        outer = Layer(work, f"res{block}b", inner)
+        outer.measure(step, keep=True, room=body.room, using_up=inner)
         body.add(outer)
         del inner, outer  # before the next block asks for its own memory
     return body.source(repeat=True)
@@ -120,7 +126,9 @@ def _body(work: Work, source: Source, step: int) -> Whole:
 class Body:
     """The activations that residual blocks add to: those of a layer after its ReLU, at first.
 
-    `x`, (1, C, H, W), is without `low`, (C,) float32, which is the same for all pixels.
+    `x`, (1, C, H, W), is without `low`, (C,) float32, which is the same for all pixels.  In large
+    images all layers keep their rows in one `room`: one that was given back and asked for again
+    would not always fit where it was.
     """
 
     def __init__(self, layer: Layer, step: int) -> None:
@@ -132,6 +140,8 @@ class Body:
         self.framed = room.permute(0, 3, 1, 2) if edge else None
         inside = room[:, edge : edge + layer.height, edge : edge + layer.width]
         self.x = inside.permute(0, 3, 1, 2)
+        self.room = Kept.of(layer).room
+        layer.measure(step, keep=True, room=self.room)
         self.low = torch.zeros_like(layer.mean)
         for a, b in self.strips:
             self.x[:, :, a:b] = layer.normalised(a, b).relu_()
