@@ -125,7 +125,7 @@ def test_of_a_narrow_table_the_names_stay_whole_and_the_last_columns_go() -> Non
     assert _narrowed([9, 40, 40, 5], 60) == [9, 20, 20, 5]
     assert _narrowed([9, 40, 8, 5], 60) == [9, 32, 8, 5]
     assert _narrowed([4, 4], 20) == [4, 4]
-    assert _narrowed([11, 40, 20, 7], 40) == [11, 8, 8, 7]
+    assert _narrowed([11, 40, 20, 7], 40) == [11, 12, 12]
     assert _narrowed([11, 40, 20, 7], 30) == [11, 17]
     assert _narrowed([11, 40, 20, 7], 10) == [11]
 

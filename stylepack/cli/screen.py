@@ -24,7 +24,7 @@ from rich.progress import (
 from stylepack.errors import printable
 
 GAP = "  "  # between columns
-NARROW = 8  # of a table's columns, if they are wider
+NARROW = 12  # of a table's columns, if they are wider
 PLAIN_SECONDS = 10.0  # between progress lines where there is no terminal
 SPEED_SECONDS = 60.0  # over which a speed is measured
 
