@@ -12,7 +12,7 @@ from PIL import Image
 from stylepack.cli.apply import parse_region
 from stylepack.cli.main import run as stylepack
 from stylepack.errors import UsageError
-from stylepack.painting.jobs import Job, plan_jobs, share_of
+from stylepack.painting.jobs import STANDARD, Job, is_done, plan_jobs, share_of
 from stylepack.painting.shards import worker
 from stylepack.painting.stylizer import Stylizer
 from stylepack.pictures.photo import Photo
@@ -241,6 +241,14 @@ def test_a_full_standard_output_is_named(folder: Path) -> None:
 def test_a_pattern_opens_folders_if_it_finds_nothing_else(folder: Path) -> None:
     jobs = plan_jobs([str(folder.parent / f"{folder.name[:1]}*")], None)
     assert len(jobs) == len(plan_jobs([str(folder)], None))
+
+
+def test_a_file_called_like_standard_output_is_not_what_was_painted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("./-").write_text("somebody's")
+    assert not is_done(Job(STANDARD, STANDARD))
 
 
 def test_a_folder_may_have_a_dot(folder: Path, tmp_path: Path) -> None:

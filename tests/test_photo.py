@@ -197,7 +197,7 @@ def test_a_mask_is_black_where_it_is_transparent(tmp_path: Path) -> None:
     mask = Image.new("RGBA", (2, 1), "white")
     mask.putpixel((0, 0), (255, 255, 255, 0))
     mask.save(tmp_path / "mask.png")
-    assert read_mask(tmp_path / "mask.png", (2, 1)).tolist() == [[0, 255]]
+    assert read_mask(tmp_path / "mask.png").tolist() == [[0, 255]]
 
 
 def test_a_photograph_of_200_megapixels_is_read(tmp_path: Path) -> None:

@@ -29,8 +29,8 @@ from stylepack.cli.options import (
     VggWeights,
 )
 from stylepack.cli.train import check_vgg_input
-from stylepack.errors import PackError, UsageError
-from stylepack.packs.manifest import checked_name
+from stylepack.errors import UsageError
+from stylepack.packs.manifest import typed_name
 from stylepack.packs.shelf import BUNDLED_PHOTOS, check_free
 from stylepack.packs.trunks import find_trunk
 from stylepack.training.recipe import load_recipe
@@ -83,10 +83,7 @@ def add_style(
     if not painting.is_file():
         raise UsageError(f"no such file: {painting}")
     if name:
-        try:
-            checked_name(name, "--name")
-        except PackError as error:
-            raise UsageError(str(error)) from error
+        typed_name(name, "--name")
     changes = {"style_weight": style_weight, "seed": seed, "loss_network": loss_network}
     base = load_recipe(recipe or "default", changes)
 

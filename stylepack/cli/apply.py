@@ -107,7 +107,7 @@ def apply(
 
     from stylepack.painting.jobs import STANDARD, is_done, plan_jobs, share_of
     from stylepack.pictures.imagefile import output_format
-    from stylepack.pictures.photo import SUBSAMPLINGS, SaveOptions, check_mask, colour
+    from stylepack.pictures.photo import SUBSAMPLINGS, SaveOptions, colour, read_mask
 
     if subsampling not in SUBSAMPLINGS:
         raise UsageError(f"--subsampling is '{subsampling}'; use {', '.join(SUBSAMPLINGS)}")
@@ -129,9 +129,8 @@ def apply(
     # What is wrong with every photograph is said once, and before a trunk is loaded.
     if background:
         colour(background)
-    for file in (mask, *(file for file, _ in regions)):
-        if file is not None:
-            check_mask(file)
+    painted_where = read_mask(mask) if mask else None
+    region_masks = [read_mask(file) for file, _ in regions]
     if todo[0].target != STANDARD:
         make_folder(todo[0].target.parent, "choose another -o")
 
@@ -155,8 +154,8 @@ def apply(
         size=size,
         upscale=not no_upscale,
         keep_colors=keep_colors,
-        mask=mask,
-        region_masks=[path for path, _ in regions],
+        mask=painted_where,
+        region_masks=region_masks,
     )
     kind = str(stylizer.dtype).removeprefix("torch.")
     mixes = " and ".join(map(str, stylizer.mixes))

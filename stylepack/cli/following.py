@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from stylepack.cli import screen
-from stylepack.cli.stopping import stop_on_signals
+from stylepack.cli.stopping import Stop, stop_on_signals
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -52,11 +52,13 @@ def follow_previews(previews: Sequence[Preview], path: Path) -> None:
     screen.say("choose a weight by eye and give it with --style-weight")
 
 
-def measure(evaluation: Evaluation) -> None:
-    """Measure every held-out photograph."""
+def measure(evaluation: Evaluation, stop: Stop | None = None) -> None:
+    """Measure every held-out photograph, or those before a `stop`."""
     with screen.meter("measuring", len(evaluation)) as meter:
         for path in evaluation:
             meter.advance(path.name)
+            if stop:
+                break
 
 
 def metrics_in_words(manifest: Manifest) -> str:

@@ -10,8 +10,8 @@ import typer
 from stylepack.cli import screen
 from stylepack.cli.completion import complete_mix
 from stylepack.cli.options import Author, Force, License, TrunkFile, Upgrade
-from stylepack.errors import PackError, UsageError
-from stylepack.packs.manifest import Manifest, checked_name
+from stylepack.errors import UsageError
+from stylepack.packs.manifest import Manifest, typed_name
 from stylepack.packs.mix import parse_mix
 from stylepack.packs.shelf import IDENTITY, SUFFIX, check_free, find_pack
 from stylepack.packs.trunks import choose_trunk
@@ -44,10 +44,7 @@ def blend(
     """
     wanted = parse_mix(mix).normalised()
     paths = {reference: find_pack(reference) for reference in wanted.references}
-    try:
-        checked_name(name, "--name")
-    except PackError as error:
-        raise UsageError(str(error)) from error
+    typed_name(name, "--name")
     if name == IDENTITY:
         raise UsageError(f"--name: '{IDENTITY}' is the identity pack's name; choose another")
     if output and output.suffix != SUFFIX:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from stylepack.cli import screen
-from stylepack.cli.following import follow_previews, losses_in_words, metrics_in_words
+from stylepack.cli.following import follow_previews, losses_in_words, measure, metrics_in_words
 from stylepack.cli.options import (
     Author,
     Device,
@@ -271,11 +271,9 @@ def follow_measuring(run: Run) -> int:
     with stop_on_signals(f"`stylepack train --resume {run.folder}` writes the packs") as stop:
         evaluation = run.evaluation()
         known = len(run.skipped)
-        with screen.meter("measuring", len(evaluation)) as meter:
-            for path in evaluation:
-                meter.advance(path.name)
-                if stop:
-                    return stop.exit_code
+        measure(evaluation, stop)
+        if stop:
+            return stop.exit_code
         for reason in run.skipped[known:]:
             screen.warn(f"skipped: {reason}")
         for manifest in run.write_packs(evaluation):

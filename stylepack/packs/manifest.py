@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stylepack.errors import PackError
+from stylepack.errors import PackError, UsageError
 from stylepack.packs.header import Header, read_header, shown
 
 ARCHITECTURE = "stylepack-cin-v1"
@@ -125,13 +125,28 @@ def checked_name(name: str, source: object, whose: str = "a pack's") -> str:
         PackError: anything but lower-case letters, digits, '-' and '_', 64 at most.
     """
     if name in RESERVED_NAMES:
-        raise PackError(f"{source}: '{name}' cannot be {whose} name, Windows has it for a device")
+        raise PackError(
+            f"{source}: '{name}' cannot be {whose} name, Windows has it for a device; "
+            "choose another"
+        )
     if not NAME_PATTERN.fullmatch(name):
         raise PackError(
             f"{source}: {_quoted(name)} cannot be {whose} name; use lower-case letters, digits, "
             "'-' and '_', at most 64"
         )
     return name
+
+
+def typed_name(name: str, source: object) -> str:
+    """`checked_name` of a name that somebody has typed.
+
+    Raises:
+        UsageError: it cannot be one.
+    """
+    try:
+        return checked_name(name, source)
+    except PackError as error:
+        raise UsageError(str(error)) from error
 
 
 def common_license(manifests: Iterable[Manifest]) -> str:

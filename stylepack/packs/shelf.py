@@ -15,7 +15,7 @@ from stylepack.errors import PackError, UsageError
 from stylepack.files import make_folder
 from stylepack.packs.hidden import read_hidden
 from stylepack.packs.inuse import BUNDLED, read_in_use
-from stylepack.packs.manifest import NAME_PATTERN, Manifest, checked_name, read_manifest
+from stylepack.packs.manifest import NAME_PATTERN, Manifest, read_manifest, typed_name
 from stylepack.packs.packages import packages
 
 SUFFIX = ".safetensors"
@@ -266,10 +266,7 @@ def check_free(name: str, replace: bool = False) -> None:
         PackError: it is taken and `replace` is not set.
         StylepackError: there is no folder for packs, and none can be made.
     """
-    try:
-        checked_name(name, "the new pack")
-    except PackError as error:
-        raise UsageError(str(error)) from error
+    typed_name(name, "the new pack")
     taken = shelf().get(name)
     if taken and not replace:
         raise PackError(

@@ -112,7 +112,8 @@ def is_painted(path: Path, mark: str = MARK) -> bool:
 
 def is_done(job: Job) -> bool:
     """Whether a job's file is there.  Files are written whole, so an empty one is not ours."""
-    return job.target.is_file() and job.target.stat().st_size > 0
+    there = job.target != STANDARD and job.target.is_file()
+    return there and job.target.stat().st_size > 0
 
 
 def _sources(photos: Sequence[str], mark: str) -> list[tuple[Path, Path]]:

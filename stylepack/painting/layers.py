@@ -82,15 +82,6 @@ class Kept:
         self.room = room
         self._strips: dict[int, Tensor] = {}  # by their first row
 
-    @classmethod
-    def of(cls, layer: "Layer") -> "Kept":
-        """For a layer's convolution."""
-        shape = (1, layer.height, layer.width, layer.channels)
-        if math.prod(shape) <= LARGE:
-            return cls()
-        room = torch.empty(shape, dtype=layer.work_dtype, device=layer.weight.device)
-        return cls(room.permute(0, 3, 1, 2))
-
     def add(self, a: int, strip: Tensor) -> None:
         """The next strip, which begins at row a."""
         if self.room is not None:
@@ -182,9 +173,7 @@ class Layer:
         """
         found = Moments(with_extremes=self.coarse)
         before = None if using_up is None else using_up.kept
-        kept = None
-        if keep:
-            kept = Kept.of(self) if room is None else Kept(room)
+        kept = Kept(self.make_room() if room is None else room) if keep else None
         for a, b in strips(self.height, strip_rows):
             raw = self.convolve(a, b)
             found.add(raw)
@@ -194,8 +183,18 @@ class Layer:
                 kept.add(a, raw)
         self.kept = kept
         self.mean, self.variance = found.joined()
-        self.reach = found.spread().reach() if self.coarse else None
+        self.reach = None
+        if self.coarse:
+            self.reach = found.spread(self.mean, self.variance).reach()
         return self
+
+    def make_room(self) -> Tensor | None:
+        """Where to keep what this layer convolves, if that is so much that holes would matter."""
+        shape = (1, self.height, self.width, self.channels)
+        if math.prod(shape) <= LARGE:
+            return None
+        room = torch.empty(shape, dtype=self.work_dtype, device=self.weight.device)
+        return room.permute(0, 3, 1, 2)
 
     @cached_property
     def code(self) -> Code | None:

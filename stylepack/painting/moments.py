@@ -58,8 +58,7 @@ class Moments:
             variance.addcmul_(apart, apart, value=share * (1 - share))
         return mean.float().to(some.device), variance.float().to(some.device)
 
-    def spread(self) -> Spread:
-        """The moments and the extremes, on the CPU."""
+    def spread(self, mean: Tensor, variance: Tensor) -> Spread:
+        """What was `joined`, and the extremes, on the CPU."""
         lows, highs = zip(*self._extremes, strict=True)
-        mean, variance = self.joined()
         return Spread(torch.stack(lows).amin(0), torch.stack(highs).amax(0), mean, variance.sqrt())

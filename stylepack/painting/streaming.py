@@ -20,7 +20,7 @@ from stylepack.network.convolution import Code
 from stylepack.network.device import training_dtype
 from stylepack.network.int8 import Levels, Products
 from stylepack.network.trunk import Trunk, padded_size
-from stylepack.painting.layers import DoublingLayer, Kept, Layer, Style, Work
+from stylepack.painting.layers import DoublingLayer, Layer, Style, Work
 from stylepack.painting.moments import Moments, strips
 from stylepack.painting.sources import Framed, Pixels, Source, Whole
 
@@ -140,7 +140,7 @@ class Body:
         self.framed = room.permute(0, 3, 1, 2) if edge else None
         inside = room[:, edge : edge + layer.height, edge : edge + layer.width]
         self.x = inside.permute(0, 3, 1, 2)
-        self.room = Kept.of(layer).room
+        self.room = layer.make_room()
         layer.measure(step, keep=True, room=self.room)
         self.low = torch.zeros_like(layer.mean)
         for a, b in self.strips:
@@ -168,7 +168,7 @@ class Body:
         found = Moments(with_extremes=True)
         for a, b in self.strips:
             found.add(self.x[:, :, a:b])
-        spread = found.spread()
+        spread = found.spread(*found.joined())
         reach = spread.reach()
         return None if reach is None else Levels.spanning(spread, reach)
 

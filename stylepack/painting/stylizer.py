@@ -310,7 +310,7 @@ def _style_of(numbers: Tensor) -> Style:
 
 def _as_mask(mask: str | Path | Tensor, size: tuple[int, int]) -> Tensor:
     """A mask file or (H, W) uint8 tensor, stretched to (width, height)."""
-    return fit_mask(mask, size) if isinstance(mask, Tensor) else read_mask(mask, size)
+    return fit_mask(mask if isinstance(mask, Tensor) else read_mask(mask), size)
 
 
 def _back_to_size(pixels: Tensor, small: Photo, photo: Photo) -> Tensor:

@@ -217,22 +217,15 @@ def colour(name: str) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def check_mask(source: Path) -> None:
-    """Raise what `read_mask` would raise."""
-    with open_image(source) as image:
-        upright(image)
-
-
-def read_mask(source: str | Path, size: tuple[int, int]) -> Tensor:
-    """A mask stretched to (width, height): (H, W) uint8, white 255, black where it is transparent.
+def read_mask(source: str | Path) -> Tensor:
+    """A mask: (H, W) uint8, white 255, black where it is transparent.
 
     Raises:
         UsageError: no such file.
         PhotoError: not an image, or damaged.
     """
     with open_image(Path(source)) as image:
-        grey = as_rgb(upright(image), background="black").convert("L")
-        return _stretched_mask(grey, size)
+        return _planes(as_rgb(upright(image), background="black").convert("L"))[0]
 
 
 def fit_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
@@ -245,10 +238,7 @@ def fit_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
         raise UsageError(f"a mask is {tuple(mask.shape)} {mask.dtype}; it must be (H, W) uint8")
     if mask.shape == size[::-1]:
         return mask
-    return _stretched_mask(Image.fromarray(mask.numpy(), "L"), size)
-
-
-def _stretched_mask(grey: Image.Image, size: tuple[int, int]) -> Tensor:
+    grey = Image.fromarray(mask.numpy(), "L")
     return _planes(grey.resize(size, Image.Resampling.BILINEAR))[0]
 
 
