@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from stylepack.errors import StylepackError
+from stylepack.errors import StylepackError, UsageError
 
 PART = re.compile(r"\.(\d+)-\d+\.part")  # what `replacing` writes to, by process and thread
 ADVICE = {
@@ -87,6 +87,18 @@ def fingerprint(folder: Path, paths: Iterable[Path]) -> str:
             raise StylepackError(f"cannot read {path}: {error.strerror}") from error
         digest.update(f"{path.relative_to(folder).as_posix()}\0{size}\n".encode())
     return digest.hexdigest()
+
+
+def check_target(path: Path, option: str, replace: bool = True) -> None:
+    """Refuse, before any work is done for it, a file that cannot be written or is there already.
+
+    Raises:
+        UsageError: `option` names a file in no folder, or one to be replaced without `replace`.
+    """
+    if not path.parent.is_dir():
+        raise UsageError(f"no such folder: {path.parent}, for {option} {path}; make it first")
+    if path.exists() and not replace:
+        raise UsageError(f"{path} exists already; choose another name or add --replace")
 
 
 def make_folder(folder: Path, advice: str) -> None:

@@ -192,7 +192,7 @@ def test_the_command_writes_the_file_and_says_how_good_it_is(
     assert stylepack([*command, "--resume"]) == 2
     assert "leave out --resume" in capsys.readouterr().err
     assert stylepack(command) == 2
-    assert "exists already; choose another file or add --replace" in capsys.readouterr().err
+    assert "exists already; choose another name or add --replace" in capsys.readouterr().err
     command[command.index(str(out))] = str(tmp_path / "notes.txt")
     assert stylepack(command) == 2
     assert "name it like notes.safetensors" in capsys.readouterr().err

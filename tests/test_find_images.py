@@ -37,6 +37,13 @@ def test_a_folder_inside_a_hidden_one_can_be_asked_for(tmp_path: Path) -> None:
     assert len(find_images(tmp_path / ".cache" / "photos")) == 1
 
 
+def test_one_file_may_be_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "a.jpg", "gallery.png", "deep/gallery.png")
+    monkeypatch.chdir(tmp_path)
+    found = find_images(Path(), Path("gallery.png"))
+    assert [path.as_posix() for path in found] == ["a.jpg", "deep/gallery.png"]
+
+
 @pytest.mark.parametrize("names", [[], ["notes.txt"], [".hidden.jpg"]])
 def test_a_folder_without_images_says_what_was_expected(tmp_path: Path, names: list[str]) -> None:
     touch(tmp_path, *names)

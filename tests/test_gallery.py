@@ -275,6 +275,17 @@ def test_a_named_pack_of_another_trunk_is_an_error(photo: Path, tmp_path: Path, 
     assert not out.exists()
 
 
+def test_the_sheet_is_no_photograph_of_its_folder(
+    photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(photo.parent)
+    words = ["gallery", ".", *SMALL, "--style", "wave"]
+    assert stylepack(words) == 0
+    first = Path("gallery.png").read_bytes()
+    assert stylepack(words) == 0
+    assert Path("gallery.png").read_bytes() == first
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

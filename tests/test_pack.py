@@ -88,6 +88,7 @@ TENSORS = {
     "bytes": (lambda t: t.update({"conv1.beta": torch.zeros(4).byte()}), "U8[4]"),
     "NaN": (lambda t: t["up1.gamma"].fill_(torch.nan), "'up1.gamma' holds NaN or infinity"),
     "infinite": (lambda t: t["up1.gamma"][:1].fill_(torch.inf), "'up1.gamma' holds NaN"),
+    "enormous": (lambda t: t["up1.gamma"][:1].fill_(-3e38), "'up1.gamma' holds 3e+38"),
     "minus infinite": (lambda t: t["up1.gamma"][:1].fill_(-torch.inf), "'up1.gamma' holds NaN"),
 }
 

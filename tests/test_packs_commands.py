@@ -410,6 +410,9 @@ def test_list_shows_trunk_size_and_origin(packs, make_pack) -> None:
     assert rows["dots"][4:] == ["abababab", "2 KB", "installed"]
 
 
+SEARCHED = "in its name, title, artist, tags or description"
+
+
 @pytest.mark.parametrize(
     ("query", "names"),
     [
@@ -425,6 +428,8 @@ def test_list_searches_what_packs_say(packs, query: str, names: set[str]) -> Non
     assert {line.split("\t")[0] for line in out.splitlines()} == names
     found = json.loads(packs("list", "-q", query, "--json")[1])
     assert {pack["name"] for pack in found} == names
+    said = packs("list", "-q", query)[2]
+    assert said == ("" if names else f"no pack has '{query}' {SEARCHED}\n")
 
 
 def test_info_shows_recipe_and_metrics(packs) -> None:

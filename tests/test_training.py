@@ -239,6 +239,19 @@ def test_pictures_too_narrow_to_be_looked_at_whole_are_named(
     assert "dawn.png has 4000x3 pixels" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("size", [(1, 1), (60, 50)])
+def test_a_picture_of_one_colour_is_no_painting(
+    arguments: list[str],
+    paintings: Path,
+    tmp_path: Path,
+    size: tuple[int, int],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Image.new("RGBA", size, (255, 0, 0, 0)).save(paintings / "dawn.png")
+    assert stylepack([*arguments, str(tmp_path / "run")]) == 1
+    assert "dawn.png is one colour all over" in capsys.readouterr().err
+
+
 def test_a_photograph_too_large_to_be_measured_is_named(
     arguments: list[str],
     tmp_path: Path,

@@ -398,12 +398,13 @@ def test_a_trunk_in_use_that_was_deleted_by_hand_is_told(make_run, trunks, home:
     assert trunks("trunks", "install", make_run("mine", ["dawn"]))[0] == 0
     assert trunks("trunks", "use", "mine")[0] == 0
     shutil.rmtree(home / "trunks" / "mine")
-    code, _, said = trunks("trunks", "info")
-    assert code == 1
-    assert said == (
-        "error: the trunk in use, 'mine', is not installed any more; use another: "
+    words = (
+        "the trunk in use, 'mine', is not installed any more; use another: "
         "`stylepack trunks use bundled`\n"
     )
+    assert trunks("trunks", "info") == (1, "", f"error: {words}")
+    code, _, said = trunks("trunks", "list")
+    assert (code, said) == (0, f"warning: {words}")
 
 
 def test_a_removal_that_fails_changes_nothing(make_run, trunks, home: Path, monkeypatch) -> None:

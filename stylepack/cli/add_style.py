@@ -44,8 +44,9 @@ def add_style(
         typer.Option(help="Folder of photographs to learn on.  (default: a few bundled ones)"),
     ] = None,
     recipe: RecipeName = None,
-    steps: Annotated[
-        int | None, typer.Option(min=1, help="Updates at most.  (default: 250)")
+    updates: Annotated[
+        int | None,
+        typer.Option("--updates", "--steps", min=1, help="Updates at most.  (default: 250)"),
     ] = None,
     max_time: Annotated[
         float | None, typer.Option(metavar="SECONDS", min=1, help="Learn no longer than this.")
@@ -107,7 +108,7 @@ def add_style(
         described,
         photos or BUNDLED_PHOTOS,
         find_trunk(trunk),
-        finetune_recipe(base, steps or (PREVIEW_STEPS if preview else None)),
+        finetune_recipe(base, updates or (PREVIEW_STEPS if preview else None)),
         source,
         target,
         max_time or math.inf,

@@ -13,6 +13,7 @@ from stylepack.cli.options import Device, Seed, TrunkFile, VggInput, VggWeights
 from stylepack.cli.stopping import stop_on_signals
 from stylepack.cli.train import check_vgg_input
 from stylepack.errors import UsageError
+from stylepack.files import check_target
 from stylepack.packs.shelf import SUFFIX
 from stylepack.packs.trunks import find_trunk
 
@@ -47,8 +48,7 @@ def distill(
     check_vgg_input(vgg_input)
     if output.suffix != SUFFIX:
         raise UsageError(f"-o is {output}; name it like {output.stem or 'loss-network'}{SUFFIX}")
-    if output.exists() and not (replace or resume):
-        raise UsageError(f"{output} exists already; choose another file or add --replace")
+    check_target(output, "-o", replace or resume)
 
     from stylepack.network.device import pick_device
     from stylepack.training.diet import Folders

@@ -13,7 +13,7 @@ from stylepack.cli.completion import complete_pack
 from stylepack.cli.options import Device, LossNetwork, RecipeName, TrunkFile, VggInput, VggWeights
 from stylepack.cli.stopping import Stop, stop_on_signals
 from stylepack.cli.train import check_vgg_input
-from stylepack.errors import StylepackError
+from stylepack.files import make_folder
 from stylepack.packs.shelf import find_pack
 from stylepack.packs.trunks import choose_trunk
 from stylepack.training.recipe import load_recipe
@@ -92,7 +92,7 @@ def evaluate(
     comparison = Comparison(request, base, source, target)
     if comparison.unmatched:
         screen.warn(f"skipped, no painting in {paintings}: {', '.join(comparison.unmatched)}")
-    make_folder(output)
+    make_folder(output, "choose another folder with -o")
     stop = measure(comparison)
     if not comparison.measured:
         screen.say("stopped before a whole photograph was measured; nothing is written")
@@ -155,17 +155,3 @@ def interval(figure: Figure | None) -> str:
 def number(value: float) -> str:
     """Three decimals where they tell enough, else three digits."""
     return f"{value:.3f}" if value == 0 or 1e-3 <= value < 10 else f"{value:#.3g}"
-
-
-def make_folder(folder: Path) -> None:
-    """Make the folder for the results, so that a place that cannot be written fails at once.
-
-    Raises:
-        StylepackError: it cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StylepackError(
-            f"cannot make the folder {folder}: {error.strerror}; choose another with -o"
-        ) from error

@@ -64,9 +64,11 @@ def measure(evaluation: Evaluation, stop: Stop | None = None) -> None:
 def metrics_in_words(manifest: Manifest) -> str:
     """A pack's held-out losses."""
     metrics = manifest.metrics
+    many = metrics["photographs"] != 1
     return (
         f"{manifest.name}: content loss {metrics['content']:.3f}, style loss "
-        f"{metrics['style']:.3f} on {metrics['photographs']} held-out photographs"
+        f"{metrics['style']:.3f} on {metrics['photographs']} held-out "
+        f"photograph{'s' if many else ''}"
     )
 
 

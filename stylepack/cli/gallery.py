@@ -12,7 +12,7 @@ from stylepack.cli import screen
 from stylepack.cli.completion import complete_pack
 from stylepack.cli.options import Device, Force, Precision, TrunkFile
 from stylepack.errors import UsageError, printable
-from stylepack.files import write_text
+from stylepack.files import check_target, write_text
 from stylepack.packs.shelf import find_pack
 
 
@@ -64,7 +64,7 @@ def gallery(
     The paths of the written files are printed to stdout, one a line.
     """
     sheet_file = Path("gallery.png") if output is None and html is None else output
-    sources = find_photos(photos)
+    sources = find_photos(photos, sheet_file)
     check_output(sheet_file, ".png", "-o", sources)
     check_output(html, ".html", "--html", sources)
     for name in style or ():
@@ -109,8 +109,12 @@ def gallery(
         print(html)
 
 
-def find_photos(photos: Sequence[Path]) -> list[Path]:
+def find_photos(photos: Sequence[Path], sheet: Path | None = None) -> list[Path]:
     """The image files that are named, and those in the folders that are, each once.
+
+    Args:
+        photos: files and folders.
+        sheet: what will be written, which is no photograph of a folder that it lies in.
 
     Raises:
         UsageError: no such file, or no image in a folder.
@@ -121,7 +125,7 @@ def find_photos(photos: Sequence[Path]) -> list[Path]:
     for photo in photos:
         if not photo.exists():
             raise UsageError(f"no such file or folder: {photo}")
-        found += find_images(photo) if photo.is_dir() else [photo]
+        found += find_images(photo, sheet) if photo.is_dir() else [photo]
     return list(dict.fromkeys(found))
 
 
@@ -135,7 +139,6 @@ def check_output(path: Path | None, suffix: str, option: str, sources: Sequence[
         return
     if path.suffix.lower() != suffix:
         raise UsageError(f"{option} is '{path}'; name it like {path.stem or 'gallery'}{suffix}")
-    if not path.parent.is_dir():
-        raise UsageError(f"no such folder: {path.parent}, for {option} {path}; make it first")
+    check_target(path, option)
     if path.resolve() in [source.resolve() for source in sources]:
         raise UsageError(f"{option} {path} is one of the photographs; choose another file")

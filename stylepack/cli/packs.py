@@ -88,6 +88,8 @@ def list_packs(
         if kind and few and thumbnails is not False:
             pictures = [(reference, manifest) for reference, _, manifest in entries]
             show_thumbnails(pictures, kind, get_terminal_size().columns)
+        if query and not entries:
+            screen.say(f"no pack has '{query}' in its name, title, artist, tags or description")
     for message in (*broken, *faults()):
         screen.warn(message)
 

@@ -11,6 +11,7 @@ from stylepack.cli import screen
 from stylepack.cli.completion import complete_mix
 from stylepack.cli.options import Author, Force, License, TrunkFile, Upgrade
 from stylepack.errors import UsageError
+from stylepack.files import check_target
 from stylepack.packs.manifest import Manifest, typed_name
 from stylepack.packs.mix import parse_mix
 from stylepack.packs.shelf import IDENTITY, SUFFIX, check_free, find_pack
@@ -49,8 +50,8 @@ def blend(
         raise UsageError(f"--name: '{IDENTITY}' is the identity pack's name; choose another")
     if output and output.suffix != SUFFIX:
         raise UsageError(f"-o is {output}; name it like {name}{SUFFIX}")
-    if output and output.exists() and not upgrade:
-        raise UsageError(f"{output} exists already; choose another name or add --replace")
+    if output:
+        check_target(output, "-o", upgrade)
 
     from stylepack.packs.blending import blend_packs
     from stylepack.packs.installing import install_new

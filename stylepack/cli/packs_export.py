@@ -12,6 +12,7 @@ from stylepack.cli import screen
 from stylepack.cli.completion import complete_pack
 from stylepack.cli.options import Force, TrunkFile, Upgrade
 from stylepack.errors import StylepackError, UsageError
+from stylepack.files import check_target, replacing, write_text
 from stylepack.packs.shelf import by_name, find_pack
 from stylepack.packs.trunks import choose_trunk
 
@@ -44,8 +45,7 @@ def export(
         raise UsageError(f"-o is '{output}'; name it like {like or 'trunk'}.onnx")
     beside = output.with_suffix(".json")
     for file in (output, beside):
-        if file.exists() and not upgrade:
-            raise UsageError(f"{file} exists already; choose another name or add --replace")
+        check_target(file, "-o", upgrade)
     missing = [name for name in EXTRA if find_spec(name) is None]
     if missing:
         raise StylepackError(
@@ -55,7 +55,6 @@ def export(
     named = by_name(found.values())
     place = choose_trunk(found, trunk)
 
-    from stylepack.files import replacing, write_text
     from stylepack.packs.onnxfile import checked_model, packs_beside
     from stylepack.packs.pack import check_trunk, load_pack
     from stylepack.packs.trunkfile import load_trunk

@@ -24,6 +24,7 @@ from stylepack.packs.trunks import (
     checked_trunk_name,
     find_trunk,
     known_trunks,
+    missing_in_use,
     packs_on,
     removable_trunk,
     remove_trunk,
@@ -48,7 +49,7 @@ def list_trunks(as_json: Json = False) -> None:
     """List the bundled trunk and the installed ones; * is the one in use."""
     used = read_in_use(home_folder())
     facts: list[dict[str, Any]] = []
-    broken = []
+    broken = list(filter(None, [missing_in_use(used)]))
     for trunk in known_trunks().values():
         try:
             facts.append({"name": trunk.name, "in_use": trunk.name == used, **place_of(trunk)})

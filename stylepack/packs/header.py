@@ -102,7 +102,10 @@ def header_length(start: bytes, size: int, path: object) -> int:
         raise PackError(f"{path} is not a safetensors file: {size} bytes, expected at least 8")
     (length,) = struct.unpack("<Q", start)
     if length > size - LENGTH_BYTES:
-        raise PackError(f"{path}: the header claims {length:,} bytes, the file has {size:,}")
+        raise PackError(
+            f"{path} is not a safetensors file, or not all of one: its header claims {length:,} "
+            f"bytes, the file has {size:,}; fetch it again or give another"
+        )
     if length > LARGEST_HEADER:
         raise PackError(
             f"{path}: the header claims {length:,} bytes, at most {LARGEST_HEADER:,} allowed"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from stylepack.errors import UsageError
 from stylepack.packs.header import shown
 
-EXAMPLE = "--mix starry=0.5,scream=0.5"
+EXAMPLE = "starry=0.5,scream=0.5"
 
 
 @dataclass(frozen=True)

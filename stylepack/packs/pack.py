@@ -13,6 +13,8 @@ from stylepack.packs.header import Header, read_content, shown
 from stylepack.packs.manifest import LARGEST_PACK, Manifest
 from stylepack.packs.tensors import parse_tensors, tensors_content, write_tensors
 
+LARGEST_NUMBER = 1000  # of a style; the bundled ones' are below 3, and half floats end at 65504
+
 
 @dataclass(frozen=True)
 class Pack:
@@ -50,7 +52,7 @@ def load_pack(path: Path, config: TrunkConfig) -> Pack:
     """Read a pack file and check every tensor against the trunk's layout.
 
     Raises:
-        PackError: damaged, or tensors missing, extra, misshapen or not finite.
+        PackError: damaged, or tensors missing, extra, misshapen, not finite or enormous.
     """
     return parse_pack(read_content(path, LARGEST_PACK), config, path)
 
@@ -59,13 +61,19 @@ def parse_pack(content: bytes, config: TrunkConfig, path: object) -> Pack:
     """Check a pack that is in memory as `load_pack` does; `path` names it in messages.
 
     Raises:
-        PackError: too large, damaged, or tensors missing, extra, misshapen or not finite.
+        PackError: too large, damaged, or tensors missing, extra, misshapen, not finite or enormous.
     """
     if len(content) > LARGEST_PACK:
         raise PackError(f"{path} is {len(content):,} bytes; a pack has at most {LARGEST_PACK:,}")
     header, tensors, _ = parse_tensors(content, path)
     manifest = Manifest.from_header(header, path)
     check_layout(header, config, path)
+    for name, tensor in tensors.items():
+        if tensor.abs().amax() > LARGEST_NUMBER:
+            raise PackError(
+                f"{path}: tensor '{name}' holds {tensor.abs().amax():.3g}; a gamma or beta "
+                f"is {LARGEST_NUMBER} at most"
+            )
     style = torch.empty(config.style_size)
     for slot in config.layout():
         style[slot.gamma] = tensors[f"{slot.name}.gamma"]

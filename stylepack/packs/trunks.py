@@ -85,12 +85,19 @@ def trunk_in_use() -> ShelvedTrunk:
         StylepackError: it is not installed any more.
     """
     name = read_in_use(home_folder())
-    if name not in known_trunks():
-        raise StylepackError(
-            f"the trunk in use, '{name}', is not installed any more; use another: "
-            f"`stylepack trunks use {BUNDLED}`"
-        )
+    if missing := missing_in_use(name):
+        raise StylepackError(missing)
     return trunk_named(name)
+
+
+def missing_in_use(name: str) -> str:
+    """What to say where the trunk in use is not there any more; empty where it is."""
+    if name in known_trunks():
+        return ""
+    return (
+        f"the trunk in use, '{name}', is not installed any more; use another: "
+        f"`stylepack trunks use {BUNDLED}`"
+    )
 
 
 def trunk_named(name: str) -> ShelvedTrunk:

@@ -191,8 +191,8 @@ def upright(image: Image.Image) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def find_images(folder: Path) -> list[Path]:
-    """Every file under `folder` with an image's suffix, sorted; hidden ones are left out.
+def find_images(folder: Path, but: Path | None = None) -> list[Path]:
+    """Every file under `folder` with an image's suffix, sorted; hidden ones and `but` are left out.
 
     Raises:
         UsageError: no such folder, or no image in it.
@@ -201,11 +201,13 @@ def find_images(folder: Path) -> list[Path]:
         raise UsageError(f"{folder} is a file; give a folder of pictures")
     if not folder.is_dir():
         raise UsageError(f"no such folder: {folder}")
+    left_out = but.resolve() if but else None
     found = sorted(
         path
         for path in folder.rglob("*")
         if path.suffix.lower() in SUFFIXES
         and path.is_file()
+        and path.resolve() != left_out
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
     if not found:

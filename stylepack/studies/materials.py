@@ -16,7 +16,7 @@ from stylepack.training.comparison import sampled
 from stylepack.training.loss_network import LossNetwork, WeightSource, load_loss_network
 from stylepack.training.objective import Objective
 from stylepack.training.paintings import Painting, read_paintings
-from stylepack.training.photos import PhotoFolder, file_sha256, resized
+from stylepack.training.photos import PhotoFolder, file_sha256, read_painting
 from stylepack.training.recipe import Recipe
 
 
@@ -137,6 +137,6 @@ class Materials:
         """
         for painting in paintings:
             if painting.name not in self._pictures:
-                self._pictures[painting.name] = resized(painting.path, self.recipe.style_side)
+                self._pictures[painting.name] = read_painting(painting.path, self.recipe.style_side)
         pictures = [self._pictures[painting.name] for painting in paintings]
         return Objective(self.network, self.recipe, pictures)

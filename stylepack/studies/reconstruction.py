@@ -20,7 +20,7 @@ from stylepack.studies.report import Report
 from stylepack.studies.study import Json, Progress, StudyFolder
 from stylepack.studies.synthesis import StyleLoss, Synthesis, cumulative, report_noise
 from stylepack.training.loss_network import load_loss_network
-from stylepack.training.photos import resized
+from stylepack.training.photos import read_painting
 from stylepack.training.recipe import GramDivisor
 
 POINTS = 60  # of a curve
@@ -52,7 +52,7 @@ class ReconstructStudy:
         self.painting = choose_paintings(request, 1, least=1)[0]
         recipe, device = request.recipe, request.device
         network = load_loss_network(recipe, request.source, device, torch.float32)
-        self.loss = StyleLoss(network, recipe, resized(self.painting.path, plan.side))
+        self.loss = StyleLoss(network, recipe, read_painting(self.painting.path, plan.side))
         settings = request.settings({"study": "reconstruct", **asdict(plan)}, [self.painting])
         self.folder = StudyFolder(output, settings)
         self.skipped: list[str] = []

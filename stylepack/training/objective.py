@@ -11,7 +11,7 @@ from stylepack.network.trunk import STRIDE
 from stylepack.training import losses
 from stylepack.training.loss_network import LossNetwork, WeightSource, load_loss_network
 from stylepack.training.paintings import Painting
-from stylepack.training.photos import resized
+from stylepack.training.photos import read_painting
 from stylepack.training.recipe import Recipe
 
 Grams = list[dict[str, Tensor]]  # one a scale: layer -> (S, C, C)
@@ -65,7 +65,8 @@ class Objective:
     ) -> "Objective":
         """Load the loss network and measure the paintings; None is the identity style."""
         network = load_loss_network(recipe, source, device, training_dtype(device))
-        pictures = [None if p is None else resized(p.path, recipe.style_side) for p in paintings]
+        side = recipe.style_side
+        pictures = [read_painting(p.path, side) if p else None for p in paintings]
         return cls(network, recipe, pictures, [p.weight if p else 1.0 for p in paintings])
 
     def __call__(

@@ -29,6 +29,7 @@ AHEAD = 2  # batches that wait for their use, besides those that are being decod
 MOST_WORKERS = 16  # threads that decode
 HELD_OUT_SHARE = 10  # one photograph in ten is held out,
 HELD_OUT_MOST = 24  # up to this many
+FLAT = 1.5 / 255  # a colour that differs by less is the same colour
 MOST_ASPECT = 10  # of long to short side, in pictures that are looked at whole
 FEWEST = 5  # photographs of which some are held out
 
@@ -265,6 +266,21 @@ def resized(path: Path, short_side: int) -> Tensor:
         size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
         rgb = Photo.from_image(image).to_image()
         return Photo.from_image(rgb.resize(size, Image.Resampling.LANCZOS)).to_float()
+
+
+def read_painting(path: Path, short_side: int) -> Tensor:
+    """A painting as `resized` reads it.
+
+    Raises:
+        PhotoError: as `resized`, or it is one colour all over, which is no style.
+    """
+    picture = resized(path, short_side)
+    if bool((picture.amax((1, 2)) - picture.amin((1, 2)) < FLAT).all()):
+        raise PhotoError(
+            f"{path} is one colour all over, as a picture of one pixel or a transparent one is; "
+            "give the picture of a painting"
+        )
+    return picture
 
 
 def file_sha256(path: Path) -> str:

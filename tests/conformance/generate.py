@@ -279,6 +279,7 @@ BAD_PACKS = {
     "bytes-behind": (pack(None, lambda data: data + b"\0"), "bytes of no tensor", "the file holds"),
     "cut-off": (pack(None, lambda data: data[:-1]), "the data is cut off", "the file holds"),
     "nan": (pack(None, first_number(b"\x00\x00\xc0\x7f")), "a NaN", "NaN or infinity"),
+    "enormous": (pack(None, first_number(b"\xff\xff\x7f\x7f")), "3.4e38", "holds 3.4e+38"),
     "infinity": (pack(None, first_number(b"\x00\x00\x80\xff")), "an infinity", "NaN or infinity"),
     "float16": (
         pack(entry("out.beta", dtype="F16", shape=[6])),
