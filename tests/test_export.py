@@ -92,7 +92,7 @@ def test_the_bundled_trunk_is_exported_with_packs_that_blend(tmp_path: Path, cap
         *((["-o", name], 2, "name it like trunk.onnx") for name in ("", ".", "/", ".onnx")),
         (["-o", "taken.onnx"], 2, "taken.json exists already"),
         (["scremm", "-o", "web.onnx"], 2, "did you mean 'scream'"),
-        (["-o", "no/web.onnx"], 1, "no/web.onnx"),
+        (["-o", "no/web.onnx"], 2, "no such folder: no, for -o no/web.onnx"),
     ],
 )
 def test_an_export_is_refused_in_one_line(
