@@ -12,9 +12,11 @@ from pathlib import Path
 from stylepack.errors import StylepackError, UsageError
 
 PART = re.compile(r"\.(\d+)-\d+\.part")  # what `replacing` writes to, by process and thread
+PERMISSIONS = 0o777  # of a file's mode
 ADVICE = {
     errno.ENOSPC: "free some space there",
     errno.EDQUOT: "free some space there",
+    errno.EFBIG: "raise the limit on the size of files (ulimit -f)",
     errno.ENAMETOOLONG: "choose a shorter name",
     errno.EISDIR: "choose a name that no folder has",
 }
@@ -32,6 +34,8 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{os.getpid()}-{threading.get_ident()}.part")
     try:
         yield temporary
+        with suppress(FileNotFoundError):  # a file keeps its permissions when it is written anew
+            temporary.chmod(path.stat().st_mode & PERMISSIONS)
         temporary.replace(path)
     except OSError as error:
         raise cannot_write(path, error) from error

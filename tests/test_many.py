@@ -1,17 +1,20 @@
 """Many photographs: planning, sharing out, streams, and what happens to the bad ones."""
 
 import io
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import picture
 from PIL import Image
 
 from stylepack.cli.apply import parse_region
 from stylepack.cli.main import run as stylepack
 from stylepack.errors import UsageError
+from stylepack.painting import stylizer as stylizer_module
 from stylepack.painting.jobs import STANDARD, Job, is_done, plan_jobs, share_of
 from stylepack.painting.shards import worker
 from stylepack.painting.stylizer import Stylizer
@@ -260,3 +263,90 @@ def test_a_masks_name_may_have_an_equals_sign(tmp_path: Path) -> None:
     mask = tmp_path / "a=b.png"
     mask.touch()
     assert parse_region(f"{mask}=wave")[0] == mask
+
+
+def test_links_that_lead_nowhere_are_named_or_passed_over(folder: Path) -> None:
+    (folder / "x.png").symlink_to("nowhere")
+    with pytest.raises(UsageError, match=r"x\.png is a link that leads nowhere"):
+        plan_jobs([str(folder / "x.png")], None)
+    with pytest.raises(UsageError, match="no such file or folder"):
+        plan_jobs([str(folder / "x*.png")], None)
+    assert len(plan_jobs([str(folder / "*.png")], None)) == 5
+
+
+@pytest.mark.parametrize(
+    ("photo", "output", "words"),
+    [
+        ("", None, "name is empty"),
+        ("0.png", "", "-o is empty"),
+        (f"{'x' * 300}.png", None, "give another name"),
+        ("0.png", f"{'x' * 300}.png", "give another name"),
+        ("0.png", "/dev/null", "no file and no folder; for standard output give -o -"),
+    ],
+)
+def test_names_that_cannot_be_meant_are_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, photo: str, output: str | None, words: str
+) -> None:
+    monkeypatch.chdir(folder)
+    with pytest.raises(UsageError, match=words):
+        plan_jobs([photo], output)
+
+
+def test_a_region_without_a_file_is_refused() -> None:
+    with pytest.raises(UsageError, match="write it like"):
+        parse_region("=wave")
+
+
+def test_memory_that_runs_out_anywhere_stops_one_photograph(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def regions(masks: list[torch.Tensor], device: torch.device) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    def frombuffer(buffer: bytearray, dtype: torch.dtype) -> torch.Tensor:
+        if len(buffer) == 3 * 40 * 32:
+            raise MemoryError
+        return whole(buffer, dtype=dtype)
+
+    whole = torch.frombuffer
+    mask = folder / "4.png"
+    words = ["apply", str(folder / "0.png"), str(folder / "1.png"), *STARRY]
+    with monkeypatch.context() as during:
+        during.setattr(stylizer_module, "Regions", regions)
+        assert stylepack([*words, "--region", f"{mask}=wave"]) == 1
+    first, second, last = capsys.readouterr().err.splitlines()[-3:]
+    assert "40x32 pixels do not fit in the memory of cpu" in first
+    assert "33x47 pixels do not fit" in second
+    assert "2 of 2" in last
+    monkeypatch.setattr(torch, "frombuffer", frombuffer)
+    assert stylepack(words) == 1
+    out, err = capsys.readouterr()
+    assert f"there is not enough memory to read {folder / '0.png'}" in err
+    assert out.splitlines() == [str(folder / "1.stylized.png")]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no such terminals")
+def test_paths_go_to_stdout_where_the_progress_is_on_a_terminal(folder: Path) -> None:
+    import pty  # no Windows has it
+
+    terminal, its_end = pty.openpty()
+    command = [sys.executable, "-m", "stylepack", "apply", str(folder), *STARRY]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=its_end, check=True)
+    os.close(its_end)
+    shown = os.read(terminal, 1 << 16)
+    os.close(terminal)
+    assert done.stdout.decode().splitlines() == [
+        str(folder / f"{index}.stylized.png") for index in range(5)
+    ]
+    assert b"painting starry=1" in shown
+    assert b"stylized.png" not in shown
+
+
+def test_standard_input_that_cannot_be_read_is_named(folder: Path) -> None:
+    reading, writing = os.pipe()
+    command = [sys.executable, "-m", "stylepack", "apply", "-", *STARRY]
+    done = subprocess.run(command, stdin=writing, capture_output=True, check=False)
+    os.close(reading)
+    os.close(writing)
+    assert done.returncode == 1
+    assert b"cannot read standard input: Bad file descriptor" in done.stderr

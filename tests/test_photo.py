@@ -204,3 +204,30 @@ def test_a_photograph_of_200_megapixels_is_read(tmp_path: Path) -> None:
     Image.new("1", (20_000, 10_000)).save(tmp_path / "large.png")
     with open_image(tmp_path / "large.png") as image:
         assert image.size == (20_000, 10_000)
+
+
+def test_a_grey_profile_counts_with_transparency_too(tmp_path: Path) -> None:
+    # A grey that is linear in light: ICC.1:2010, a header, a tag table and one curve.
+    tags = {
+        b"desc": b"desc" + bytes(4) + struct.pack(">I", 5) + b"grey\0" + bytes(79),
+        b"wtpt": b"XYZ " + bytes(4) + struct.pack(">3I", 0xF6D6, 0x10000, 0xD32D),
+        b"kTRC": b"curv" + bytes(4) + struct.pack(">I", 0),
+    }
+    table, data = struct.pack(">I", len(tags)), b""
+    for name, content in tags.items():
+        table += name + struct.pack(">II", 132 + 12 * len(tags) + len(data), len(content))
+        data += content + bytes(-len(content) % 4)
+    size = 128 + len(table) + len(data)
+    header = struct.pack(">I4sI4s4s4s", size, bytes(4), 0x02400000, b"mntr", b"GRAY", b"XYZ ")
+    header = (header + bytes(12) + b"acsp").ljust(68, b"\0")
+    header += struct.pack(">3I", 0xF6D6, 0x10000, 0xD32D)
+    profile = header.ljust(128, b"\0") + table + data
+    grey = Image.new("L", (8, 8), 64)
+    grey.putpixel((0, 0), 7)
+    grey.save(tmp_path / "plain.png", icc_profile=profile)
+    grey.save(tmp_path / "transparent.png", icc_profile=profile, transparency=7)
+    plain, other = read_photo(tmp_path / "plain.png"), read_photo(tmp_path / "transparent.png")
+    assert plain.pixels[0, 1, 1] == 137  # 64 / 255 of the light
+    assert torch.equal(other.pixels[:, 1], plain.pixels[:, 1])
+    assert other.alpha is not None
+    assert other.alpha[0].tolist() == [0] + 7 * [255]

@@ -107,3 +107,26 @@ def test_an_error_while_saving_keeps_the_old_file(tmp_path, monkeypatch, broken)
         random_photo(3, 3).save(path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_that_is_written_anew_keeps_its_permissions(tmp_path: Path) -> None:
+    path = tmp_path / "out.png"
+    path.touch(mode=0o600)
+    random_photo().save(path)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert torch.equal(read_photo(path).pixels, random_photo().pixels)
+
+
+def test_exif_tells_the_size_of_the_picture_that_it_is_in(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # lies on its side
+    exif.get_ifd(0x8769).update({0xA002: 60, 0xA003: 40, 0x9003: "2026:01:01 00:00:00"})
+    picture(60, 40).save(tmp_path / "in.jpg", exif=exif)
+    photo = read_photo(tmp_path / "in.jpg")
+    photo.save(tmp_path / "turned.jpg")
+    photo.resized(30).save(tmp_path / "small.jpg")
+    for name, size in (("turned", (40, 60)), ("small", (20, 30))):
+        with Image.open(tmp_path / f"{name}.jpg") as image:
+            ifd = image.getexif().get_ifd(0x8769)
+            assert (ifd[0xA002], ifd[0xA003]) == image.size == size
+            assert ifd[0x9003] == "2026:01:01 00:00:00"

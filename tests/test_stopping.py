@@ -1,11 +1,16 @@
 """What signals do while a command works."""
 
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
+from stylepack.__main__ import end
 from stylepack.cli import stopping
 from stylepack.cli.stopping import stop_on_signals
+from stylepack.files import replacing
 
 
 @pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT])
@@ -27,3 +32,39 @@ def test_a_later_ctrl_c_stops_at_once_and_a_later_sigterm_does_not(
             with pytest.raises(KeyboardInterrupt):
                 signal.raise_signal(signal.SIGINT)
         assert stop.asked == first
+
+
+@pytest.mark.parametrize(
+    ("number", "raised"), [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)]
+)
+def test_a_signal_leaves_nothing_half_written(
+    tmp_path: Path, number: signal.Signals, raised: type[BaseException]
+) -> None:
+    def write() -> None:
+        with replacing(tmp_path / "out") as temporary:
+            temporary.touch()
+            signal.raise_signal(number)
+
+    before = signal.signal(number, end)
+    try:
+        with pytest.raises(raised):
+            write()
+    finally:
+        signal.signal(number, before)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_signal_during_an_import_is_not_lost(tmp_path: Path) -> None:
+    (tmp_path / "swallows.py").write_text(
+        "import contextlib, signal\n"
+        "with contextlib.suppress(BaseException):\n"
+        "    signal.raise_signal(signal.SIGINT)\n"
+    )
+    code = (
+        "import signal; from stylepack.__main__ import end; signal.signal(signal.SIGINT, end); "
+        "import swallows; print('survived')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")

@@ -177,7 +177,7 @@ def follow(painter: Painter, todo: list[Job], workers: int) -> None:
             meter.advance(outcome.job.source.name)
             if outcome.error is None:
                 if outcome.job.target != STANDARD:
-                    print(outcome.job.target)
+                    meter.result(str(outcome.job.target))
             elif len(todo) == 1:
                 raise outcome.error
             else:
@@ -210,7 +210,7 @@ def parse_region(text: str) -> tuple[Path, Mix]:
     """
     # A file's name may have an = in it too.
     ways = [(text[:at], text[at + 1 :]) for at, letter in enumerate(text) if letter == "="]
-    if not ways or not ways[0][1]:
+    if not ways or not all(ways[0]):
         raise UsageError(f"--region is '{text}'; write it like mask.png=wave")
     for file, mix in ways:
         if Path(file).is_file():

@@ -4,6 +4,7 @@ import gc
 import io
 import os
 import sys
+import warnings
 
 import typer
 
@@ -66,6 +67,7 @@ def main(arguments: list[str] | None = None) -> None:
     and again, and once more at the end, would take a third of the time that a photograph takes.
     """
     gc.set_threshold(RARELY)
+    warnings.filterwarnings("ignore", module="PIL")  # what it warns of it has read all the same
     _open_missing_streams()
     code = run(arguments)
     gc.freeze()

@@ -3,6 +3,7 @@
 Messages and progress go to stderr, so that stdout stays free for data.
 """
 
+import sys
 import textwrap
 import time
 from collections import deque
@@ -130,6 +131,13 @@ class Meter:
         """Show how much of the unit at hand is done, 0..1."""
         self._progress.update(self._task, completed=self._done + share)
 
+    def result(self, line: str) -> None:
+        """A line of data on stdout; on the terminal of the bar it is put above that."""
+        if self._live and sys.stdout.isatty():
+            self._progress.print(escape(printable(line)), soft_wrap=True, highlight=False)
+        else:
+            print(line)
+
     def advance(self, words: str = "", to: int | None = None) -> None:
         """Count one unit as done, or as many as `to` says: fewer, if work has to be done again."""
         self._done = self._done + 1 if to is None else to
@@ -167,6 +175,7 @@ def meter(title: str, total: int, done: int = 0, *, speed: bool = False) -> Iter
         TimeRemainingColumn(compact=True),
         TextColumn("[dim]{task.fields[words]}"),
         console=errors,
+        redirect_stdout=False,  # rich would turn it to the console, and that is stderr
         disable=not errors.is_terminal or _rank > 0,
         transient=True,
     )

@@ -11,6 +11,12 @@ from stylepack.errors import DeviceError, UsageError
 from stylepack.network.int8 import int8_is_fast
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16", "int8")
+SIGNS_OF_NO_MEMORY = (
+    "out of memory",
+    "can't allocate memory",
+    "unable to find an engine",
+    "could not create a primitive",
+)
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
@@ -101,14 +107,16 @@ def fast_products(device: torch.device) -> Iterator[None]:
         torch.backends.cudnn.benchmark = trying
 
 
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether torch ran out of memory; only on CUDA has it an exception of its own.
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out, Python's or torch's; only on CUDA has torch an exception for that.
 
-    Near the end of a card's memory cuDNN says that it finds no way to convolve.
+    Near the end of the memory cuDNN says that it finds no way to convolve, and oneDNN that it
+    cannot make one.
     """
     words = str(error).lower()
-    signs = ("out of memory", "can't allocate memory", "unable to find an engine")
-    return any(sign in words for sign in signs)
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(sign in words for sign in SIGNS_OF_NO_MEMORY)
+    )
 
 
 def keep_large_blocks() -> None:

@@ -41,6 +41,16 @@ def plan_jobs(
         raise UsageError(f"--suffix is {mark!r}; it is part of a file's name, like .painted")
     if extension and not can_write(extension):
         raise UsageError(f"no format '{extension[1:]}'; use jpg, png, webp or tif")
+    if output == "":
+        raise UsageError("-o is empty; give a file, a folder or -")
+    try:
+        return _planned(photos, output, mark, extension)
+    except OSError as error:  # such as of a name that is too long
+        reason = error.strerror or error
+        raise UsageError(f"cannot look at {error.filename}: {reason}; give another name") from error
+
+
+def _planned(photos: Sequence[str], output: str | None, mark: str, extension: str) -> list[Job]:
     sources = _sources(photos, mark)
     if not sources:
         raise UsageError("nothing to paint: the folder holds only painted photographs")
@@ -49,6 +59,8 @@ def plan_jobs(
     into = place is not None and (
         several or place.is_dir() or not place.suffix or str(output).endswith(("/", os.sep))
     )
+    if place and place != STANDARD and place.exists() and not (place.is_file() or place.is_dir()):
+        raise UsageError(f"-o {output} is no file and no folder; for standard output give -o -")
     if several and (STANDARD in (place, *(source for source, _ in sources))):
         raise UsageError("standard input and output are for one photograph; give files or a folder")
     if several and place is not None and can_write(place.suffix) and not place.is_dir():
@@ -128,6 +140,8 @@ def _sources(photos: Sequence[str], mark: str) -> list[tuple[Path, Path]]:
 
 def _find(photo: str, mark: str) -> list[tuple[Path, Path]]:
     """(file, its path below the folder that was named) for one argument."""
+    if not photo:
+        raise UsageError("a photograph's name is empty; give files, folders, patterns or -")
     path = Path(photo)
     if path == STANDARD:
         return [(path, path)]
@@ -136,7 +150,10 @@ def _find(photo: str, mark: str) -> list[tuple[Path, Path]]:
         return [(image, image.relative_to(path)) for image in images]
     if path.exists():
         return [(path, Path(path.name))]
-    matches = sorted(Path(match) for match in glob.glob(photo, recursive=True))  # noqa: PTH207
+    if path.is_symlink():
+        raise UsageError(f"{photo} is a link that leads nowhere; leave it out or mend it")
+    found = map(Path, glob.glob(photo, recursive=True))  # noqa: PTH207
+    matches = sorted(match for match in found if match.exists())
     if not matches:
         raise UsageError(f"no such file or folder: {photo}")
     files = [match for match in matches if match.is_file()]

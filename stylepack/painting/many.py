@@ -10,6 +10,7 @@ from typing import Any
 
 from stylepack.errors import PhotoError, StylepackError
 from stylepack.files import make_folder
+from stylepack.network.device import is_out_of_memory
 from stylepack.painting.jobs import STANDARD, Job
 from stylepack.painting.streaming import Advance, in_silence
 from stylepack.painting.stylizer import Stylizer
@@ -48,7 +49,7 @@ class Painter:
     def read(self, job: Job) -> Photo:
         """Decode a photograph."""
         if job.source == STANDARD:
-            photo = read_photo(io.BytesIO(sys.stdin.buffer.read()))
+            photo = read_photo(io.BytesIO(_from_standard_input()))
         else:
             photo = read_photo(job.source)
         return photo.flattened(self.background) if self.background else photo
@@ -80,7 +81,7 @@ class Painter:
                 try:
                     painted = self.stylizer.paint(photo.result(), advance=advance, **self.options)
                     written = pool.submit(self.write, job, painted)
-                except (StylepackError, MemoryError) as error:
+                except Exception as error:
                     written.set_exception(error)
                 writing.append((job, written))
                 while len(writing) > BEHIND:
@@ -94,10 +95,19 @@ def _finished(job: Job, written: Future[None]) -> Outcome:
         written.result()
     except StylepackError as error:
         return Outcome(job, error)
-    except MemoryError:
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
         message = f"there is not enough memory for {job.source}; make it or --size smaller"
         return Outcome(job, PhotoError(message))
     return Outcome(job)
+
+
+def _from_standard_input() -> bytes:
+    try:
+        return sys.stdin.buffer.read()
+    except OSError as error:
+        raise PhotoError(f"cannot read standard input: {error.strerror}") from error
 
 
 def _to_standard_output(encoded: bytes) -> None:

@@ -13,27 +13,27 @@ from torch import Tensor
 
 from stylepack.network.trunk import STRIDE, padded_size
 
+_STRIP = 256  # rows at a time, a multiple of STRIDE
+
 
 class Regions:
     """Where each of K styles applies: weights that sum to 1 at every pixel.
 
     `masks` are K - 1 masks, (H, W) uint8; the first style has what they leave over, and masks
-    that overlap share what they claim.
+    that overlap share what they claim.  Of a large image only the masks are kept at its full size.
     """
 
     def __init__(self, masks: Sequence[Tensor], device: torch.device) -> None:
-        claimed = torch.stack(list(masks)).float().div_(255)
-        total = claimed.sum(0)
-        claimed /= total.clamp_min(1)
-        weights = torch.cat([(1 - total).clamp_min(0)[None], claimed])
-        height, width = padded_size(*weights.shape[1:])
-        padding = (0, width - weights.shape[2], 0, height - weights.shape[1])
-        full = F.pad(weights[None], padding, mode="replicate")
-        self._by_width = {}
-        scale = 1
+        height, width = padded_size(*masks[0].shape)
+        self.masks = torch.stack([_padded(mask, height, width) for mask in masks]).to(device)
+        self._halved = {}
+        scale = 2
         while scale <= STRIDE:
-            level = full if scale == 1 else F.avg_pool2d(full, scale)
-            self._by_width[level.shape[-1]] = level[0].to(device)
+            parts = [
+                F.avg_pool2d(self._weights(a, min(a + _STRIP, height)), scale)
+                for a in range(0, height, _STRIP)
+            ]
+            self._halved[width // scale] = torch.cat(parts, dim=1)
             scale *= 2
 
     def mixed(self, values: Tensor, a: int, b: int, width: int) -> Tensor:
@@ -45,5 +45,19 @@ class Regions:
         Returns:
             (1, C, b - a, width), channels_last.
         """
-        weights = self._by_width[width][:, a:b]
+        halved = self._halved.get(width)
+        weights = self._weights(a, b) if halved is None else halved[:, a:b]
         return torch.einsum("khw,kc->hwc", weights, values)[None].permute(0, 3, 1, 2)
+
+    def _weights(self, a: int, b: int) -> Tensor:
+        """Rows a to b at full size, (K, b - a, W) float32."""
+        claimed = self.masks[:, a:b].float().div_(255)
+        total = claimed.sum(0)
+        claimed /= total.clamp_min(1)
+        return torch.cat([(1 - total).clamp_min(0)[None], claimed])
+
+
+def _padded(mask: Tensor, height: int, width: int) -> Tensor:
+    """A mask with its last column and row repeated, as the network pads images."""
+    wide = torch.cat([mask, mask[:, -1:].expand(-1, width - mask.shape[1])], dim=1)
+    return torch.cat([wide, wide[-1:].expand(height - mask.shape[0], -1)])

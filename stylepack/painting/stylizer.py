@@ -31,7 +31,7 @@ from stylepack.painting.regions import Regions
 from stylepack.painting.streaming import Advance, Memory, in_silence, paint_streaming
 from stylepack.pictures.color import keep_colors as with_colors_of
 from stylepack.pictures.imagefile import upright
-from stylepack.pictures.photo import Photo, fit_mask, read_mask, read_photo
+from stylepack.pictures.photo import Photo, composite, fit_mask, read_mask, read_photo
 
 SMALLEST_SIZE = 16  # pixels of a long side
 SMALLEST_STRIP = 1 << 14  # pixels; below this an image does not fit at all
@@ -161,22 +161,44 @@ class Stylizer:
             PhotoError: not an image, or damaged.
             DeviceError: too large for the device's memory.
         """
-        if isinstance(photo, Image.Image):
-            photo = Photo.from_image(upright(photo))
-        elif isinstance(photo, str | Path):
-            photo = read_photo(photo)
-        elif not isinstance(photo, Photo):
-            raise UsageError(
-                f"cannot paint a {type(photo).__name__}; give a path, a Pillow image or a Photo"
-            )
+        photo = _as_photo(photo)
         if size is not None and size < SMALLEST_SIZE:
             raise UsageError(f"size is {size}; it must be {SMALLEST_SIZE} or more")
         if len(region_masks) != len(self.mixes) - 1:
             raise UsageError(f"{len(region_masks)} masks for {len(self.mixes) - 1} regions")
-        small = photo if size is None else photo.resized(size)
+        try:
+            small = photo if size is None else photo.resized(size)
+            pixels = self._painted(
+                small,
+                photo if upscale else small,
+                keep_colors=keep_colors,
+                mask=mask,
+                region_masks=region_masks,
+                advance=advance,
+            )
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            width, height = photo.size
+            instead = "" if self.device.type == "cpu" else ", or try --device cpu"
+            raise DeviceError(
+                f"{width}x{height} pixels do not fit in the memory of {self.device}; make the "
+                f"photograph or --size smaller{instead}"
+            ) from error
+        return replace(photo if upscale else small, pixels=pixels, provenance=self.provenance)
+
+    def _painted(
+        self,
+        small: Photo,
+        photo: Photo,
+        *,
+        keep_colors: bool,
+        mask: str | Path | Tensor | None,
+        region_masks: Sequence[str | Path | Tensor],
+        advance: Advance,
+    ) -> Tensor:
+        """`small`, painted, at the size of `photo`: (3, H, W) uint8."""
         masks = [_as_mask(one, small.size) for one in region_masks]
-        if not upscale:
-            photo = small
         if self.faint is not None and self.faint.share == 1:
             pixels = photo.pixels
         else:
@@ -186,10 +208,8 @@ class Stylizer:
         if keep_colors:
             pixels = with_colors_of(pixels, photo.pixels)
         if mask is not None:
-            share = _as_mask(mask, photo.size).float().div_(255)
-            mixed = torch.lerp(photo.pixels.float(), pixels.float(), share)
-            pixels = mixed.round_().to(torch.uint8)
-        return replace(photo, pixels=pixels, provenance=self.provenance)
+            pixels = composite(pixels, photo.pixels, _as_mask(mask, photo.size))
+        return pixels
 
     def _network(self, pixels: Tensor, masks: Sequence[Tensor], advance: Advance) -> Tensor:
         """The trunk over (3, H, W) uint8, twice for a faint style."""
@@ -211,14 +231,8 @@ class Stylizer:
                         self.trunk, style, pixels, memory, advance, int8=self.int8
                     )
             except RuntimeError as error:
-                if not is_out_of_memory(error):
+                if not is_out_of_memory(error) or memory.strip < SMALLEST_STRIP:
                     raise
-                if memory.strip < SMALLEST_STRIP:
-                    _, height, width = pixels.shape
-                    raise DeviceError(
-                        f"{width}x{height} pixels do not fit in the memory of {self.device}; "
-                        "paint with a smaller --size or try --device cpu"
-                    ) from error
             memory = replace(memory, strip=memory.strip // 4, rows=16, keep=0)
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
@@ -273,6 +287,18 @@ def _identity_pack(trunk: Path, digest: str) -> Path:
             f"--strength needs the identity style of trunk {digest[:12]}, and there is no {beside}"
         )
     return path
+
+
+def _as_photo(photo: object) -> Photo:
+    if isinstance(photo, Photo):
+        return photo
+    if isinstance(photo, Image.Image):
+        return Photo.from_image(upright(photo))
+    if isinstance(photo, str | Path):
+        return read_photo(photo)
+    raise UsageError(
+        f"cannot paint a {type(photo).__name__}; give a path, a Pillow image or a Photo"
+    )
 
 
 def _as_mix(mix: object) -> Mix:

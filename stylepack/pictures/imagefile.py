@@ -66,6 +66,8 @@ def open_image(source: Path | BinaryIO) -> Iterator[Image.Image]:
             f"{path} has more than {MOST_PIXELS // 1_000_000} megapixels, the most that are read; "
             "make it smaller"
         ) from None
+    except MemoryError:
+        raise PhotoError(f"there is not enough memory to read {path}; make it smaller") from None
     except DECODING_ERRORS as error:
         if isinstance(error, OSError) and error.strerror:
             raise PhotoError(f"cannot read {path}: {error.strerror}") from error
@@ -117,6 +119,8 @@ def split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     if image.mode in ("LA", "La"):
         image = image.convert("LA")
         return image.getchannel(0), image.getchannel(1)
+    if image.mode == "L" and image.has_transparency_data:
+        return image, image.convert("LA").getchannel(1)
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         return rgba.convert("RGB"), rgba.getchannel("A")

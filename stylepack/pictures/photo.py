@@ -26,8 +26,9 @@ from stylepack.pictures.imagefile import (
 )
 
 WITH_ALPHA = frozenset(["PNG", "WEBP", "TIFF", "JPEG2000", "AVIF", "HEIF"])
-WITH_EXIF = frozenset(["JPEG", "PNG", "WEBP", "TIFF", "JPEG2000", "AVIF", "HEIF"])
+WITH_EXIF = frozenset(["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIF"])
 WITH_QUALITY = frozenset(["JPEG", "WEBP", "AVIF", "HEIF"])
+STRIP = 256  # rows at a time, so that a large picture needs little memory
 SUBSAMPLINGS = ("4:4:4", "4:2:2", "4:2:0")
 
 # EXIF 3.0 tags: what belongs to the old file's layout, and where the painting is described.
@@ -37,7 +38,7 @@ SOFTWARE, PROCESSING_SOFTWARE = 0x0131, 0x000B
 KEPT_TAGS = frozenset(
     [0x010E, 0x010F, 0x0110, 0x011A, 0x011B, 0x0128, 0x0132, 0x013B, 0x013C, 0x4746, 0x8298]
 )
-MAKER_NOTE = 0x927C  # in the Exif IFD
+MAKER_NOTE, PIXEL_WIDTH, PIXEL_HEIGHT = 0x927C, 0xA002, 0xA003  # in the Exif IFD
 MOST_EXIF_IN_JPEG = 65_533  # bytes: a segment's length, itself included, has sixteen bits
 SUB_IFDS = (0x8769, 0x8825, 0xA005)  # Exif, GPS, interoperability
 
@@ -118,12 +119,11 @@ class Photo:
         Raises:
             UsageError: no such colour.
         """
-        base = torch.tensor(colour(background), dtype=torch.float32)[:, None, None]
+        base = torch.tensor(colour(background), dtype=torch.uint8)[:, None, None]
         if self.alpha is None:
             return self
-        share = self.alpha.float().div(255)
-        pixels = torch.lerp(base.expand(self.pixels.shape), self.pixels.float(), share)
-        return replace(self, pixels=pixels.round_().to(torch.uint8), alpha=None)
+        pixels = composite(self.pixels, base.expand(self.pixels.shape), self.alpha)
+        return replace(self, pixels=pixels, alpha=None)
 
     def save(self, path: str | Path, options: SaveOptions | None = None) -> None:
         """Write a file in the format of its suffix, whole or not at all.
@@ -171,6 +171,9 @@ class Photo:
         exif = Image.Exif()
         if self.exif:
             exif.load(self.exif.tobytes())
+            its = exif.get_ifd(SUB_IFDS[0])
+            sides = zip((PIXEL_WIDTH, PIXEL_HEIGHT), self.size, strict=True)
+            its.update({tag: side for tag, side in sides if tag in its})
         if self.provenance:
             exif[SOFTWARE] = "stylepack"
             exif[PROCESSING_SOFTWARE] = self.provenance
@@ -200,6 +203,20 @@ def read_photo(source: str | Path | BinaryIO) -> Photo:
         if band is not None and band.getextrema() != (255, 255):
             alpha = _planes(band)[0]
         return Photo(_planes(rgb), alpha, exif, icc)
+
+
+def composite(top: Tensor, bottom: Tensor, share: Tensor) -> Tensor:
+    """Lay one picture on another: (3, H, W) uint8 each.
+
+    `share`, (H, W) uint8, is 255 where `top` covers and 0 where `bottom` shows.
+    """
+    result = torch.empty_like(top)
+    for a in range(0, top.shape[1], STRIP):
+        rows = slice(a, a + STRIP)
+        shares = share[rows].float().div_(255)
+        laid = torch.lerp(bottom[:, rows].float(), top[:, rows].float(), shares)
+        result[:, rows] = laid.round_().to(torch.uint8)
+    return result
 
 
 def colour(name: str) -> tuple[int, int, int]:

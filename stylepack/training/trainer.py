@@ -173,7 +173,7 @@ class Trainer:
                 torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
                 return self._backward(self._compiled, photos, styles, grain, targets)
             except Exception as error:  # whatever the compiler, its backend or its tools raise
-                if isinstance(error, RuntimeError) and is_out_of_memory(error):
+                if is_out_of_memory(error):
                     raise
                 self._compiled = None
                 reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
