@@ -262,8 +262,8 @@ class Layer:
             return F.batch_norm(raw, self.mean, self.variance, gamma[0], beta[0], eps=EPSILON)
         whitened = F.batch_norm(raw, self.mean, self.variance, eps=EPSILON)
         b = a + raw.shape[-2]
-        scale = self.regions.mixed(gamma, a, b, self.width).to(raw.dtype)
-        shift = self.regions.mixed(beta, a, b, self.width).to(raw.dtype)
+        scale = self.regions.mixed(gamma.to(raw.dtype), a, b, self.width)
+        shift = self.regions.mixed(beta.to(raw.dtype), a, b, self.width)
         return torch.addcmul(shift, whitened, scale)
 
     def convolve(self, a: int, b: int) -> Tensor:

@@ -30,10 +30,10 @@ class Regions:
         scale = 2
         while scale <= STRIDE:
             parts = [
-                F.avg_pool2d(self._weights(a, min(a + _STRIP, height)), scale)
+                F.avg_pool2d(self._weights(a, a + _STRIP).permute(2, 0, 1), scale)
                 for a in range(0, height, _STRIP)
             ]
-            self._halved[width // scale] = torch.cat(parts, dim=1)
+            self._halved[width // scale] = torch.cat(parts, dim=1).permute(1, 2, 0)
             scale *= 2
 
     def mixed(self, values: Tensor, a: int, b: int, width: int) -> Tensor:
@@ -43,18 +43,18 @@ class Regions:
             values: (K, C), each style's.
 
         Returns:
-            (1, C, b - a, width), channels_last.
+            (1, C, b - a, width) of their dtype, channels_last.
         """
         halved = self._halved.get(width)
-        weights = self._weights(a, b) if halved is None else halved[:, a:b]
-        return torch.einsum("khw,kc->hwc", weights, values)[None].permute(0, 3, 1, 2)
+        weights = self._weights(a, b) if halved is None else halved[a:b]
+        return (weights.to(values.dtype) @ values)[None].permute(0, 3, 1, 2)
 
     def _weights(self, a: int, b: int) -> Tensor:
-        """Rows a to b at full size, (K, b - a, W) float32."""
+        """Rows a to b at full size, or to the last one: (b - a, W, K) float32."""
         claimed = self.masks[:, a:b].float().div_(255)
         total = claimed.sum(0)
         claimed /= total.clamp_min(1)
-        return torch.cat([(1 - total).clamp_min(0)[None], claimed])
+        return torch.cat([(1 - total).clamp_min(0)[None], claimed]).permute(1, 2, 0)
 
 
 def _padded(mask: Tensor, height: int, width: int) -> Tensor:
