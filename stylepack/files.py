@@ -89,7 +89,8 @@ def fingerprint(folder: Path, paths: Iterable[Path]) -> str:
             size = path.stat().st_size
         except OSError as error:
             raise StylepackError(f"cannot read {path}: {error.strerror}") from error
-        digest.update(f"{path.relative_to(folder).as_posix()}\0{size}\n".encode())
+        name = os.fsencode(path.relative_to(folder).as_posix())
+        digest.update(name + f"\0{size}\n".encode())
     return digest.hexdigest()
 
 
@@ -118,6 +119,6 @@ def make_folder(folder: Path, advice: str) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` to `path` in one step."""
+    """Write `text` to `path` in one step; bytes of a file's name that are no UTF-8 stay."""
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="surrogateescape")

@@ -376,10 +376,13 @@ def test_the_share_of_waiting_is_told(photos: Path) -> None:
     assert len(list(batches)) == SMALL.updates
     assert batches.waited > 0
     pace = Pace()
-    pace.add(30, 2.0, 0.5)
-    pace.add(10, 2.0, 0.5)
+    assert str(pace) == "no updates yet"
+    pace.add(10, 50.0, 0.0)  # it had to compile
+    assert str(pace).startswith("10 updates, 0.2 a second")
+    pace.add(20, 2.0, 0.5)
+    pace.add(20, 2.0, 0.5)
     assert str(pace) == (
-        "40 updates, 10 a second; 25.0% of the time was spent waiting for photographs"
+        "50 updates, 10 a second; 25.0% of the time was spent waiting for photographs"
     )
 
 

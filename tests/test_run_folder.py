@@ -17,9 +17,15 @@ from stylepack.cli.main import run as stylepack
 from stylepack.errors import StylepackError, TrainingError
 from stylepack.files import remove_leftovers, replacing
 from stylepack.packs.shelf import SUFFIX
+from stylepack.training import history as history_module
 from stylepack.training.checkpoint import NAME, PREVIOUS, load_checkpoint, save_checkpoint
 from stylepack.training.evaluate import Evaluation
+from stylepack.training.history import History
 from stylepack.training.lock import FolderLock
+from stylepack.training.photos import Batch, PhotoFolder
+from stylepack.training.plots import plot_losses
+from stylepack.training.run import Run
+from stylepack.training.trainer import Step, Trainer
 
 
 @pytest.fixture
@@ -225,3 +231,139 @@ def test_ctrl_c_while_the_command_is_imported_leaves_no_traceback() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (130, "")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("balance", None),
+        ("balance", {"dawn": -3}),
+        ("balance", {"dawn": float("nan")}),
+        ("starts", [{}]),
+        ("starts", [{"date": "", "update": 0, "command": [1]}]),
+        ("author", None),
+        ("vgg_input", "foo"),
+        ("compiled", "x"),
+        ("checkpoint_every", 0),
+        ("sheet_every", float("inf")),
+    ],
+)
+def test_a_run_json_that_no_run_has_written_is_damaged(
+    finished: Path, capsys: pytest.CaptureFixture[str], key: str, value: object
+) -> None:
+    facts = json.loads((finished / "run.json").read_text())
+    (finished / "run.json").write_text(json.dumps(facts | {key: value}))
+    assert resume(finished) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "run.json is damaged: " in line
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are text there")
+def test_names_that_are_no_text_are_taken_as_they_are(
+    arguments: list[str], photos: Path, tmp_path: Path
+) -> None:
+    (photos / "0.jpg").rename(photos / os.fsdecode(b"caf\xe9.jpg"))
+    run = tmp_path / os.fsdecode(b"r\xe9")
+    assert stylepack([*arguments, str(run), "--updates", "1"]) == 0
+    assert b"r\xe9" in (run / "README.md").read_bytes()
+    assert resume(run, "--updates", "2") == 0
+
+
+def test_an_error_keeps_what_was_learned_before_it(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = Trainer.step
+
+    def fail(trainer: Trainer, batch: Batch) -> Any:
+        if trainer.update == 3:
+            raise TrainingError("not one of the photographs can be read")
+        return step(trainer, batch)
+
+    run = tmp_path / "run"
+    with monkeypatch.context() as during:
+        during.setattr(Trainer, "step", fail)
+        assert stylepack([*arguments, str(run), "--updates", "5"]) == 1
+    assert int(load_checkpoint(run)["update"]) == 3
+    assert History(run, []).last_update() == 3
+    assert resume(run) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_wish_to_stop_in_the_last_update_is_heard(
+    arguments: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    number: signal.Signals,
+) -> None:
+    step = Trainer.step
+
+    def then_stop(trainer: Trainer, batch: Batch) -> Any:
+        if trainer.update == 1:
+            signal.raise_signal(number)
+        return step(trainer, batch)
+
+    run = tmp_path / "run"
+    with monkeypatch.context() as during:
+        during.setattr(Trainer, "step", then_stop)
+        assert stylepack([*arguments, str(run), "--updates", "2"]) == 128 + number
+    assert f"`stylepack train --resume {run}` writes the packs" in capsys.readouterr().err
+    assert not (run / "packs").exists()
+    assert resume(run) == 0
+    assert (run / "packs" / f"dawn{SUFFIX}").exists()
+
+
+def test_a_run_that_another_has_begun_in_the_meantime_is_not_overwritten(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, take = tmp_path / "run", Run._take_folder
+
+    def after_another(mine: Run) -> None:
+        monkeypatch.setattr(Run, "_take_folder", take)
+        assert stylepack([*arguments, str(run), "--updates", "1"]) == 0
+        take(mine)
+
+    monkeypatch.setattr(Run, "_take_folder", after_another)
+    assert stylepack([*arguments, str(run), "--updates", "1"]) == 2
+    assert int(load_checkpoint(run)["update"]) == 1
+
+
+def test_losses_that_could_not_be_cut_off_are_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history = History(tmp_path, ["dawn"])
+    history.cut(0)
+    for update in range(1, 5):
+        history.add(Step(update, [0], [1.0], [1.0], [1.0], 1.0, 1.0))
+    history.flush()
+
+    def full(path: Path) -> Any:
+        raise StylepackError("no space left")
+
+    with monkeypatch.context() as during:
+        during.setattr(history_module, "replacing", full)
+        with pytest.raises(StylepackError):
+            history.cut(2)
+    assert history.last_update() == 4
+    history.add(Step(3, [0], [2.0], [1.0], [1.0], 1.0, 1.0))
+    history.flush()
+    found = [row[:3] for row in history_module.read_rows(history.path)]
+    assert found == [["1", "dawn", "1"], ["2", "dawn", "1"], ["3", "dawn", "2"]]
+
+
+def test_a_plot_passes_over_half_a_row(finished: Path) -> None:
+    with (finished / "losses.csv").open("a") as file:
+        file.write("3,dawn,0.1")
+    before = (finished / "losses.png").read_bytes()
+    plot_losses(finished / "losses.csv", finished / "again.png")
+    assert (finished / "again.png").read_bytes() == before
+
+
+def test_the_few_photographs_that_can_be_read_serve_for_both(photos: Path) -> None:
+    for path in sorted(photos.iterdir())[2:]:
+        path.write_bytes(b"nothing")
+    for index in range(30):
+        (photos / f"broken{index}.jpg").write_bytes(b"nothing")
+    learned, held_out = PhotoFolder.open(photos).split()
+    assert learned.paths == held_out.paths == [photos / "0.jpg", photos / "1.jpg"]
+    assert len(learned.skipped) == 34

@@ -1,7 +1,10 @@
 """Where a new style starts from, and when its learning stops."""
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -19,9 +22,11 @@ from stylepack.training.finetune import Finetune, finetune_recipe
 from stylepack.training.loss_network import WeightSource
 from stylepack.training.objective import Objective
 from stylepack.training.paintings import describe
+from stylepack.training.photos import Batch
 from stylepack.training.preview import WEIGHTS
 from stylepack.training.recipe import Recipe
 from stylepack.training.start import least_on_simplex, mean_style, nearest_mix, packs_of
+from stylepack.training.trainer import Step, Trainer
 
 CPU = torch.device("cpu")
 SMALL = Recipe(batch=2, crop=32, photo_side=48, style_side=48)
@@ -129,6 +134,41 @@ def test_max_time_ends_learning_with_the_rate_decayed(
     steps = list(work.train())
     assert 1 <= len(steps) < 100_000
     assert steps[-1].learning_rate < 0.2 * max(step.learning_rate for step in steps)
+
+
+def test_what_was_spent_before_learning_is_no_measure_of_its_speed(
+    painting: Path, photos: Path, vgg_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = finetune(painting, photos, vgg_file, 100, max_time=60.0)
+    seconds = itertools.count()
+    work.begun = -50.0
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
+    assert len(list(work.train())) == 10
+
+
+def test_updates_that_are_reported_together_are_judged_together(
+    painting: Path, photos: Path, vgg_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one_by_one, judged = Trainer.groups, []
+
+    def sevens(trainer: Trainer, batches: Iterator[Batch]) -> Iterator[list[Step]]:
+        waiting: list[Step] = []
+        for steps in one_by_one(trainer, batches):
+            waiting += steps
+            if len(waiting) == 7:
+                yield waiting
+                waiting = []
+        yield waiting
+
+    def loss(work: Finetune, batch: Batch) -> float:
+        judged.append(work.trainer.update)
+        return 1.0 / len(judged)
+
+    monkeypatch.setattr(Trainer, "groups", sevens)
+    monkeypatch.setattr(Finetune, "_loss", loss)
+    work = finetune(painting, photos, vgg_file, 60)
+    assert [step.update for step in work.train()] == [*range(1, 61)]
+    assert judged == [28, 56, 60]
 
 
 def test_a_batch_drawn_again_has_the_targets_it_had(

@@ -143,16 +143,17 @@ class Meter:
         self._done = self._done + 1 if to is None else to
         self._first = min(self._first, self._done - 1)
         now = time.monotonic()
+        rate = (self._done - self._first) / max(now - self._start, 1e-9)
         if self._marks is not None:
-            words = f"{self._speed(self._marks, now):.3g}/s  {words}"
+            rate = self._speed(self._marks, now) or rate
+            words = f"{rate:.3g}/s  {words}"
         self._progress.update(self._task, completed=self._done, words=escape(printable(words)))
         last = self._done == self._total
         if not self._live and (
             now - self._spoke >= PLAIN_SECONDS or (last and now - self._start > 2)
         ):
             self._spoke = now
-            rate = (now - self._start) / (self._done - self._first)
-            left = _clock(rate * (self._total - self._done))
+            left = _clock((self._total - self._done) / rate)
             say(f"{self._title} {self._done}/{self._total}  {left} left  {words}".rstrip())
 
     def _speed(self, marks: deque[tuple[float, int]], now: float) -> float:

@@ -26,6 +26,7 @@ from stylepack.cli.options import (
 )
 from stylepack.cli.stopping import stop_on_signals
 from stylepack.errors import UsageError
+from stylepack.files import make_folder
 from stylepack.packs.mix import parse_mix
 from stylepack.packs.trunks import find_trunk
 from stylepack.training.launch import Launch
@@ -156,7 +157,7 @@ def train(
         "styles": styles and styles.absolute(),
         "photos": photos and photos.absolute(),
         "start_from": start_from and find_trunk(start_from).absolute(),
-        "balance": dict(parse_mix(balance).parts) if balance else None,
+        "balance": dict(parse_mix(balance).parts) if balance is not None else None,
         "vgg_weights": vgg_weights and vgg_weights.absolute(),
         "vgg_input": vgg_input,
         "sheet_every": sheet_every,
@@ -212,10 +213,7 @@ def preview_styles(folder: Path, settings: RunSettings, device: torch.device) ->
     source = WeightSource(settings.vgg_weights, settings.vgg_input)
     recipe = finetune_recipe(settings.recipe, STEPS)
     trunk = settings.start_from or find_trunk(None)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"cannot make {folder}: {error.strerror}") from error
+    make_folder(folder, "choose another folder with -o")
     works = (
         Finetune(painting, settings.photos, trunk, recipe, source, device)
         for painting in read_paintings(settings.styles)
@@ -255,7 +253,7 @@ def follow_updates(run: Run) -> int:
             meter.advance(losses_in_words(step), to=step.update)
             if run.stopping and run.trainer.update < recipe.updates:
                 break
-    if run.pace.updates:
+    if run.pace.reports:
         screen.say(str(run.pace))
     if run.trainer.update < recipe.updates:
         screen.say(
@@ -263,6 +261,9 @@ def follow_updates(run: Run) -> int:
             f"go on with `stylepack train --resume {run.folder}`"
         )
         return 128 + run.stopping
+    if asked := run.stopping or stop.asked:
+        screen.say(f"stopped; `stylepack train --resume {run.folder}` writes the packs")
+        return 128 + asked
     return 0
 
 

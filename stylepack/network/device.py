@@ -11,6 +11,7 @@ from stylepack.errors import DeviceError, UsageError
 from stylepack.network.int8 import int8_is_fast
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16", "int8")
+AMPERE = (8, 0)  # the first of NVIDIA's cards that multiply bfloat16
 SIGNS_OF_NO_MEMORY = (
     "out of memory",
     "can't allocate memory",
@@ -53,7 +54,7 @@ def training_dtype(device: torch.device) -> torch.dtype:
     The weights stay float32; only activations and the products are in this dtype.
     """
     if device.type == "cuda":
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+        fast = bool(torch.version.hip) or torch.cuda.get_device_capability(device) >= AMPERE
     elif device.type == "cpu":
         fast = _cpu_multiplies_bfloat16()
     else:

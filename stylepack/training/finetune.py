@@ -107,17 +107,20 @@ class Finetune:
         When it no longer falls the learning rate still may: it falls to its end, and that is it.
         """
         trainer, lowest, checks_since = self.trainer, math.inf, 0
-        end = self.recipe.updates
+        end, before = self.recipe.updates, 0
         held_out = Batches(self.held_out, replace(self.recipe, batch=HELD_OUT_CROPS), styles=1)
         unseen = self._with_targets(held_out.draw(0))
-        for step in trainer.steps(self._batches()):
-            yield step
-            spent = time.monotonic() - self.begun
-            if self.max_time < math.inf:
-                in_time = int(step.update * self.max_time / spent)
-                trainer.planned = max(step.update, min(end, in_time))
-            last = step.update >= trainer.planned
-            if step.update % CHECK_EVERY and not last:
+        start = time.monotonic()
+        for steps in trainer.groups(self._batches()):
+            yield from steps
+            update, now = trainer.update, time.monotonic()
+            if self.max_time < math.inf and update < trainer.planned:
+                left = self.begun + self.max_time - now
+                in_time = update + int(left * update / (now - start))
+                trainer.planned = max(update, min(end, in_time))
+            last = update >= trainer.planned
+            before, checked = update, before // CHECK_EVERY
+            if update // CHECK_EVERY == checked and not last:
                 continue
             loss = self._loss(unseen)
             checks_since = 0 if loss < lowest * ENOUGH else checks_since + 1
@@ -127,7 +130,7 @@ class Finetune:
             if last:
                 return
             if checks_since == PATIENCE:
-                end = min(trainer.planned, step.update + FINISH)
+                end = min(trainer.planned, update + FINISH)
                 trainer.planned = end
 
     @torch.no_grad()
@@ -144,20 +147,28 @@ class Finetune:
         return terms.total.item()
 
     def _batches(self) -> Iterator[Batch]:
-        """A few batches, drawn once and taken in turn: their targets need computing only once."""
+        """A few batches, drawn once and taken in turn: their targets need computing only once.
+
+        There is none after the last update that the trainer has planned.
+        """
         drawn = []
         few = replace(self.recipe, updates=min(POOL, self.recipe.updates))
         for batch in Batches(self.photos, few, styles=1):
+            if batch.update >= self.trainer.planned:
+                return
             drawn.append(self._with_targets(batch))
             yield drawn[-1]
         for update in range(len(drawn), self.recipe.updates):
+            if update >= self.trainer.planned:
+                return
             yield replace(drawn[update % len(drawn)], update=update)
 
     def _with_targets(self, batch: Batch) -> Batch:
-        objective = self.trainer.objective
-        return replace(
-            batch, targets=objective.content_targets(on_device(batch.photos, self.trainer.device))
-        )
+        """The batch with its targets, all on the device: it is used again and again."""
+        device = self.trainer.device
+        photos, styles = batch.photos.to(device), batch.styles.to(device)
+        targets = self.trainer.objective.content_targets(on_device(photos, device))
+        return replace(batch, photos=photos, styles=styles, targets=targets)
 
     def evaluation(self) -> Evaluation:
         """Iterated, it measures the style on the held-out photographs."""

@@ -19,27 +19,32 @@ class History:
         self.path = folder / NAME
         self.names = names
         self.waiting: list[list[str]] = []
+        self._end: int | None = None  # after this update what is written has to be cut off
 
     def cut(self, update: int) -> None:
         """Keep the rows up to `update`, from which training goes on.
 
         Raises:
-            StylepackError: the file cannot be written.
+            StylepackError: the file cannot be written; the next `flush` tries again.
         """
         self.waiting = [row for row in self.waiting if int(row[0]) <= update]
-        kept = [row for row in self._written() if int(row[0]) <= update]
+        self._end = update
+        self._cut_off()
+
+    def _cut_off(self) -> None:
+        if self._end is None:
+            return
+        kept = [row for row in self._written() if int(row[0]) <= self._end]
         with replacing(self.path) as temporary:
             temporary.write_text(_lines([list(COLUMNS), *kept]), encoding="utf-8", newline="")
+        self._end = None
 
     def last_update(self) -> int:
         """The last update that is written; 0 without any."""
         return max((int(row[0]) for row in self._written()), default=0)
 
     def _written(self) -> list[list[str]]:
-        if not self.path.exists():
-            return []
-        with self.path.open(encoding="utf-8", newline="") as file:
-            return [row for row in csv.reader(file) if _is_row(row)]
+        return read_rows(self.path) if self.path.exists() else []
 
     def add(self, step: Step) -> None:
         """Take in the losses of one update."""
@@ -55,6 +60,7 @@ class History:
             StylepackError: the disk is full, say; the rows go on waiting.
             OSError: the file is gone.
         """
+        self._cut_off()
         size = self.path.stat().st_size
         try:
             with self.path.open("a", encoding="utf-8", newline="") as file:
@@ -64,6 +70,12 @@ class History:
                 file.truncate(size)
             raise cannot_write(self.path, error) from error
         self.waiting = []
+
+
+def read_rows(path: Path) -> list[list[str]]:
+    """The rows of a losses.csv under `COLUMNS`, without half a row that a full disk has left."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return [row for row in csv.reader(file) if _is_row(row)]
 
 
 def _is_row(row: list[str]) -> bool:

@@ -54,7 +54,7 @@ def telling(activations: Tensor, count: int) -> Tensor:
     those before it leave (forward selection by the second moments).
     """
     rows = activations.float().permute(1, 0, 2, 3).flatten(1)
-    left = (rows @ rows.T / rows.shape[1]).double()
+    left = (rows @ rows.T / rows.shape[1]).cpu().double()
     chosen: list[int] = []
     for _ in range(count):
         own = left.diagonal().clamp_min(1e-12)
@@ -74,7 +74,7 @@ def _fit(network: Distilled, name: str, x: Tensor, wanted: Tensor) -> None:
     rows = wanted.transpose(0, 1).flatten(1)
     stride = max(1, patches.shape[1] // MOST_ROWS)
     given = torch.cat([patches[:, ::stride], patches.new_ones(1, patches[:, ::stride].shape[1])])
-    moments, toward = (given @ given.T).double(), (given @ rows[:, ::stride].T).double()
+    moments, toward = (given @ given.T).cpu().double(), (given @ rows[:, ::stride].T).cpu().double()
     moments += RIDGE * moments.diagonal().mean() * torch.eye(len(moments)).to(moments)
     solved = torch.linalg.solve(moments, toward).T
     weight.copy_(solved[:, :-1].reshape(weight.shape))

@@ -1,7 +1,7 @@
 """README.md of a run folder: what the run is, how far it is, and what lies there."""
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from stylepack.files import write_text
@@ -23,25 +23,25 @@ CONTENT = """\
 
 @dataclass
 class Pace:
-    """How fast a run is since its last start, and how long it waited for photographs."""
+    """How fast a run is since its last start, and how long it waited for photographs.
 
-    updates: int = 0
-    seconds: float = 0.0
-    waited: float = 0.0
+    The first report does not count, if there is another: compiling would.
+    """
+
+    reports: list[tuple[int, float, float]] = field(default_factory=list)
 
     def add(self, updates: int, seconds: float, waited: float) -> None:
         """Count some updates more."""
-        self.updates += updates
-        self.seconds += seconds
-        self.waited += waited
+        self.reports.append((updates, seconds, waited))
 
     def __str__(self) -> str:
-        if not self.updates:
+        if not self.reports:
             return "no updates yet"
-        rate, share = self.updates / self.seconds, self.waited / self.seconds
+        done = sum(updates for updates, _, _ in self.reports)
+        updates, seconds, waited = map(sum, zip(*(self.reports[1:] or self.reports), strict=True))
         return (
-            f"{self.updates:,} updates, {rate:.3g} a second; {share:.1%} of the time was spent "
-            "waiting for photographs"
+            f"{done:,} updates, {updates / seconds:.3g} a second; {waited / seconds:.1%} of the "
+            "time was spent waiting for photographs"
         )
 
 

@@ -66,14 +66,19 @@ class PhotoFolder:
     def split(self) -> tuple["PhotoFolder", "PhotoFolder"]:
         """(for training, held out): the same photographs of a folder are held out every time.
 
-        With fewer than `FEWEST` photographs all serve for both.
+        With fewer than `FEWEST` photographs all serve for both, and so do those that can be read
+        where they are no more than were to be held out.
         """
         if len(self.paths) < FEWEST:
             return self, PhotoFolder(list(self.paths), self.skipped)
         order = torch.randperm(len(self.paths), generator=seeded(0, 0)).tolist()
         count = min(HELD_OUT_MOST, max(1, len(order) // HELD_OUT_SHARE))
         readable = (index for index in order if self._can_be_read(self.paths[index]))
-        held_out = {self.paths[index] for index in itertools.islice(readable, count)}
+        found = [self.paths[index] for index in itertools.islice(readable, count + 1)]
+        if 0 < len(found) <= count:
+            both = sorted(found)
+            return PhotoFolder(both, self.skipped), PhotoFolder([*both], self.skipped)
+        held_out = set(found[:count])
         return (
             PhotoFolder([path for path in self.paths if path not in held_out], self.skipped),
             PhotoFolder(sorted(held_out), self.skipped),

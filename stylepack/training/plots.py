@@ -1,6 +1,5 @@
 """A run to look at: its losses as a plot, and one photograph over time."""
 
-import csv
 import re
 from collections.abc import Sequence
 from itertools import cycle
@@ -14,6 +13,7 @@ from PIL import Image
 from stylepack.files import replacing
 from stylepack.packs.shelf import IDENTITY
 from stylepack.pictures.sheet import contact_sheet, save_png
+from stylepack.training.history import read_rows
 
 POINTS = 40  # of a curve; each is the mean of as many updates as it takes
 MOMENTS = 8  # columns of progress.png
@@ -61,10 +61,8 @@ def plot_losses(history: Path, target: Path) -> None:
 def read_curves(history: Path) -> dict[str, tuple[np.ndarray, dict[str, np.ndarray]]]:
     """losses.csv by style: (updates, name of a loss -> its values)."""
     rows: dict[str, list[tuple[float, float, float]]] = {}
-    with history.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            point = (float(row["update"]), float(row["content_loss"]), float(row["style_loss"]))
-            rows.setdefault(row["style"], []).append(point)
+    for update, style, content, style_loss, *_ in read_rows(history):
+        rows.setdefault(style, []).append((float(update), float(content), float(style_loss)))
     curves = {}
     for style, points in sorted(rows.items()):
         updates, content, losses = np.array(points).T

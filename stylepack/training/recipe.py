@@ -25,7 +25,7 @@ MOST = {  # what is more takes all memory, or is a slip of the hand
     "grain": 1.0,
     "ema": 1.0,
 }
-_BLOCK = re.compile(r"(?:conv|relu)(\d)_")
+_BLOCK = re.compile(r"(?:conv|relu)([1-5])_")
 
 
 @dataclass(frozen=True)

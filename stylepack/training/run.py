@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from stylepack.errors import StylepackError, TrainingError, UsageError
-from stylepack.files import fingerprint, remove_leftovers
+from stylepack.files import fingerprint, make_folder, remove_leftovers
 from stylepack.network.device import is_out_of_memory
 from stylepack.packs.manifest import Manifest
 from stylepack.packs.shelf import IDENTITY
@@ -114,21 +114,17 @@ class Run:
             UsageError: `folder` holds a run already.
             TrainingError: another process is at work there.
         """
-        if ranks.first and (has_checkpoint(folder) or (folder / SETTINGS).exists()):
-            raise UsageError(
-                f"{folder} holds a run already; go on with `stylepack train --resume {folder}` "
-                "or choose another folder with -o"
-            )
+        if ranks.first:
+            check_unused(folder)
         run = cls(folder, settings, device, ranks, launch)
         run.trainer.restore(ranks.from_first(run.trainer.state))
         if fit_batch:
             run._fit_batch()
         if ranks.first:
-            try:
-                (folder / "sheets").mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise UsageError(f"cannot make {folder}: {error.strerror}") from error
+            make_folder(folder / "sheets", "choose another folder with -o")
         run._take_folder()
+        if ranks.first:
+            check_unused(folder)  # another process may have begun and ended in the meantime
         run._record_start()
         return run
 
@@ -255,6 +251,11 @@ class Run:
         except GeneratorExit:
             self.checkpoint()
             raise
+        except DivergedError:
+            raise
+        except StylepackError:  # such as that there are no photographs any more
+            self._attempt(self.checkpoint, "the updates since the last one are lost")
+            raise
 
     def _batches(self) -> Batches:
         return Batches(
@@ -301,7 +302,7 @@ class Run:
         self.trainer.restore(state)
         self.trainer.rate_scale = LOWER
         if self.ranks.first:
-            self.history.cut(self.trainer.update)
+            self._attempt(lambda: self.history.cut(self.trainer.update))
             # So that the lower rate is remembered wherever the run is stopped.
             self._attempt(lambda: self._save(over=True))
         self.notices.append(
@@ -481,4 +482,17 @@ class Run:
             frozen=False,
             ranks=self.ranks,
             compiled=device.type == "cuda" if compiled is None else compiled,
+        )
+
+
+def check_unused(folder: Path) -> None:
+    """Refuse a folder in which a run has begun.
+
+    Raises:
+        UsageError: there is one.
+    """
+    if has_checkpoint(folder) or (folder / SETTINGS).exists():
+        raise UsageError(
+            f"{folder} holds a run already; go on with `stylepack train --resume {folder}` or "
+            "choose another folder with -o"
         )

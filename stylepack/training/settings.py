@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import math
 import platform
 import sys
 from dataclasses import asdict, dataclass, field, replace
@@ -14,6 +15,7 @@ from stylepack.files import write_text
 from stylepack.training.recipe import NO_PATTERN_TERMS, Recipe, recipe_from
 
 SETTINGS = "run.json"
+WRONG = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class RunSettings:
         try:
             fields = json.loads(path.read_text(encoding="utf-8"))
             weights = fields["vgg_weights"]
-            return cls(
+            settings = cls(
                 styles=Path(fields["styles"]),
                 photos=Path(fields["photos"]),
                 # A run begun before there was a term goes on without it.
@@ -86,10 +88,41 @@ class RunSettings:
                 license=fields["license"],
                 starts=tuple(fields.get("starts", ())),
             )
+            settings._check()
+            return settings
         except FileNotFoundError:
             raise TrainingError(f"{folder} is not a run folder: it has no {SETTINGS}") from None
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise TrainingError(f"{path} is damaged: {error}") from error
+        except (*WRONG, OSError) as error:
+            raise TrainingError(
+                f"{path} is damaged: {error}; put a copy of it back, or begin again elsewhere"
+            ) from error
+
+    def _check(self) -> None:
+        """Hold what was read to what the command line would have let through.
+
+        Raises:
+            ValueError: it would not have been written.
+        """
+        good = {
+            "checkpoint_every": self.checkpoint_every >= 1,
+            "sheet_every": self.sheet_every >= 1,
+            "balance": all(0 <= weight < math.inf for weight in self.balance.values()),
+            "vgg_input": self.vgg_input in (None, "caffe", "imagenet"),
+            "compiled": self.compiled in (None, True, False),
+            "author": isinstance(self.author, str),
+            "license": isinstance(self.license, str),
+            "starts": all(map(_is_start, self.starts)),
+        }
+        for name, is_good in good.items():
+            if not is_good:
+                raise ValueError(f"{name} is {getattr(self, name)!r:.80}")
+
+
+def _is_start(start: object) -> bool:
+    if not isinstance(start, dict) or not {"date", "update", "command"} <= start.keys():
+        return False
+    command = start["command"]
+    return isinstance(command, list) and all(isinstance(word, str) for word in command)
 
 
 def versions() -> dict[str, str]:

@@ -70,8 +70,8 @@ def nearest_mix(
     painted = [_mean_grams(trunk, packs[name].style, objective, photos) for name in names]
     for level, targets in enumerate(objective.targets):
         for layer, target in targets.items():
-            grams = torch.stack([one[level][layer] for one in painted]).flatten(1).double().cpu()
-            wanted = target[0].flatten().double().cpu()
+            grams = torch.stack([one[level][layer] for one in painted]).flatten(1).cpu().double()
+            wanted = target[0].flatten().cpu().double()
             product += grams @ grams.T / wanted.square().sum()
             toward += grams @ wanted / wanted.square().sum()
     weights = least_on_simplex(product, toward)

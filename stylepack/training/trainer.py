@@ -248,7 +248,7 @@ class Trainer:
         averages = {f"average/{name}": tensor for name, tensor in self.average.items()}
         rates = {
             "learning_rate": torch.tensor(self.recipe.learning_rate, dtype=torch.float64),
-            "rate_scale": torch.tensor(self.rate_scale),
+            "rate_scale": torch.tensor(self.rate_scale, dtype=torch.float64),
         }
         return training_state(self.update, self.parameters, self.adam) | averages | rates
 
@@ -337,7 +337,7 @@ def scheduled(rate: float, update: int, updates: int, warmup: int, decay: str) -
     warm = min(1.0, (update + 1) / warmup) if warmup else 1.0
     if decay == "none":
         return rate * warm
-    wave = 0.5 + 0.5 * math.cos(math.pi * update / updates)
+    wave = 0.5 + 0.5 * math.cos(math.pi * min(1.0, update / updates))
     return rate * warm * (LAST_RATE + (1 - LAST_RATE) * wave)
 
 
@@ -348,6 +348,6 @@ _Losses = Callable[[Tensor, Tensor, Tensor, dict[str, Tensor] | None], tuple[Ten
 def _compiled(losses: _Losses, device: torch.device) -> _Losses:
     """Through torch.compile; on CUDA the kernels of an update are recorded as graphs too."""
     # Its advice is for those who write the network, not for those who train one.
-    warnings.filterwarnings("ignore", category=UserWarning, module=r"torch\._(dynamo|inductor)")
+    warnings.filterwarnings("ignore", module=r"torch\._(dynamo|inductor|prims_common)")
     mode = "reduce-overhead" if device.type == "cuda" else "default"
     return torch.compile(losses, dynamic=False, mode=mode)
