@@ -1,5 +1,6 @@
 """Shared pieces: a home of its own for every test, small images, a tiny loss network."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -77,6 +79,19 @@ class Storages(TorchDispatchMode):
                 self._there[storage._cdata] = StorageWeakRef(storage), storage.nbytes()
         self.most = max(self.most, sum(size for _, size in self._there.values()))
         return out
+
+
+@pytest.fixture
+def pretended(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """For networks on a card that torch's FakeTensorMode pretends: their weights do not move."""
+    try:
+        with FakeTensorMode():
+            torch.empty(2, device="cuda:0")[:1]
+    except RuntimeError:
+        pytest.skip("this torch pretends no card where there is no driver: 2.9 does not")
+    monkeypatch.setattr(Trunk, "to", lambda trunk, **_: trunk)
+    yield
+    torch.set_default_dtype(torch.float32)  # wherever the test has stopped
 
 
 @pytest.fixture(autouse=True)

@@ -396,11 +396,10 @@ def test_the_machine_says_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_losses_of_an_update_on_cuda_never_wait_for_the_host(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, pretended: None
 ) -> None:
     monkeypatch.setattr("stylepack.training.objective.training_dtype", lambda _: torch.float32)
     monkeypatch.setattr("stylepack.training.trainer.training_dtype", lambda _: torch.float32)
-    monkeypatch.setattr(Trunk, "to", lambda trunk, **_: trunk)  # pretended weights do not move
     with FakeTensorMode(), torch.device("cuda:0"):  # no card is needed to pretend
         vgg = VGG("vgg19", (*SMALL.content_layers, *SMALL.style_layers))
         trunk = Trunk(replace(TINY, grain=0.1))

@@ -160,10 +160,9 @@ def test_on_cuda_only_the_picture_itself_is_waited_for(
     trunk_grain: float,
     regions: bool,
     own: float,
-    monkeypatch: pytest.MonkeyPatch,
     no_grain_kept: None,
+    pretended: None,
 ) -> None:
-    monkeypatch.setattr(Trunk, "to", lambda trunk, **_: trunk)  # pretended weights do not move
     cuda = torch.device("cuda:0")
     with FakeTensorMode():  # no card is needed to pretend
         image = torch.zeros(3, 66, 70, dtype=torch.uint8)
