@@ -44,7 +44,8 @@ def pick_device(name: str = "auto") -> torch.device:
     if missing or device.type not in DEVICES:
         raise DeviceError(f"this machine has no {name} device; use --device auto or cpu")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise DeviceError(f"no {name}: {torch.cuda.device_count()} CUDA device(s) here")
+        count = torch.cuda.device_count()
+        raise DeviceError(f"no {name}: there are cuda:0 to cuda:{count - 1}; use --device auto")
     return device
 
 

@@ -34,7 +34,9 @@ class Mix:
         """
         largest = max(self.weights, default=0.0)
         if math.isinf(largest):
-            raise UsageError(f"the weights of '{shown(str(self))}' are too large to be added up")
+            raise UsageError(
+                f"the weights of '{shown(str(self))}' are too large to add; give smaller ones"
+            )
         if largest == 0:
             raise UsageError(
                 f"the weights of '{shown(str(self))}' are all zero; give one of them a weight"

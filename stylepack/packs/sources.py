@@ -148,7 +148,10 @@ def _in_one(
     if sha256:
         digest = hashlib.sha256(content).hexdigest()
         if digest != sha256.lower().removeprefix("0x"):
-            raise PackError(f"{source} has the SHA-256 {digest}, not the one of --sha256")
+            raise PackError(
+                f"{source} has the SHA-256 {digest}, not the one of --sha256; fetch it again, or "
+                "ask its author"
+            )
     if not is_zip(content):
         return [PackFile(source, content)]
     inside = packs_in_zip(content, source, largest, is_wanted)

@@ -45,7 +45,7 @@ class ShelvedTrunk:
         """
         header = read_header(self.path, LARGEST_TRUNK)
         if header.metadata.get("modelspec.architecture") != ARCHITECTURE:
-            raise PackError(f"{self.path} is not a trunk file")
+            raise PackError(f"{self.path} is not a trunk file; give one that `train` wrote")
         check_version(header, self.path)
         return header
 

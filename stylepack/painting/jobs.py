@@ -53,7 +53,9 @@ def plan_jobs(
 def _planned(photos: Sequence[str], output: str | None, mark: str, extension: str) -> list[Job]:
     sources = _sources(photos, mark)
     if not sources:
-        raise UsageError("nothing to paint: the folder holds only painted photographs")
+        raise UsageError(
+            "nothing to paint: there are only painted photographs; name one to paint it again"
+        )
     several = len(sources) > 1 or any(Path(photo).is_dir() for photo in photos)
     place = Path(output) if output is not None else None
     into = place is not None and (
@@ -107,7 +109,9 @@ def share_of(jobs: Sequence[Job], shard: str, environment: Mapping[str, str]) ->
             raise UsageError(f"--shard is '{shard}'; write it like 2/8, or env")
         rank, size = int(first) - 1, int(second)
     if not 0 <= rank < size:
-        raise UsageError(f"--shard {shard}: there is no part {rank + 1} of {size}")
+        raise UsageError(
+            f"--shard {shard}: there is no part {rank + 1} of {size}; they are 1 to {size}"
+        )
     return list(jobs[rank::size])
 
 
@@ -167,6 +171,9 @@ def _check(source: Path, target: Path, jobs: Mapping[Path, Job]) -> None:
         return
     output_format(target)
     if target in jobs:
-        raise UsageError(f"{jobs[target].source} and {source} would both be painted to {target}")
+        raise UsageError(
+            f"{jobs[target].source} and {source} would both be painted to {target}; paint them one "
+            "after the other, with another -o or --suffix"
+        )
     if os.path.realpath(target) == os.path.realpath(source):
         raise UsageError(f"{target} is the photograph itself; choose another -o or --suffix")

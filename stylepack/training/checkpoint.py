@@ -64,7 +64,10 @@ def restore_training(
     for name, parameter in parameters.items():
         weight = tensors.get(f"weight/{name}")
         if weight is None or weight.shape != parameter.shape:
-            raise TrainingError(f"the checkpoint does not fit this run: '{name}' differs")
+            raise TrainingError(
+                f"the checkpoint does not fit this run: '{name}' differs; give the paintings and "
+                "the trunk that it was started with"
+            )
         parameter.copy_(weight)
         if f"step/{name}" in tensors:
             step = tensors[f"step/{name}"]

@@ -44,7 +44,9 @@ def read_paintings(folder: Path) -> list[Painting]:
     for path in find_images(folder):
         name = pack_name(path)
         if name in paintings:
-            raise TrainingError(f"{path} and {paintings[name].path} would both be '{name}'")
+            raise TrainingError(
+                f"{path} and {paintings[name].path} would both be '{name}'; rename one of them"
+            )
         if name == IDENTITY:
             raise TrainingError(f"{path}: '{IDENTITY}' is the identity style; rename the file")
         paintings[name] = describe(path, name, notes.get(name, {}))

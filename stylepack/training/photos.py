@@ -105,7 +105,10 @@ class PhotoFolder:
             except (PhotoError, UsageError) as error:  # damaged, or gone since it was listed
                 if str(error) not in self.skipped:
                     self.skipped.append(str(error))
-        raise TrainingError(f"not one of the {len(self.paths)} photographs can be read")
+        raise TrainingError(
+            f"not one of the {len(self.paths)} photographs can be read; give another folder with "
+            "--photos"
+        )
 
 
 @dataclass(frozen=True)
