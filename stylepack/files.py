@@ -34,7 +34,7 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{os.getpid()}-{threading.get_ident()}.part")
     try:
         yield temporary
-        with suppress(FileNotFoundError):  # a file keeps its permissions when it is written anew
+        with suppress(OSError):  # a file keeps its permissions, where there are such
             temporary.chmod(path.stat().st_mode & PERMISSIONS)
         temporary.replace(path)
     except OSError as error:
@@ -95,13 +95,16 @@ def fingerprint(folder: Path, paths: Iterable[Path]) -> str:
 
 
 def check_target(path: Path, option: str, replace: bool = True) -> None:
-    """Refuse, before any work is done for it, a file that cannot be written or is there already.
+    """Refuse, before any work is done for it, what cannot become a file, or is one already.
 
     Raises:
-        UsageError: `option` names a file in no folder, or one to be replaced without `replace`.
+        UsageError: `option` names a file in no folder, a folder, or one to be replaced without
+            `replace`.
     """
     if not path.parent.is_dir():
         raise UsageError(f"no such folder: {path.parent}, for {option} {path}; make it first")
+    if path.is_dir():
+        raise UsageError(f"{option} {path} is a folder; name a file")
     if path.exists() and not replace:
         raise UsageError(f"{path} exists already; choose another name or add --replace")
 

@@ -275,6 +275,13 @@ def test_a_named_pack_of_another_trunk_is_an_error(photo: Path, tmp_path: Path, 
     assert not out.exists()
 
 
+def test_a_folder_is_no_sheet(photo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = photo.parent / "d.png"
+    folder.mkdir()
+    assert stylepack(["gallery", str(photo), "-o", str(folder)]) == 2
+    assert f"-o {folder} is a folder; name a file" in capsys.readouterr().err
+
+
 def test_the_sheet_is_no_photograph_of_its_folder(
     photo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

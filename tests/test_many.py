@@ -14,6 +14,7 @@ from PIL import Image
 from stylepack.cli.apply import parse_region
 from stylepack.cli.main import run as stylepack
 from stylepack.errors import UsageError
+from stylepack.network.device import is_out_of_memory
 from stylepack.painting import stylizer as stylizer_module
 from stylepack.painting.jobs import STANDARD, Job, is_done, plan_jobs, share_of
 from stylepack.painting.shards import worker
@@ -350,3 +351,23 @@ def test_standard_input_that_cannot_be_read_is_named(folder: Path) -> None:
     os.close(writing)
     assert done.returncode == 1
     assert b"cannot read standard input: Bad file descriptor" in done.stderr
+
+
+def test_a_process_that_waits_for_standard_input_can_be_ended() -> None:
+    command = [sys.executable, "-m", "stylepack", "apply", "-", *STARRY]
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stderr is not None
+    assert b"painting starry=1" in process.stderr.readline()  # now it reads
+    process.terminate()
+    assert process.wait(timeout=60) == 143
+    assert process.communicate() == (b"", b"")
+
+
+def test_what_onednn_does_not_support_is_no_lack_of_memory() -> None:
+    assert is_out_of_memory(RuntimeError("could not create a primitive"))
+    descriptor = "could not create a primitive descriptor for a convolution"
+    assert not is_out_of_memory(RuntimeError(descriptor))
+    assert is_out_of_memory(MemoryError())
+    assert not is_out_of_memory(ValueError("out of memory"))

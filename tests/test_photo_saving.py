@@ -130,3 +130,29 @@ def test_exif_tells_the_size_of_the_picture_that_it_is_in(tmp_path: Path) -> Non
             ifd = image.getexif().get_ifd(0x8769)
             assert (ifd[0xA002], ifd[0xA003]) == image.size == size
             assert ifd[0x9003] == "2026:01:01 00:00:00"
+
+
+def test_exif_without_a_second_ifd_gets_none(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x010F] = "Maker"
+    picture(60, 40).save(tmp_path / "in.jpg", exif=exif)
+    read_photo(tmp_path / "in.jpg").save(tmp_path / "out.jpg")
+    with Image.open(tmp_path / "out.jpg") as image:
+        assert dict(image.getexif()) == {0x010F: "Maker"}
+
+
+def test_permissions_that_cannot_be_set_are_no_hindrance(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, mode: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "chmod", refuse)
+    for _ in range(2):
+        random_photo().save(tmp_path / "out.png")
+
+
+@pytest.mark.parametrize("name", ["rgb(300,0,0)", "hsl(0,100%,150%)", "no colour", ""])
+def test_what_is_no_colour_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="no colour"):
+        random_photo().flattened(name)

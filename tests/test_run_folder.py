@@ -269,12 +269,14 @@ def test_names_that_are_no_text_are_taken_as_they_are(
     assert resume(run, "--updates", "2") == 0
 
 
+@pytest.mark.parametrize("group", [1, 2])  # as on a CPU, and as on CUDA, where it is larger
 def test_an_error_keeps_what_was_learned_before_it(
-    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group: int
 ) -> None:
     step = Trainer.step
 
     def fail(trainer: Trainer, batch: Batch) -> Any:
+        trainer.group = group
         if trainer.update == 3:
             raise TrainingError("not one of the photographs can be read")
         return step(trainer, batch)

@@ -3,11 +3,12 @@
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from stylepack.__main__ import end
+from stylepack.__main__ import WAVE, End
 from stylepack.cli import stopping
 from stylepack.cli.stopping import stop_on_signals
 from stylepack.files import replacing
@@ -45,7 +46,7 @@ def test_a_signal_leaves_nothing_half_written(
             temporary.touch()
             signal.raise_signal(number)
 
-    before = signal.signal(number, end)
+    before = signal.signal(number, End())
     try:
         with pytest.raises(raised):
             write()
@@ -61,10 +62,28 @@ def test_a_signal_during_an_import_is_not_lost(tmp_path: Path) -> None:
         "    signal.raise_signal(signal.SIGINT)\n"
     )
     code = (
-        "import signal; from stylepack.__main__ import end; signal.signal(signal.SIGINT, end); "
-        "import swallows; print('survived')"
+        "import signal; from stylepack.__main__ import End; "
+        "signal.signal(signal.SIGINT, End()); import swallows; print('survived')"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
+
+
+def test_a_second_signal_ends_what_a_thread_keeps_waiting() -> None:
+    code = (
+        "import signal, threading, time; from stylepack.__main__ import End; "
+        "signal.signal(signal.SIGTERM, End()); "
+        "threading.Thread(target=time.sleep, args=(600,)).start(); "
+        "print('ready', flush=True); time.sleep(600)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.terminate()
+    time.sleep(2 * WAVE)
+    assert process.poll() is None
+    process.terminate()
+    assert process.wait(timeout=60) == 143
+    process.communicate()

@@ -48,7 +48,8 @@ def distill(
     check_vgg_input(vgg_input)
     if output.suffix != SUFFIX:
         raise UsageError(f"-o is {output}; name it like {output.stem or 'loss-network'}{SUFFIX}")
-    check_target(output, "-o", replace or resume)
+    if output.parent.is_dir():  # else it is made
+        check_target(output, "-o", replace or resume)
 
     from stylepack.network.device import pick_device
     from stylepack.training.diet import Folders

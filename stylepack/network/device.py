@@ -2,6 +2,7 @@
 
 import ctypes
 import platform
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,11 +13,10 @@ from stylepack.network.int8 import int8_is_fast
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16", "int8")
 AMPERE = (8, 0)  # the first of NVIDIA's cards that multiply bfloat16
-SIGNS_OF_NO_MEMORY = (
-    "out of memory",
-    "can't allocate memory",
-    "unable to find an engine",
-    "could not create a primitive",
+NO_MEMORY = re.compile(
+    "out of memory|can't allocate memory|unable to find an engine"
+    "|could not create a primitive(?! descriptor)",  # there is none for what it does not support
+    re.IGNORECASE,
 )
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
@@ -115,10 +115,8 @@ def is_out_of_memory(error: Exception) -> bool:
     Near the end of the memory cuDNN says that it finds no way to convolve, and oneDNN that it
     cannot make one.
     """
-    words = str(error).lower()
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and any(sign in words for sign in SIGNS_OF_NO_MEMORY)
-    )
+    torchs = isinstance(error, RuntimeError) and NO_MEMORY.search(str(error)) is not None
+    return torchs or isinstance(error, MemoryError)
 
 
 def keep_large_blocks() -> None:

@@ -54,6 +54,17 @@ class Painter:
             photo = read_photo(job.source)
         return photo.flattened(self.background) if self.background else photo
 
+    def _begin_to_read(self, pool: ThreadPoolExecutor, job: Job) -> "Future[Photo]":
+        """In a thread; but a thread that waits for standard input could not be stopped."""
+        if job.source != STANDARD:
+            return pool.submit(self.read, job)
+        read: Future[Photo] = Future()
+        try:
+            read.set_result(self.read(job))
+        except Exception as error:
+            read.set_exception(error)
+        return read
+
     def write(self, job: Job, painted: Photo) -> None:
         """Encode a painted photograph."""
         if job.target == STANDARD:
@@ -75,7 +86,7 @@ class Painter:
             while waiting or reading:
                 while waiting and len(reading) < AHEAD:
                     job = waiting.popleft()
-                    reading.append((job, pool.submit(self.read, job)))
+                    reading.append((job, self._begin_to_read(pool, job)))
                 job, photo = reading.popleft()
                 written: Future[None] = Future()
                 try:

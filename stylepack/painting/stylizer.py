@@ -230,7 +230,7 @@ class Stylizer:
                     return paint_streaming(
                         self.trunk, style, pixels, memory, advance, int8=self.int8
                     )
-            except RuntimeError as error:
+            except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error) or memory.strip < SMALLEST_STRIP:
                     raise
             memory = replace(memory, strip=memory.strip // 4, rows=16, keep=0)

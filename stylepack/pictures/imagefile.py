@@ -211,7 +211,7 @@ def find_images(folder: Path, but: Path | None = None) -> list[Path]:
         for path in folder.rglob("*")
         if path.suffix.lower() in SUFFIXES
         and path.is_file()
-        and path.resolve() != left_out
+        and (left_out is None or path.resolve() != left_out)
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
     if not found:

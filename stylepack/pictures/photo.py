@@ -171,7 +171,7 @@ class Photo:
         exif = Image.Exif()
         if self.exif:
             exif.load(self.exif.tobytes())
-            its = exif.get_ifd(SUB_IFDS[0])
+            its = exif.get_ifd(SUB_IFDS[0]) if SUB_IFDS[0] in exif else {}
             sides = zip((PIXEL_WIDTH, PIXEL_HEIGHT), self.size, strict=True)
             its.update({tag: side for tag, side in sides if tag in its})
         if self.provenance:
@@ -226,7 +226,7 @@ def colour(name: str) -> tuple[int, int, int]:
         UsageError: no such colour.
     """
     try:
-        red, green, blue = ImageColor.getrgb(name)[:3]
+        red, green, blue = bytes(ImageColor.getrgb(name)[:3])  # 0..255 each
     except ValueError:
         raise UsageError(
             f"no colour '{name}'; give a name like white or a value like #204060"

@@ -81,7 +81,7 @@ def _fits(trainer: Trainer, images: int, crop: int) -> bool:
     try:
         trainer.probe(images, crop)
         free, total = torch.cuda.mem_get_info(device)
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
         return False

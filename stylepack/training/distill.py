@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stylepack.errors import UsageError
+from stylepack.files import make_folder
 from stylepack.network.device import keep_large_blocks, training_dtype
 from stylepack.training import losses
 from stylepack.training.checkpoint import (
@@ -147,10 +148,7 @@ class Distillation:
         work = cls(output, folders, recipe, source, device)
         if resume:
             work.restore(load_checkpoint(place))
-        try:
-            place.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UsageError(f"cannot make {place}: {error.strerror}") from error
+        make_folder(place, "choose another file with -o")
         return work
 
     def train(self) -> Generator[DistillStep]:

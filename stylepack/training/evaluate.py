@@ -68,7 +68,7 @@ class Evaluation:
     def _measure_if_it_fits(self, path: Path, photo: Tensor) -> None:
         try:
             self._measure(photo)
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             for losses in (self.content, self.style):  # of all styles or of none

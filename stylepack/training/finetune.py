@@ -116,7 +116,7 @@ class Finetune:
             update, now = trainer.update, time.monotonic()
             if self.max_time < math.inf and update < trainer.planned:
                 left = self.begun + self.max_time - now
-                in_time = update + int(left * update / (now - start))
+                in_time = update + int(left * update / max(now - start, 1e-9))
                 trainer.planned = max(update, min(end, in_time))
             last = update >= trainer.planned
             before, checked = update, before // CHECK_EVERY

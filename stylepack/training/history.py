@@ -79,7 +79,7 @@ def read_rows(path: Path) -> list[list[str]]:
 
 
 def _is_row(row: list[str]) -> bool:
-    return len(row) == len(COLUMNS) and row[0].isdigit()
+    return len(row) == len(COLUMNS) and row[0].isdecimal()
 
 
 def _lines(rows: list[list[str]]) -> str:

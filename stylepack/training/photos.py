@@ -273,7 +273,8 @@ def resized(path: Path, short_side: int) -> Tensor:
         scale = short_side / min(image.size)
         size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
         rgb = Photo.from_image(image).to_image()
-        return Photo.from_image(rgb.resize(size, Image.Resampling.LANCZOS)).to_float()
+        photo = Photo.from_image(rgb.resize(size, Image.Resampling.LANCZOS))
+    return photo.to_float()
 
 
 def read_painting(path: Path, short_side: int) -> Tensor:

@@ -6,6 +6,7 @@ little to gain from sending some of them while others are still being computed.
 """
 
 import hashlib
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -147,6 +148,9 @@ def joined(launch: Launch, device: torch.device) -> Iterator[Ranks]:
     # The optimiser's first step imports it; imported while the group stands, it would hold on to
     # the group's threads to the end of the process, which then aborts now and then.
     import_module("torch._dynamo")
+    # While a process waits for another no handler of Python's runs.  Between updates
+    # `stop_on_signals` has its own, and nobody but the first process writes.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     if device.type == "cuda":
         torch.cuda.set_device(device)

@@ -113,6 +113,7 @@ class Run:
         Raises:
             UsageError: `folder` holds a run already.
             TrainingError: another process is at work there.
+            StylepackError: it cannot be made.
         """
         if ranks.first:
             check_unused(folder)
@@ -237,11 +238,11 @@ class Run:
                 now, waited = time.perf_counter(), batches.waited
                 self.pace.add(len(steps), now - start, waited)
                 start, batches.waited = now, 0.0
-                self.stopping = self.ranks.largest(self.wish())
                 if self.ranks.first:
                     for step in steps:
                         self.history.add(step)
                         board.add(step)
+                self.stopping = self.ranks.largest(self.wish())
                 if trainer.update // every > before // every:
                     self._attempt(self.checkpoint)
                 if trainer.update // sheets > before // sheets:
@@ -254,7 +255,7 @@ class Run:
         except DivergedError:
             raise
         except StylepackError:  # such as that there are no photographs any more
-            self._attempt(self.checkpoint, "the updates since the last one are lost")
+            self._attempt(self.checkpoint, "what it had learned since the last checkpoint is lost")
             raise
 
     def _batches(self) -> Batches:
@@ -354,7 +355,7 @@ class Run:
             write()
         except (StylepackError, OSError) as error:
             self.notices.append(f"{error}; {otherwise}")
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             self.notices.append(f"there was not enough memory; {otherwise}")

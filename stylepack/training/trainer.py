@@ -88,6 +88,7 @@ class Trainer:
         self.ranks = ranks
         self.notices: list[str] = []
         self._compiled = _compiled(self._losses, self.device) if compiled else None
+        self.group = 1 if self.device.type == "cpu" else GROUP
         self.update = 0
         self.rate_scale = 1.0  # lower after training has diverged
         self._last: Batch | None = None  # what the last update saw
@@ -121,25 +122,31 @@ class Trainer:
             DivergedError: as `steps`.
             TrainingError: the device's memory is too small for a batch.
         """
-        size = 1 if self.device.type == "cpu" else GROUP
         waiting: list[_Pending] = []
         with fast_products(self.device):
-            for batch in batches:
-                try:
-                    waiting.append(self.step(batch))
-                except RuntimeError as error:
-                    if not is_out_of_memory(error):
-                        raise
-                    raise TrainingError(
-                        f"a batch of {len(batch.photos)} does not fit into the memory of "
-                        f"{self.device}; use a smaller --batch or --crop, or start with "
-                        "--batch auto"
-                    ) from error
-                if len(waiting) == size:
+            try:
+                for batch in batches:
+                    waiting.append(self._step_if_it_fits(batch))
+                    if len(waiting) == self.group:
+                        yield self._report(waiting)
+                        waiting = []
+            except TrainingError:  # such as that there are no photographs any more
+                if waiting and self.ranks.world == 1:
                     yield self._report(waiting)
-                    waiting = []
+                raise
             if waiting:
                 yield self._report(waiting)
+
+    def _step_if_it_fits(self, batch: Batch) -> _Pending:
+        try:
+            return self.step(batch)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise TrainingError(
+                f"a batch of {len(batch.photos)} does not fit into the memory of {self.device}; "
+                "use a smaller --batch or --crop, or start with --batch auto"
+            ) from error
 
     def step(self, batch: Batch) -> "_Pending":
         """One update; its losses stay on the device."""
