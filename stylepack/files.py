@@ -4,14 +4,15 @@ import errno
 import hashlib
 import os
 import re
-import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 
 from stylepack.errors import StylepackError, UsageError
 
-PART = re.compile(r"\.(\d+)-\d+\.part")  # what `replacing` writes to, by process and thread
+PART = re.compile(r"\.(\d+)-\d+\.part")  # what `replacing` writes to, by process and number
+_numbers = count()
 PERMISSIONS = 0o777  # of a file's mode
 ADVICE = {
     errno.ENOSPC: "free some space there",
@@ -31,7 +32,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         StylepackError: the folder does not exist, is not writable, or the disk is full.
     """
-    temporary = path.with_name(f".{os.getpid()}-{threading.get_ident()}.part")
+    temporary = path.with_name(f".{os.getpid()}-{next(_numbers)}.part")
     try:
         yield temporary
         with suppress(OSError):  # a file keeps its permissions, where there are such
@@ -105,6 +106,8 @@ def check_target(path: Path, option: str, replace: bool = True) -> None:
         raise UsageError(f"no such folder: {path.parent}, for {option} {path}; make it first")
     if path.is_dir():
         raise UsageError(f"{option} {path} is a folder; name a file")
+    if not os.access(path.parent, os.W_OK):
+        raise UsageError(f"{path.parent} cannot be written to, for {option} {path}; choose another")
     if path.exists() and not replace:
         raise UsageError(f"{path} exists already; choose another name or add --replace")
 

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from stylepack.cli.main import run as stylepack
-from stylepack.errors import PackError, UsageError
+from stylepack.errors import PackError, TrainingError, UsageError
 from stylepack.packs.header import read_header
 from stylepack.packs.shelf import BUNDLED_TRUNK
 from stylepack.packs.tensors import write_tensors
@@ -166,6 +166,9 @@ def test_a_stopped_distillation_goes_on_to_the_same_bits(
     steps = stopped.train()
     next(steps), next(steps)
     steps.close()
+    with pytest.raises(TrainingError, match="another process is at work"):
+        distillation(tmp_path / "b", folders, vgg_file, resume=True)
+    stopped.close()
     with pytest.raises(UsageError, match="add --resume"):
         distillation(tmp_path / "b", folders, vgg_file, resume=False)
     resumed = distillation(tmp_path / "b", folders, vgg_file, resume=True)

@@ -89,7 +89,8 @@ def test_the_bundled_trunk_is_exported_with_packs_that_blend(tmp_path: Path, cap
     ("words", "code", "said"),
     [
         (["-o", "web.pt"], 2, "web.onnx"),
-        *((["-o", name], 2, "name it like trunk.onnx") for name in ("", ".", "/", ".onnx")),
+        *((["-o", name], 2, "name it like trunk.onnx") for name in (".", "/", ".onnx")),
+        (["-o", ""], 2, "-o is empty"),
         (["-o", "taken.onnx"], 2, "taken.json exists already"),
         (["scremm", "-o", "web.onnx"], 2, "did you mean 'scream'"),
         (["-o", "no/web.onnx"], 2, "no such folder: no, for -o no/web.onnx"),

@@ -215,7 +215,7 @@ def test_new_refuses_in_one_line(tmp_path: Path, monkeypatch, capsys) -> None:
         (["taken", "wave"], "exists already"),
         (["fine"], "you have no packs of your own"),
         (["fine", "wvae"], "did you mean 'wave'"),
-        (["no/fine", "wave"], "cannot write to"),
+        (["no/fine", "wave"], "no such folder: no, for no/fine"),
     ):
         code, _, said = packs_command(capsys, "new", *words)
         assert code in (1, 2)

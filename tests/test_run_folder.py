@@ -129,7 +129,7 @@ def test_a_folder_is_worked_in_by_one_process_at_a_time(
     assert other.stdout is not None
     other.stdout.readline()
     assert resume(finished, "--updates", "3") == 1
-    assert f"another process is training in {finished}" in capsys.readouterr().err
+    assert f"another process is at work in {finished}" in capsys.readouterr().err
     other.kill()  # which leaves nothing behind that would have to be removed
     other.wait()
     other.stdin.close()

@@ -481,7 +481,7 @@ def test_info_says_when_a_trunk_is_not_what_its_hash_says(tiny_trunk, trunks) ->
     [
         ("cut.safetensors", "it is cut off: download it again"),
         ("My Run", "cannot be a trunk's name"),
-        ("", "SOURCE is empty; give a folder"),
+        ("", "what follows 'install' is empty"),
     ],
 )
 def test_what_is_wrong_with_a_source_is_said(

@@ -10,7 +10,7 @@ import typer
 
 from stylepack.cli import screen
 from stylepack.cli.options import Device, Seed, TrunkFile, VggInput, VggWeights
-from stylepack.cli.stopping import stop_on_signals
+from stylepack.cli.stopping import Stop, stop_on_signals
 from stylepack.cli.train import check_vgg_input
 from stylepack.errors import UsageError
 from stylepack.files import check_target
@@ -18,7 +18,7 @@ from stylepack.packs.shelf import SUFFIX
 from stylepack.packs.trunks import find_trunk
 
 if TYPE_CHECKING:
-    from stylepack.training.distill import DistillStep
+    from stylepack.training.distill import Distillation, DistillStep
 
 
 def distill(
@@ -60,7 +60,19 @@ def distill(
     recipe = DistillRecipe(updates=updates, seed=seed or 0)
     source = WeightSource(vgg_weights, vgg_input)
     target = pick_device(device)
+    screen.say("loading VGG-19, and making a first guess of the small network")
     work = Distillation.start(output, folders, recipe, source, target, resume=resume)
+    with closing(work):
+        stop = follow(work, updates)
+        if stop and work.update < updates:
+            screen.say(f"stopped at update {work.update}; add --resume to go on")
+            raise typer.Exit(stop.exit_code)
+        size = work.write()
+    screen.say(f"wrote {output}, {size / 1e6:.2f} MB")
+
+
+def follow(work: Distillation, updates: int) -> Stop:
+    """Show the training to its end, or to the first Ctrl-C."""
     with (
         stop_on_signals("saving a checkpoint") as stop,
         screen.meter("distilling", updates, work.update) as meter,
@@ -70,11 +82,7 @@ def distill(
             meter.advance(errors_in_words(step))
             if stop and step.update < updates:
                 break
-    if stop and work.update < updates:
-        screen.say(f"stopped at update {work.update}; add --resume to go on")
-        raise typer.Exit(stop.exit_code)
-    size = work.write()
-    screen.say(f"wrote {output}, {size / 1e6:.2f} MB")
+    return stop
 
 
 def errors_in_words(step: DistillStep) -> str:

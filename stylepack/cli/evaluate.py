@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -95,6 +95,8 @@ def evaluate(
     make_folder(output, "choose another folder with -o")
     stop = measure(comparison)
     if not comparison.measured:
+        with suppress(OSError):  # it may have been there before, with something in it
+            output.rmdir()
         screen.say("stopped before a whole photograph was measured; nothing is written")
         raise typer.Exit(stop.exit_code)
     figures = comparison.figures()
@@ -102,9 +104,11 @@ def evaluate(
     screen.show_table(COLUMNS, table(figures))
     done, planned = len(comparison.measured), comparison.planned
     cut_short = stop and done < planned
+    photographs = "1 photograph" if done == 1 else f"{done} photographs"
     screen.say(
-        f"{f'stopped after {done} of {planned}' if cut_short else done} photographs, loss network "
-        f"{base.loss_network}; wrote evaluation.csv, evaluation.json and sheet.png in {output}"
+        f"{f'stopped after {done} of {planned} photographs' if cut_short else photographs}, "
+        f"loss network {base.loss_network}; wrote evaluation.csv, evaluation.json and sheet.png "
+        f"in {output}"
     )
     if cut_short:
         raise typer.Exit(stop.exit_code)

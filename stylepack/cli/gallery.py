@@ -15,6 +15,8 @@ from stylepack.errors import UsageError, printable
 from stylepack.files import check_target, write_text
 from stylepack.packs.shelf import find_pack
 
+MOST_PIXELS = 250_000_000  # of a sheet, which is put together in memory
+
 
 def gallery(
     photos: Annotated[
@@ -85,6 +87,12 @@ def gallery(
     for message in selected.warnings:
         screen.warn(message)
     labels = list(selected.labels.values())
+    pictures = len(sources) * (1 + len(labels))
+    if pictures > (most := MOST_PIXELS // (cell * cell)):
+        raise UsageError(
+            f"{pictures} pictures are too many: at {cell} pixels there can be {most}; use a "
+            "smaller --cell, fewer photographs, or --style"
+        )
     stylizers = load_each(
         selected.mixes, trunk=trunk, device=device, precision=precision, force=force
     )
@@ -124,7 +132,7 @@ def find_photos(photos: Sequence[Path], sheet: Path | None = None) -> list[Path]
     found: list[Path] = []
     for photo in photos:
         if not photo.exists():
-            raise UsageError(f"no such file or folder: {photo}")
+            raise UsageError(f"no such file or folder: {photo}; give a photograph or a folder")
         found += find_images(photo, sheet) if photo.is_dir() else [photo]
     return list(dict.fromkeys(found))
 

@@ -9,7 +9,7 @@ import typer
 
 from stylepack.cli import screen
 from stylepack.cli.completion import complete_mix
-from stylepack.cli.gallery import check_output, find_photos
+from stylepack.cli.gallery import MOST_PIXELS, check_output, find_photos
 from stylepack.cli.options import Device, Force, Precision, TrunkFile
 from stylepack.errors import UsageError
 from stylepack.packs.mix import grid_mixes
@@ -17,8 +17,6 @@ from stylepack.packs.shelf import find_pack
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-MOST_PIXELS = 250_000_000  # of a sheet, which is put together in memory
 
 
 def grid(

@@ -5,6 +5,8 @@ import io
 import os
 import sys
 import warnings
+from collections.abc import Sequence
+from itertools import pairwise
 
 import typer
 
@@ -20,9 +22,12 @@ from stylepack.cli.packs import packs
 from stylepack.cli.study import study
 from stylepack.cli.train import train
 from stylepack.cli.trunks import trunks
-from stylepack.errors import StylepackError
+from stylepack.errors import StylepackError, UsageError
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
+MAY_BE_EMPTY = frozenset(
+    ["--suffix", "--title", "--artist", "--author", "--license", "-q", "--query"]
+)
 RARELY = 100_000  # new objects between two searches for garbage; Python's own is 700
 
 app = typer.Typer(
@@ -88,6 +93,7 @@ def run(arguments: list[str] | None = None) -> int:
             utf8 = stream.encoding.lower().replace("-", "") == "utf8"
             stream.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")
     try:
+        refuse_empty(sys.argv[1:] if arguments is None else arguments)
         with whole_words_in_bash():
             return app(arguments, prog_name="stylepack", standalone_mode=False) or 0
     except StylepackError as error:
@@ -111,3 +117,38 @@ def run(arguments: list[str] | None = None) -> int:
     except OSError as error:
         screen.fail(f"{error.filename or 'standard output'}: {error.strerror or error}")
         return 1
+    except ImportError as error:
+        reason = str(error).partition("\n")[0]
+        screen.fail(f"cannot load {error.name or 'a library'}: {reason}; free memory or reinstall")
+        return 1
+    except (MemoryError, RuntimeError) as error:
+        if not _is_lack_of_memory(error):
+            raise
+        screen.fail(
+            "there is not enough memory; take fewer or smaller pictures, or a smaller --size"
+        )
+        return 1
+
+
+def _is_lack_of_memory(error: MemoryError | RuntimeError) -> bool:
+    if isinstance(error, MemoryError):
+        return True
+    from stylepack.network.device import is_out_of_memory
+
+    return is_out_of_memory(error)
+
+
+def refuse_empty(arguments: Sequence[str]) -> None:
+    """Refuse empty words, as of shell variables that are not set: a path would be the folder here.
+
+    Raises:
+        UsageError: one that has no meaning.
+    """
+    for before, word in pairwise(["", *arguments]):
+        if word and not (word.startswith("--") and word.endswith("=")):
+            continue
+        option = word.removesuffix("=") or before
+        if option in MAY_BE_EMPTY:
+            continue
+        what = option if option.startswith("-") else f"what follows '{option}'"
+        raise UsageError(f"{what} is empty; give it a value or leave it out")

@@ -69,9 +69,9 @@ def export(
         raise UsageError(f"no pack of {place} is installed; name packs by their files")
     content, apart = checked_model(network, [pack.numbers for pack in loaded.values()])
     text = packs_beside(loaded, network, digest, output.name)
-    with replacing(output) as temporary:
-        temporary.write_bytes(content)
-    write_text(beside, text)
+    with replacing(output) as model:
+        model.write_bytes(content)
+        write_text(beside, text)  # if that fails neither is written
     packs_in_words = "1 pack" if len(loaded) == 1 else f"{len(loaded)} packs"
     screen.say(f"{packs_in_words}; onnxruntime and torch differ by at most {apart:.1e} of 1")
     print(output)

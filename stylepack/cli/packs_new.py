@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,8 @@ from stylepack.errors import UsageError
 from stylepack.packs.manifest import read_manifest
 from stylepack.packs.shelf import by_name, find_pack, user_packs
 from stylepack.packs.trunks import choose_trunk, name_of, trunk_names
+
+SHOWN = 20  # packs that are named
 
 
 def new(
@@ -53,7 +56,10 @@ def new(
         screen.warn(f"'{name}' names no licence: say in README.md what others may do with it")
     if its_name != "bundled":
         screen.warn(f"trunk '{its_name}' is not bundled: whoever uses the packs needs it as well")
-    screen.say(f"wrote {', '.join(named)}; build it: cd {folder} && python -m build --wheel")
+    first, *others = named
+    more = f" and {len(others)} more" if len(others) > SHOWN else "".join(f", {n}" for n in others)
+    place_in_words = shlex.quote(str(folder))
+    screen.say(f"wrote {first}{more}; build it: cd {place_in_words} && python -m build --wheel")
     print(folder)
 
 

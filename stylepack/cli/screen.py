@@ -70,7 +70,7 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     shown = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(cell_len, column)) for column in zip(columns, *shown, strict=True)]
     widths = _narrowed(widths, output.width)
-    for line in _lines(columns[: len(widths)], widths):
+    for line in _lines(columns[: len(widths)], widths) if any(columns) else ():
         output.print(line, style="bold", markup=False, soft_wrap=True)
     for row in (row[: len(widths)] for row in shown):
         for line in _lines(row, widths):
@@ -81,10 +81,13 @@ def _narrowed(widths: list[int], room: int) -> list[int]:
     """Widths of the columns that go into `room` with gaps between them.
 
     The first, which names the row, stays whole; of the others the widest give way alike, and the
-    last ones go where not even `NARROW` is left.
+    last ones go where not even `NARROW` is left.  Of two columns both stay.
     """
     first, *others = widths
-    while others and first + sum(len(GAP) + min(width, NARROW) for width in others) > room:
+    while (
+        len(others) > (len(widths) == 2)
+        and first + sum(len(GAP) + min(width, NARROW) for width in others) > room
+    ):
         others.pop()
     room -= first + len(GAP) * len(others)
     most = max(others, default=1)
@@ -130,6 +133,10 @@ class Meter:
     def share(self, share: float) -> None:
         """Show how much of the unit at hand is done, 0..1."""
         self._progress.update(self._task, completed=self._done + share)
+        now = time.monotonic()
+        if not self._live and now - self._spoke >= PLAIN_SECONDS:
+            self._spoke = now
+            say(f"{self._title} {self._done + share:.2f}/{self._total}")
 
     def result(self, line: str) -> None:
         """A line of data on stdout; on the terminal of the bar it is put above that."""

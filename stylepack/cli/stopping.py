@@ -8,11 +8,12 @@ from types import FrameType
 
 from stylepack.cli import screen
 
+ENDING = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
 WAVE = 0.5  # seconds in which one Ctrl-C may arrive twice: from the terminal and by torchrun
 
 
 class Stop:
-    """Becomes true at the first SIGINT or SIGTERM; `asked` is its number."""
+    """Becomes true at the first signal of `ENDING`; `asked` is its number."""
 
     asked = 0
 
@@ -29,8 +30,9 @@ class Stop:
 def stop_on_signals(what: str) -> Iterator[Stop]:
     """Within the block the first signal sets `Stop` and says `what` is being finished.
 
-    A second Ctrl-C interrupts at once.  A second SIGTERM does not: Slurm sends it to every
-    process and torchrun hands it on, so that one wish to stop arrives twice.
+    Signals that were ignored before, as under nohup, still are.  A second Ctrl-C interrupts at
+    once.  A second SIGTERM does not: Slurm sends it to every process and torchrun hands it on, so
+    that one wish to stop arrives twice.
     """
     stop = Stop()
     since = 0.0
@@ -43,7 +45,9 @@ def stop_on_signals(what: str) -> Iterator[Stop]:
         elif number == signal.SIGINT and time.monotonic() - since > WAVE:
             raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [getattr(signal, name) for name in ENDING if hasattr(signal, name)]
+    asked = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, handle) for number in asked}
     try:
         yield stop
     finally:

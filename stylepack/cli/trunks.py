@@ -14,7 +14,7 @@ from stylepack.cli.asking import confirm
 from stylepack.cli.completion import complete_trunk
 from stylepack.cli.options import Upgrade
 from stylepack.cli.packs import Json, print_json, size_in_words
-from stylepack.errors import StylepackError, UsageError
+from stylepack.errors import StylepackError
 from stylepack.packs.header import data_sha256, parse_content, read_content
 from stylepack.packs.inuse import BUNDLED, read_in_use
 from stylepack.packs.manifest import LARGEST_TRUNK, in_words
@@ -129,8 +129,6 @@ def install(
 
     Its packs go by their names where those are free, and by TRUNK/NAME always.
     """
-    if not source:
-        raise UsageError("SOURCE is empty; give a folder, a zip, a trunk file or an https address")
     name = checked_trunk_name(name or name_from(source))
 
     from stylepack.packs.sources import gather_trunk

@@ -5,6 +5,7 @@ from importlib.metadata import version
 from typing import Any
 
 from stylepack.errors import UsageError
+from stylepack.packs.header import shown
 from stylepack.packs.manifest import Manifest, common_license
 from stylepack.packs.mix import Mix, merge
 from stylepack.packs.pack import Pack, blend
@@ -39,7 +40,8 @@ def _describe(parts: list[tuple[Pack, float]], told: Manifest, own: float) -> Ma
     manifests = [pack.manifest for pack, _ in parts]
     mix = str(merge((pack.manifest.name, weight) for pack, weight in parts))
     shares = ", ".join(
-        f"{weight:.0%} {m.title or m.name}" for m, (_, weight) in zip(manifests, parts, strict=True)
+        f"{weight:.0%} {shown(m.title or m.name)}"
+        for m, (_, weight) in zip(manifests, parts, strict=True)
     )
     tags = dict.fromkeys(tag.strip() for m in manifests for tag in m.tags.split(",") if tag.strip())
     return Manifest(

@@ -90,6 +90,8 @@ def write_collection(
             f"'{name}' cannot be a package's name; use lower-case letters, digits and single '-', "
             f"at most 64, the first a letter, and not {', '.join(sorted(TAKEN_NAMES))}"
         )
+    if not folder.absolute().parent.is_dir():
+        raise UsageError(f"no such folder: {folder.parent}, for {folder}; make it first")
     if folder.exists():
         raise UsageError(f"{folder} exists already; choose another name or place")
     files = [PackFile(str(path), read_content(path, LARGEST_PACK)) for path in packs.values()]

@@ -52,6 +52,7 @@ def read_header(path: Path, largest_file: int) -> Header:
         PackError: larger than `largest_file` bytes, or a header that is not
             what safetensors allows.
     """
+    _refuse_pipes(path)
     try:
         with path.open("rb", READ_AHEAD) as file:
             size = os.fstat(file.fileno()).st_size
@@ -68,6 +69,12 @@ def read_header(path: Path, largest_file: int) -> Header:
         raise PackError(f"cannot read {path}: {error.strerror or error}") from error
 
 
+def _refuse_pipes(path: Path) -> None:
+    """Opening one would wait for ever."""
+    if path.is_fifo():
+        raise PackError(f"{path} is a pipe; give a .safetensors file")
+
+
 def read_content(path: Path, largest_file: int) -> bytes:
     """All bytes of a file, read once.
 
@@ -75,6 +82,7 @@ def read_content(path: Path, largest_file: int) -> bytes:
         UsageError: no such file.
         PackError: larger than `largest_file` bytes, or unreadable.
     """
+    _refuse_pipes(path)
     try:
         with path.open("rb") as file:
             size = file.seek(0, 2)

@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stylepack.errors import PackError, StylepackError, UsageError
+from stylepack.files import make_folder
 from stylepack.packs.hidden import read_hidden, write_hidden
 from stylepack.packs.inuse import BUNDLED
 from stylepack.packs.shelf import (
     IDENTITY,
+    MOVE_HOME,
     Origin,
     Shelved,
     bundled_packs,
@@ -15,6 +17,7 @@ from stylepack.packs.shelf import (
     find_pack,
     home_folder,
 )
+from stylepack.packs.staging import alone_in
 
 
 def removable(name: str) -> Path:
@@ -40,7 +43,9 @@ def remove_pack(name: str) -> Path:
     try:
         path.unlink()
     except OSError as error:
-        raise StylepackError(f"cannot remove {path}: {error.strerror}") from error
+        raise StylepackError(
+            f"cannot remove {path}: {error.strerror}; remove it by other means"
+        ) from error
     return path
 
 
@@ -53,7 +58,7 @@ def hide_packs(references: Sequence[str]) -> list[str]:
     Raises:
         UsageError: not a bundled pack, or the identity pack, which painting needs.
     """
-    names = [reference.removeprefix(f"{BUNDLED}/") for reference in references]
+    names = list(dict.fromkeys(one.removeprefix(f"{BUNDLED}/") for one in references))
     for name in names:
         if name == IDENTITY:
             raise UsageError(f"'{IDENTITY}' cannot be hidden: --strength and training need it")
@@ -61,7 +66,10 @@ def hide_packs(references: Sequence[str]) -> list[str]:
             path = find_pack(name)
             pack = next((pack for pack in every_pack() if pack.path == path), None)
             raise UsageError(f"'{name}' is not a bundled pack; {_way_out(pack)}")
-    write_hidden(home_folder(), read_hidden(home_folder()).union(names))
+    home = home_folder()
+    make_folder(home, MOVE_HOME)
+    with alone_in(home):
+        write_hidden(home, read_hidden(home).union(names))
     return names
 
 
@@ -74,6 +82,13 @@ def restore_packs(names: Sequence[str] | None = None) -> list[str]:
         UsageError: a pack that is not hidden.
     """
     home = home_folder()
+    if not home.is_dir():
+        return _restore(home, names)
+    with alone_in(home):
+        return _restore(home, names)
+
+
+def _restore(home: Path, names: Sequence[str] | None) -> list[str]:
     if names is None:
         try:
             hidden = read_hidden(home)
@@ -82,7 +97,7 @@ def restore_packs(names: Sequence[str] | None = None) -> list[str]:
         back = sorted(hidden)
     else:
         hidden = read_hidden(home)
-        back = [name.removeprefix(f"{BUNDLED}/") for name in names]
+        back = list(dict.fromkeys(name.removeprefix(f"{BUNDLED}/") for name in names))
     for name in back:
         if name not in hidden:
             known = f"hidden are: {', '.join(sorted(hidden))}" if hidden else "no pack is"

@@ -227,7 +227,7 @@ def find_pack(reference: str) -> Path:
             path = Path(reference).expanduser()
             if path.is_file():
                 return path
-        raise UsageError(f"no such pack file: {reference}")
+        raise UsageError(f"no such pack file: {reference}; packs by name: `stylepack packs list`")
     packs = shelf()
     if reference in packs:
         return packs[reference].path

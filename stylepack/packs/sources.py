@@ -80,10 +80,12 @@ def gather_trunk(source: str, sha256: str, progress: Progress) -> tuple[PackFile
         _check_hash_option([source], sha256)
     if _is_folder(source):
         trunk = Path(source) / TRUNK_FILE
+        if not trunk.is_file():
+            raise UsageError(f"no {TRUNK_FILE} in {source}; give a folder that `train` wrote")
         files = [PackFile(str(trunk), read_content(trunk, LARGEST_TRUNK))]
         files += _in_folder(str(Path(source) / "packs"))
     else:
-        files = _in_one(source, sha256, progress, LARGEST_DOWNLOAD, _is_of_trunk)
+        files = _in_one(source, sha256, progress, LARGEST_TRUNK, _is_of_trunk)
     trunks = [file for file in files if file.other_kind == ARCHITECTURE]
     for file in files if not trunks else ():
         parse_content(file.content, file.source)  # of a damaged trunk nobody can tell what it was
@@ -140,10 +142,10 @@ def _in_one(
     if is_url(source):
         content = download(source, progress)
     elif Path(source).is_file():
-        content = read_content(Path(source), LARGEST_DOWNLOAD)
+        content = read_content(Path(source), max(LARGEST_DOWNLOAD, largest))
     else:
         raise UsageError(
-            f"no such file: {source}; give a pack file, a folder, a zip or an https address"
+            f"no such file: {source}; give a file, a folder, a zip or an https address"
         )
     if sha256:
         digest = hashlib.sha256(content).hexdigest()

@@ -88,7 +88,7 @@ def staging(folder: Path, advice: str, *, sweep: bool = True) -> Iterator[Stage]
         StylepackError: the folder cannot be written to.
     """
     try:
-        with _alone_in(folder) as alone:
+        with alone_in(folder) as alone:
             for left in folder.glob(f"{PREFIX}*") if sweep else ():
                 if alone or time.time() - left.stat().st_mtime > STALE:
                     _undo(left)
@@ -131,8 +131,8 @@ def _names_placing(file: Path) -> list[str]:
 
 
 @contextmanager
-def _alone_in(folder: Path) -> Iterator[bool]:
-    """Wait until no other install is going on in this folder, then keep others out.
+def alone_in(folder: Path) -> Iterator[bool]:
+    """Wait until no other command changes what is in this folder, then keep others out.
 
     The lock is on the folder itself and ends with the process, however that ends.  False where
     there are no such locks.

@@ -57,8 +57,19 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
 def tensors_content(
     tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
 ) -> tuple[bytes, str]:
-    """What `write_tensors` writes, and the hash."""
+    """What `write_tensors` writes, and the hash.
+
+    Bytes of the metadata that are no UTF-8, as typed or in a file's name, become escapes.
+
+    Raises:
+        PackError: there is more metadata than any reader takes.
+    """
+    texts = {
+        key: value.encode("utf-8", "backslashreplace").decode() for key, value in metadata.items()
+    }
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     bare = save(plain)
     digest = data_sha256(bare, parse_content(bare, "what is written"))
-    return save(plain, {**metadata, HASH_KEY: f"0x{digest}"}), digest
+    content = save(plain, {**texts, HASH_KEY: f"0x{digest}"})
+    parse_content(content, "what was to be written")
+    return content, digest

@@ -159,7 +159,7 @@ def _find(photo: str, mark: str) -> list[tuple[Path, Path]]:
     found = map(Path, glob.glob(photo, recursive=True))  # noqa: PTH207
     matches = sorted(match for match in found if match.exists())
     if not matches:
-        raise UsageError(f"no such file or folder: {photo}")
+        raise UsageError(f"no such file or folder: {photo}; give a photograph or a folder")
     files = [match for match in matches if match.is_file()]
     if not files:
         return [one for match in matches for one in _find(str(match), mark)]

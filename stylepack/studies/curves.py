@@ -303,6 +303,8 @@ def draw_training(history: Path, recipe: Recipe, names: Sequence[str], target: P
     for kind, title in KINDS.items():
         lines = []
         for style in names:
+            if style not in curves:
+                continue  # so few updates that it was never drawn
             updates, losses = curves[style]
             if not losses[f"{kind}_loss"].any():
                 continue  # the identity style has no style loss

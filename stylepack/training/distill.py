@@ -35,6 +35,7 @@ from stylepack.training.diet import Diet, Folders
 from stylepack.training.distilled import Distilled, DistilledConfig, save_distilled
 from stylepack.training.inherit import inherit
 from stylepack.training.learners import Learners, Sitting
+from stylepack.training.lock import FolderLock
 from stylepack.training.loss_network import WeightSource, load_vgg
 from stylepack.training.objective import Grams, pyramid_grams
 from stylepack.training.recipe import Recipe
@@ -90,7 +91,10 @@ class Errors:
 
 
 class Distillation:
-    """Training a small loss network: iterate `train()` to its end, then `write()`."""
+    """Training a small loss network: iterate `train()` to its end, `write()` and `close()`.
+
+    Until then no other process can work on the same file.
+    """
 
     def __init__(
         self,
@@ -122,6 +126,7 @@ class Distillation:
         self.average = {name: p.detach().clone() for name, p in self.parameters.items()}
         self.adam = torch.optim.Adam(self.network.parameters())
         self.update = 0
+        self.lock: FolderLock | None = None
         keep_large_blocks()
 
     @classmethod
@@ -139,6 +144,7 @@ class Distillation:
 
         Raises:
             UsageError: there is a checkpoint and `resume` is not set, or there is none.
+            TrainingError: another process is at work on it.
         """
         place = checkpoint_folder(output)
         if has_checkpoint(place) and not resume:
@@ -149,6 +155,7 @@ class Distillation:
         if resume:
             work.restore(load_checkpoint(place))
         make_folder(place, "choose another file with -o")
+        work.lock = FolderLock(place)
         return work
 
     def train(self) -> Generator[DistillStep]:
@@ -179,6 +186,11 @@ class Distillation:
         save_distilled(self.output, self.finished(), {"stylepack.train": json.dumps(facts)})
         shutil.rmtree(checkpoint_folder(self.output), ignore_errors=True)
         return self.output.stat().st_size
+
+    def close(self) -> None:
+        """Let other processes have the file."""
+        if self.lock:
+            self.lock.release()
 
     def step(self, update: int, photos: Tensor, paintings: Tensor) -> DistillStep:
         """One update on the photographs and paintings of a batch, (N, 3, crop, crop) each."""

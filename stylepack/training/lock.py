@@ -1,4 +1,4 @@
-"""One process at a time works in a run folder."""
+"""One process at a time works in a run folder, or in that of a distillation."""
 
 import os
 from pathlib import Path
@@ -32,7 +32,7 @@ class FolderLock:
         except BlockingIOError:
             self.release()
             raise TrainingError(
-                f"another process is training in {folder}; wait for its end, or stop it"
+                f"another process is at work in {folder}; wait for its end, or stop it"
             ) from None
         except OSError:
             self.release()

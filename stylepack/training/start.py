@@ -9,7 +9,7 @@ from stylepack.errors import PackError
 from stylepack.network.device import training_dtype
 from stylepack.network.trunk import Trunk, TrunkConfig
 from stylepack.packs.pack import Pack, load_pack
-from stylepack.packs.shelf import IDENTITY, SUFFIX, shelf
+from stylepack.packs.shelf import BUNDLED_TRUNK, IDENTITY, SUFFIX, shelf
 from stylepack.packs.trunkfile import load_trunk
 from stylepack.training.objective import Grams, Objective
 from stylepack.training.recipe import Recipe
@@ -31,8 +31,12 @@ def first_trunk(recipe: Recipe, file: Path | None) -> tuple[Trunk, dict[str, Pac
 
 
 def packs_of(trunk: Path, digest: str, config: TrunkConfig) -> dict[str, Pack]:
-    """Every pack of a trunk by name: the shelf's, then those that lie beside its file."""
-    beside = sorted((trunk.parent / "packs").glob(f"*{SUFFIX}"))
+    """Every pack of a trunk by name: the shelf's, then those that lie beside its file.
+
+    Beside the bundled one lie hidden packs too.
+    """
+    folder = trunk.parent / "packs"
+    beside = sorted(folder.glob(f"*{SUFFIX}")) if trunk != BUNDLED_TRUNK else []
     found: dict[str, Pack] = {}
     for path in [*(shelved.path for shelved in shelf().values()), *beside]:
         try:
