@@ -336,3 +336,60 @@ def test_markup_and_escapes_in_metadata_are_shown_as_text(
     said = capsys.readouterr().out
     assert "[red]boo[/red]\\x1b[2J\\nnext" in said
     assert "\x1b" not in said
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["gallery", ""], "what follows 'gallery' is empty"),
+        (["apply", "a.jpg", "--mix", ""], "--mix is empty"),
+        (["evaluate", "--photos="], "--photos is empty"),
+        (["packs", "install", "a", "--sha256", ""], "--sha256 is empty"),
+    ],
+)
+def test_empty_words_are_refused(
+    words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert stylepack(words) == 2
+    assert told in only_line(capsys)
+
+
+def test_an_empty_word_may_mean_something(photo: Path, tmp_path: Path) -> None:
+    words = ["--suffix", "", "-o", str(tmp_path / "out")]
+    assert stylepack(["apply", str(photo), *STARRY, *words, "--size=16", "--no-upscale"]) == 0
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["photo.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (MemoryError(), "there is not enough memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "there is not enough memory"),
+        (
+            ImportError("libtorch.so: failed\nto map", name="torch"),
+            "cannot load torch: libtorch.so",
+        ),
+    ],
+)
+def test_a_lack_of_memory_is_one_line_everywhere(
+    error: Exception,
+    told: str,
+    photo: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("stylepack.cli.gallery.find_photos", fail)
+    assert stylepack(["gallery", str(photo)]) == 1
+    assert told in only_line(capsys)
+
+
+def test_other_errors_of_torch_are_not_hidden(photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("sizes differ")
+
+    monkeypatch.setattr("stylepack.cli.gallery.find_photos", fail)
+    with pytest.raises(RuntimeError, match="sizes differ"):
+        stylepack(["gallery", str(photo)])

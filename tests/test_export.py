@@ -11,6 +11,7 @@ import torch
 from conftest import TINY
 
 from stylepack.cli.main import run as stylepack
+from stylepack.errors import StylepackError
 from stylepack.network.trunk import Trunk, TrunkConfig
 from stylepack.packs import onnxfile
 from stylepack.packs.onnxfile import differences, trunk_model
@@ -133,3 +134,12 @@ def test_an_export_that_paints_otherwise_is_not_written(
     assert stylepack(["packs", "export", *words, "-o", str(tmp_path / "web.onnx")]) == 1
     assert "paints otherwise than torch" in capsys.readouterr().err
     assert not (tmp_path / "web.onnx").exists()
+
+
+def test_an_export_writes_both_files_or_none(tmp_path: Path, monkeypatch) -> None:
+    def full(path: Path, text: str) -> None:
+        raise StylepackError("no space left")
+
+    monkeypatch.setattr("stylepack.cli.packs_export.write_text", full)
+    assert stylepack(["packs", "export", "starry", "-o", str(tmp_path / "web.onnx")]) == 1
+    assert list(tmp_path.glob("*web*")) == list(tmp_path.glob(".*.part")) == []

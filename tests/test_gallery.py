@@ -393,3 +393,15 @@ def test_letters_that_the_font_lacks() -> None:
 
 def test_bundled_packs_are_all_shown() -> None:
     assert sorted(path.stem for path in BUNDLED_PACKS.glob("*")) == sorted([*PAINTINGS, "photo"])
+
+
+def test_too_large_a_sheet_is_refused_before_painting(
+    photo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["gallery", str(photo), "--cell", "2048"]
+    for index in range(5):
+        other = photo.with_name(f"{index}.png")
+        other.write_bytes(photo.read_bytes())
+        words.append(str(other))
+    assert stylepack(words) == 2
+    assert "96 pictures are too many: at 2048 pixels there can be 59" in capsys.readouterr().err

@@ -589,3 +589,48 @@ def test_help_and_the_light_commands_load_no_torch(home: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stderr.splitlines()[-1] == f"{[0] * (len(lines) - 1) + [2]} set()"
+
+
+def test_words_that_are_no_utf8_are_escaped_in_packs(packs, tmp_path: Path) -> None:
+    out = tmp_path / "a.safetensors"
+    words = ("--name", "a", "--title", os.fsdecode(b"a\xff"), "-o", out)
+    assert packs("blend", "starry,wave", *words)[0] == 0
+    assert read_manifest(out).title == r"a\udcff"
+
+
+def test_a_blend_of_boundless_words_can_be_read(packs, make_pack, tiny_trunk) -> None:
+    names = []
+    for index in range(2):
+        path = make_pack(f"big{index}", seed=index)
+        pack = load_pack(path, TINY)
+        told = replace(pack.manifest, title="t" * 400_000, tags="t" * 50_000)
+        replace(pack, manifest=told).save(path, TINY)
+        names.append(str(path))
+    code, _, said = packs("blend", ",".join(names), "--name", "mix", "--trunk", tiny_trunk[0])
+    assert code == 0, said
+    assert len(read_manifest(find_pack("mix")).title) < 300
+
+
+def test_packs_hidden_at_once_are_all_hidden(packs) -> None:
+    names = ["cassis", "composition", "kirchner", "lilies", "marine", "wave"]
+    command = [sys.executable, "-m", "stylepack", "packs", "hide"]
+    hiding = [subprocess.Popen([*command, name], stderr=subprocess.PIPE) for name in names]
+    assert [one.communicate() and one.returncode for one in hiding] == [0] * len(names)
+    assert not set(names) & shelf().keys()
+
+
+def test_json_is_json_whatever_stdout_can_write() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "stylepack", "packs", "list", "--json", "-q", "nightcafe"],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        check=True,
+    )
+    assert json.loads(done.stdout.decode("ascii"))[0]["title"] == "The Night Café"
+
+
+def test_a_pipe_on_the_shelf_is_named_and_not_waited_for(packs, home: Path) -> None:
+    (home / "packs").mkdir(parents=True)
+    os.mkfifo(home / "packs" / "x.safetensors")
+    code, out, said = packs("list")
+    assert (code, "starry" in out, "x.safetensors is a pipe" in said) == (0, True, True)

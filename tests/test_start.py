@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from stylepack.cli.main import run as stylepack
 from stylepack.packs.manifest import Manifest
 from stylepack.packs.pack import Pack
+from stylepack.packs.removing import hide_packs
 from stylepack.packs.shelf import BUNDLED_TRUNK, IDENTITY
 from stylepack.packs.trunkfile import load_trunk
 from stylepack.training import finetune as module
@@ -212,3 +213,10 @@ def _objective_on(vgg_file: Path, painting: torch.Tensor) -> Objective:
 
     network = load_loss_network(SMALL, WeightSource(vgg_file), CPU, torch.float32)
     return Objective(network, SMALL, [painting])
+
+
+def test_hidden_packs_are_no_start() -> None:
+    trunk, digest = load_trunk(BUNDLED_TRUNK)
+    assert {"starry", "wave"} < packs_of(BUNDLED_TRUNK, digest, trunk.config).keys()
+    hide_packs(["starry"])
+    assert "starry" not in packs_of(BUNDLED_TRUNK, digest, trunk.config)

@@ -25,6 +25,7 @@ from stylepack.packs.trunkfile import load_trunk
 from stylepack.studies import plans
 from stylepack.studies.contest import parts_of, spread
 from stylepack.studies.corners import grid, inverse_distance, unnormalised
+from stylepack.studies.curves import draw_training
 from stylepack.studies.interpolation import InterpolateStudy, between
 from stylepack.studies.intervals import crossed, ratio
 from stylepack.studies.materials import Request
@@ -694,3 +695,13 @@ def test_moments_are_spread_and_end_at_the_end() -> None:
     assert parts_of(10_000, 5) == (2000, 4000, 6000, 8000, 10_000)
     assert spread(60, 5) == (0, 2, 5, 12, 26, 60)
     assert spread(1, 3) == (0, 1)
+
+
+def test_a_style_that_was_never_drawn_has_no_curve(tmp_path: Path) -> None:
+    history = tmp_path / "losses.csv"
+    row = "1,dawn,0.5,0.1,0.2,0.001"
+    history.write_text(
+        f"update,style,content_loss,style_loss,total_variation,learning_rate\n{row}\n"
+    )
+    draw_training(history, Recipe(), ["dawn", "dusk"], tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").exists()
