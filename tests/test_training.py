@@ -94,7 +94,7 @@ def test_balance_weighs_single_paintings_and_packs_say_so(
     }
     assert weights == {"dawn": 12.0, "dusk-over-sea": 3.0, "photo": 0.0}
     assert stylepack([*arguments, str(tmp_path / "other"), "--balance", ""]) == 2
-    assert "has a part without a pack" in capsys.readouterr().err
+    assert "--balance is empty" in capsys.readouterr().err
     assert stylepack([*arguments, str(tmp_path / "other"), "--balance", "noon=4"]) == 2
     assert "--balance names 'noon'; the paintings are dawn, dusk-over-sea" in (
         capsys.readouterr().err
