@@ -6,13 +6,11 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from itertools import count
 from pathlib import Path
 
 from stylepack.errors import StylepackError, UsageError
 
 PART = re.compile(r"\.(\d+)-\d+\.part")  # what `replacing` writes to, by process and number
-_numbers = count()
 PERMISSIONS = 0o777  # of a file's mode
 ADVICE = {
     errno.ENOSPC: "free some space there",
@@ -32,7 +30,8 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         StylepackError: the folder does not exist, is not writable, or the disk is full.
     """
-    temporary = path.with_name(f".{os.getpid()}-{next(_numbers)}.part")
+    number = int.from_bytes(os.urandom(8))  # containers that share a folder have the same processes
+    temporary = path.with_name(f".{os.getpid()}-{number}.part")
     try:
         yield temporary
         with suppress(OSError):  # a file keeps its permissions, where there are such

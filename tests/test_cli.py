@@ -7,6 +7,7 @@ import shutil
 import struct
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import BinaryIO
 
 import pytest
@@ -15,6 +16,8 @@ from conftest import picture
 from PIL import Image
 
 from stylepack import Stylizer
+from stylepack.cli import screen
+from stylepack.cli.main import refuse_empty
 from stylepack.cli.main import run as stylepack
 from stylepack.files import replacing
 from stylepack.packs.shelf import BUNDLED_PACKS, shelf
@@ -393,3 +396,29 @@ def test_other_errors_of_torch_are_not_hidden(photo: Path, monkeypatch: pytest.M
     monkeypatch.setattr("stylepack.cli.gallery.find_photos", fail)
     with pytest.raises(RuntimeError, match="sizes differ"):
         stylepack(["gallery", str(photo)])
+
+
+def test_words_that_only_look_empty_are_taken() -> None:
+    refuse_empty(["packs", "list", "--query=e=", "-q", "", "--title=1+1=", "--mix", "a=1,b=2"])
+
+
+def test_long_units_are_told_where_there_is_no_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seconds = 0.0
+    monkeypatch.setattr(screen, "time", SimpleNamespace(monotonic=lambda: seconds))
+    with screen.meter("painting", 30) as meter:
+        for unit in range(10):  # short ones: a line every ten seconds
+            for tenth in range(10):
+                seconds += 0.25
+                meter.share(tenth / 10)
+            meter.advance(f"{unit}.jpg")
+        for tenth in range(10):  # a long one
+            seconds += 3
+            meter.share(tenth / 10)
+    assert capsys.readouterr().err.splitlines() == [
+        "painting 4/30  1:05 left  3.jpg",
+        "painting 8/30  0:55 left  7.jpg",
+        "painting 10/30, and 30% of the next",
+        "painting 10/30, and 70% of the next",
+    ]

@@ -1,5 +1,6 @@
 """`packs export`: what onnxruntime paints is what torch paints, at any size."""
 
+import errno
 import json
 from pathlib import Path
 
@@ -11,7 +12,6 @@ import torch
 from conftest import TINY
 
 from stylepack.cli.main import run as stylepack
-from stylepack.errors import StylepackError
 from stylepack.network.trunk import Trunk, TrunkConfig
 from stylepack.packs import onnxfile
 from stylepack.packs.onnxfile import differences, trunk_model
@@ -137,9 +137,9 @@ def test_an_export_that_paints_otherwise_is_not_written(
 
 
 def test_an_export_writes_both_files_or_none(tmp_path: Path, monkeypatch) -> None:
-    def full(path: Path, text: str) -> None:
-        raise StylepackError("no space left")
+    def full(path: Path, *_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("stylepack.cli.packs_export.write_text", full)
+    monkeypatch.setattr(Path, "write_text", full)
     assert stylepack(["packs", "export", "starry", "-o", str(tmp_path / "web.onnx")]) == 1
     assert list(tmp_path.glob("*web*")) == list(tmp_path.glob(".*.part")) == []

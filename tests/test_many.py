@@ -4,6 +4,7 @@ import io
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -355,14 +356,17 @@ def test_standard_input_that_cannot_be_read_is_named(folder: Path) -> None:
 
 def test_a_process_that_waits_for_standard_input_can_be_ended() -> None:
     command = [sys.executable, "-m", "stylepack", "apply", "-", *STARRY]
+    reading, writing = os.pipe()
     process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command, stdin=reading, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
-    assert process.stderr is not None
-    assert b"painting starry=1" in process.stderr.readline()  # now it reads
+    os.close(reading)
+    os.write(writing, bytes(1 << 18))  # more than a pipe holds: now it reads
+    time.sleep(0.5)
     process.terminate()
-    assert process.wait(timeout=60) == 143
-    assert process.communicate() == (b"", b"")
+    out, err = process.communicate(timeout=60)
+    os.close(writing)
+    assert (process.returncode, out, len(err.splitlines())) == (143, b"", 1)
 
 
 def test_what_onednn_does_not_support_is_no_lack_of_memory() -> None:

@@ -1,5 +1,6 @@
 """What signals do while a command works."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -73,17 +74,59 @@ def test_a_signal_during_an_import_is_not_lost(tmp_path: Path) -> None:
 
 def test_a_second_signal_ends_what_a_thread_keeps_waiting() -> None:
     code = (
-        "import signal, threading, time; from stylepack.__main__ import End; "
-        "signal.signal(signal.SIGTERM, End()); "
-        "threading.Thread(target=time.sleep, args=(600,)).start(); "
-        "print('ready', flush=True); time.sleep(600)"
+        "import signal, threading, time\n"
+        "from stylepack.__main__ import End\n"
+        "signal.signal(signal.SIGTERM, End())\n"
+        "threading.Thread(target=time.sleep, args=(600,)).start()\n"
+        "try:\n"
+        "    print('ready', flush=True)\n"
+        "    time.sleep(600)\n"
+        "finally:\n"
+        "    print('asked once', flush=True)\n"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     assert process.stdout is not None
     process.stdout.readline()
     process.terminate()
+    assert process.stdout.readline() == b"asked once\n"
     time.sleep(2 * WAVE)
     assert process.poll() is None
     process.terminate()
     assert process.wait(timeout=60) == 143
     process.communicate()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no such terminals")
+def test_a_terminal_that_is_closed_ends_work_in_good_order(tmp_path: Path) -> None:
+    import pty  # no Windows has it
+
+    code = (
+        "import pathlib, sys, time\n"
+        "from stylepack.cli import screen\n"
+        "from stylepack.cli.stopping import stop_on_signals\n"
+        "with stop_on_signals('saving') as stop, screen.meter('working', 1000000) as meter:\n"
+        "    pathlib.Path('begun').touch()\n"
+        "    while not stop:\n"
+        "        meter.advance()\n"
+        "        time.sleep(0.01)\n"
+        "pathlib.Path('saved').touch()\n"
+        "sys.exit(stop.exit_code)\n"
+    )
+    terminal, its_end = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        stdin=its_end,
+        stdout=its_end,
+        stderr=its_end,
+        env={**os.environ, "TERM": "xterm"},
+    )
+    os.close(its_end)
+    while not (tmp_path / "begun").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.read(terminal, 1 << 16)
+    os.close(terminal)
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(timeout=60) == 129
+    assert (tmp_path / "saved").exists()

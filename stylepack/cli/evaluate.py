@@ -92,11 +92,13 @@ def evaluate(
     comparison = Comparison(request, base, source, target)
     if comparison.unmatched:
         screen.warn(f"skipped, no painting in {paintings}: {', '.join(comparison.unmatched)}")
+    made = not output.exists()
     make_folder(output, "choose another folder with -o")
     stop = measure(comparison)
     if not comparison.measured:
-        with suppress(OSError):  # it may have been there before, with something in it
-            output.rmdir()
+        if made:
+            with suppress(OSError):  # something else may lie there by now
+                output.rmdir()
         screen.say("stopped before a whole photograph was measured; nothing is written")
         raise typer.Exit(stop.exit_code)
     figures = comparison.figures()

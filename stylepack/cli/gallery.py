@@ -88,7 +88,7 @@ def gallery(
         screen.warn(message)
     labels = list(selected.labels.values())
     pictures = len(sources) * (1 + len(labels))
-    if pictures > (most := MOST_PIXELS // (cell * cell)):
+    if sheet_file is not None and pictures > (most := MOST_PIXELS // (cell * cell)):
         raise UsageError(
             f"{pictures} pictures are too many: at {cell} pixels there can be {most}; use a "
             "smaller --cell, fewer photographs, or --style"

@@ -118,6 +118,8 @@ def run(arguments: list[str] | None = None) -> int:
         screen.fail(f"{error.filename or 'standard output'}: {error.strerror or error}")
         return 1
     except ImportError as error:
+        if (error.name or "").startswith("stylepack"):
+            raise
         reason = str(error).partition("\n")[0]
         screen.fail(f"cannot load {error.name or 'a library'}: {reason}; free memory or reinstall")
         return 1
@@ -144,11 +146,12 @@ def refuse_empty(arguments: Sequence[str]) -> None:
     Raises:
         UsageError: one that has no meaning.
     """
-    for before, word in pairwise(["", *arguments]):
-        if word and not (word.startswith("--") and word.endswith("=")):
+    for before, word in pairwise(["stylepack", *arguments]):
+        option, equals, value = word.partition("=")
+        if word and not (option.startswith("--") and equals and not value):
             continue
-        option = word.removesuffix("=") or before
-        if option in MAY_BE_EMPTY:
+        named = option or before
+        if named in MAY_BE_EMPTY:
             continue
-        what = option if option.startswith("-") else f"what follows '{option}'"
+        what = named if named.startswith("-") else f"what follows '{named}'"
         raise UsageError(f"{what} is empty; give it a value or leave it out")

@@ -12,7 +12,7 @@ from stylepack.cli import screen
 from stylepack.cli.completion import complete_pack
 from stylepack.cli.options import Force, TrunkFile, Upgrade
 from stylepack.errors import StylepackError, UsageError
-from stylepack.files import check_target, replacing, write_text
+from stylepack.files import check_target, replacing
 from stylepack.packs.shelf import by_name, find_pack
 from stylepack.packs.trunks import choose_trunk
 
@@ -69,9 +69,9 @@ def export(
         raise UsageError(f"no pack of {place} is installed; name packs by their files")
     content, apart = checked_model(network, [pack.numbers for pack in loaded.values()])
     text = packs_beside(loaded, network, digest, output.name)
-    with replacing(output) as model:
+    with replacing(output) as model, replacing(beside) as told:  # both whole before either is there
         model.write_bytes(content)
-        write_text(beside, text)  # if that fails neither is written
+        told.write_text(text, encoding="utf-8")
     packs_in_words = "1 pack" if len(loaded) == 1 else f"{len(loaded)} packs"
     screen.say(f"{packs_in_words}; onnxruntime and torch differ by at most {apart:.1e} of 1")
     print(output)

@@ -56,10 +56,9 @@ def new(
         screen.warn(f"'{name}' names no licence: say in README.md what others may do with it")
     if its_name != "bundled":
         screen.warn(f"trunk '{its_name}' is not bundled: whoever uses the packs needs it as well")
-    first, *others = named
-    more = f" and {len(others)} more" if len(others) > SHOWN else "".join(f", {n}" for n in others)
-    place_in_words = shlex.quote(str(folder))
-    screen.say(f"wrote {first}{more}; build it: cd {place_in_words} && python -m build --wheel")
+    more = f" and {len(named) - SHOWN} more" if len(named) > SHOWN else ""
+    shown, there = ", ".join([*named][:SHOWN]), shlex.quote(str(folder))
+    screen.say(f"wrote {shown}{more}; build it: cd {there} && python -m build --wheel")
     print(folder)
 
 

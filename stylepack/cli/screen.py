@@ -84,14 +84,15 @@ def _narrowed(widths: list[int], room: int) -> list[int]:
     last ones go where not even `NARROW` is left.  Of two columns both stay.
     """
     first, *others = widths
+    fewest = 1 if len(widths) == 2 else 0
     while (
-        len(others) > (len(widths) == 2)
+        len(others) > fewest
         and first + sum(len(GAP) + min(width, NARROW) for width in others) > room
     ):
         others.pop()
     room -= first + len(GAP) * len(others)
     most = max(others, default=1)
-    while sum(min(width, most) for width in others) > room and most > 1:
+    while sum(min(width, most) for width in others) > room and most > NARROW:
         most -= 1
     return [first, *(min(width, most) for width in others)]
 
@@ -127,16 +128,16 @@ class Meter:
         self._live = errors.is_terminal
         self._title, self._total, self._done, self._first = title, total, done, done
         self._task = progress.add_task(title, total=total, completed=done, words="")
-        self._start = self._spoke = time.monotonic()
+        self._start = self._spoke = self._unit = time.monotonic()
         self._marks = deque([(self._start, done)]) if speed else None
 
     def share(self, share: float) -> None:
         """Show how much of the unit at hand is done, 0..1."""
         self._progress.update(self._task, completed=self._done + share)
         now = time.monotonic()
-        if not self._live and now - self._spoke >= PLAIN_SECONDS:
-            self._spoke = now
-            say(f"{self._title} {self._done + share:.2f}/{self._total}")
+        if not self._live and now - max(self._spoke, self._unit) >= PLAIN_SECONDS:
+            self._spoke = now  # of a unit that takes long by itself
+            say(f"{self._title} {self._done}/{self._total}, and {share:.0%} of the next")
 
     def result(self, line: str) -> None:
         """A line of data on stdout; on the terminal of the bar it is put above that."""
@@ -149,7 +150,7 @@ class Meter:
         """Count one unit as done, or as many as `to` says: fewer, if work has to be done again."""
         self._done = self._done + 1 if to is None else to
         self._first = min(self._first, self._done - 1)
-        now = time.monotonic()
+        now = self._unit = time.monotonic()
         rate = (self._done - self._first) / max(now - self._start, 1e-9)
         if self._marks is not None:
             rate = self._speed(self._marks, now) or rate

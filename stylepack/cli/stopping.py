@@ -1,15 +1,15 @@
 """Ctrl-C that waits for a good moment."""
 
+import errno
+import os
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from stylepack.__main__ import ENDING, WAVE
 from stylepack.cli import screen
-
-ENDING = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
-WAVE = 0.5  # seconds in which one Ctrl-C may arrive twice: from the terminal and by torchrun
 
 
 class Stop:
@@ -41,6 +41,7 @@ def stop_on_signals(what: str) -> Iterator[Stop]:
         nonlocal since
         if not stop:
             stop.asked, since = number, time.monotonic()
+            _let_go_of_lost_terminals()
             screen.say(f"stopping: {what} (Ctrl-C again to stop at once)")
         elif number == signal.SIGINT and time.monotonic() - since > WAVE:
             raise KeyboardInterrupt
@@ -53,3 +54,19 @@ def stop_on_signals(what: str) -> Iterator[Stop]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _let_go_of_lost_terminals() -> None:
+    """A terminal that was closed can no longer be written to: what is said leads nowhere then."""
+    try:
+        import termios
+    except ImportError:  # Windows
+        return
+    for stream in (1, 2):
+        try:
+            termios.tcgetattr(stream)
+        except termios.error as error:
+            if error.args[0] == errno.EIO:  # else it is no terminal
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, stream)
+                os.close(nowhere)

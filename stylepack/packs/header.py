@@ -52,8 +52,8 @@ def read_header(path: Path, largest_file: int) -> Header:
         PackError: larger than `largest_file` bytes, or a header that is not
             what safetensors allows.
     """
-    _refuse_pipes(path)
     try:
+        _refuse_pipes(path)
         with path.open("rb", READ_AHEAD) as file:
             size = os.fstat(file.fileno()).st_size
             if size > largest_file:
@@ -82,8 +82,8 @@ def read_content(path: Path, largest_file: int) -> bytes:
         UsageError: no such file.
         PackError: larger than `largest_file` bytes, or unreadable.
     """
-    _refuse_pipes(path)
     try:
+        _refuse_pipes(path)
         with path.open("rb") as file:
             size = file.seek(0, 2)
             if size > largest_file:

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from stylepack.errors import PhotoError, StylepackError
 from stylepack.files import make_folder
@@ -17,6 +17,7 @@ from stylepack.painting.stylizer import Stylizer
 from stylepack.pictures.photo import Photo, SaveOptions, read_photo
 
 AHEAD = 2  # photographs decoded before they are needed
+PIECE = 1 << 20  # bytes
 BEHIND = 1  # painted ones that wait to be written
 
 
@@ -115,8 +116,10 @@ def _finished(job: Job, written: Future[None]) -> Outcome:
 
 
 def _from_standard_input() -> bytes:
+    """All of it, piece by piece: signals are handled between two pieces."""
     try:
-        return sys.stdin.buffer.read()
+        stream = cast(io.BufferedReader, sys.stdin.buffer)
+        return b"".join(iter(lambda: stream.read1(PIECE), b""))
     except OSError as error:
         raise PhotoError(f"cannot read standard input: {error.strerror}") from error
 

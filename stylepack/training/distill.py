@@ -147,15 +147,22 @@ class Distillation:
             TrainingError: another process is at work on it.
         """
         place = checkpoint_folder(output)
-        if has_checkpoint(place) and not resume:
-            raise UsageError(f"{place} holds a checkpoint; add --resume to go on, or delete it")
         if resume and not has_checkpoint(place):
             raise UsageError(f"{place} holds no checkpoint to go on from; leave out --resume")
-        work = cls(output, folders, recipe, source, device)
-        if resume:
-            work.restore(load_checkpoint(place))
         make_folder(place, "choose another file with -o")
-        work.lock = FolderLock(place)
+        lock = FolderLock(place)
+        try:
+            if has_checkpoint(place) and not resume:
+                raise UsageError(f"{place} holds a checkpoint; add --resume to go on, or delete it")
+            work = cls(output, folders, recipe, source, device)
+            if resume:
+                work.restore(load_checkpoint(place))
+        except BaseException:
+            lock.release()
+            if not has_checkpoint(place):
+                shutil.rmtree(place, ignore_errors=True)
+            raise
+        work.lock = lock
         return work
 
     def train(self) -> Generator[DistillStep]:

@@ -7,6 +7,7 @@ little to gain from sending some of them while others are still being computed.
 
 import hashlib
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -149,8 +150,10 @@ def joined(launch: Launch, device: torch.device) -> Iterator[Ranks]:
     # the group's threads to the end of the process, which then aborts now and then.
     import_module("torch._dynamo")
     # While a process waits for another no handler of Python's runs.  Between updates
-    # `stop_on_signals` has its own, and nobody but the first process writes.
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # `stop_on_signals` has its own; what the first process has half-written otherwise the next
+    # start removes.
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     if device.type == "cuda":
         torch.cuda.set_device(device)

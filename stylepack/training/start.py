@@ -36,7 +36,7 @@ def packs_of(trunk: Path, digest: str, config: TrunkConfig) -> dict[str, Pack]:
     Beside the bundled one lie hidden packs too.
     """
     folder = trunk.parent / "packs"
-    beside = sorted(folder.glob(f"*{SUFFIX}")) if trunk != BUNDLED_TRUNK else []
+    beside = sorted(folder.glob(f"*{SUFFIX}")) if trunk.resolve() != BUNDLED_TRUNK else []
     found: dict[str, Pack] = {}
     for path in [*(shelved.path for shelved in shelf().values()), *beside]:
         try:

@@ -130,6 +130,8 @@ class Trainer:
                     if len(waiting) == self.group:
                         yield self._report(waiting)
                         waiting = []
+            except DivergedError:
+                raise
             except TrainingError:  # such as that there are no photographs any more
                 if waiting and self.ranks.world == 1:
                     yield self._report(waiting)
