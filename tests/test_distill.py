@@ -287,3 +287,17 @@ def test_at_hand_takes_the_bundled_network_only_where_nothing_better_is_there(
     cached.parent.mkdir(parents=True)
     save_file({"features.0.weight": torch.zeros(1)}, cached)
     assert at_hand(Recipe(), nothing).loss_network == "vgg19"
+
+
+def test_a_distillation_that_cannot_begin_leaves_what_was_there(
+    tmp_path: Path, folders: Folders
+) -> None:
+    place = tmp_path / "loss.checkpoint"
+    for others in ([], ["mine.txt"]):
+        for name in others:
+            place.mkdir()
+            (place / name).touch()
+        with pytest.raises(UsageError):
+            distillation(tmp_path, folders, tmp_path / "no.safetensors", resume=False)
+        left = [path.name for path in place.iterdir()] if place.exists() else []
+        assert left == others

@@ -13,6 +13,7 @@ is measured at.
 import json
 import shutil
 from collections.abc import Generator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +36,7 @@ from stylepack.training.diet import Diet, Folders
 from stylepack.training.distilled import Distilled, DistilledConfig, save_distilled
 from stylepack.training.inherit import inherit
 from stylepack.training.learners import Learners, Sitting
+from stylepack.training.lock import NAME as LOCK
 from stylepack.training.lock import FolderLock
 from stylepack.training.loss_network import WeightSource, load_vgg
 from stylepack.training.objective import Grams, pyramid_grams
@@ -158,9 +160,10 @@ class Distillation:
             if resume:
                 work.restore(load_checkpoint(place))
         except BaseException:
+            with suppress(OSError):  # the folder goes if nothing else lies there
+                (place / LOCK).unlink()
+                place.rmdir()
             lock.release()
-            if not has_checkpoint(place):
-                shutil.rmtree(place, ignore_errors=True)
             raise
         work.lock = lock
         return work
