@@ -7,16 +7,16 @@ import time
 from types import FrameType
 
 IMPORTING = "<frozen importlib._bootstrap>"
-ENDING = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
+NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
+ENDING = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))
 WAVE = 0.5  # seconds in which one wish may arrive twice: from a scheduler and from a launcher
 
 
 def main() -> None:
     """Run the command line; the signals that end a process end it without a word."""
     end = End()
-    for name in ENDING:
-        number = getattr(signal, name, None)
-        if number and signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+    for number in ENDING:
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, end)
     try:
         from stylepack.cli.main import main as command

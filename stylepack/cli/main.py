@@ -90,7 +90,7 @@ def run(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a file's name may hold what it cannot encode
-            utf8 = stream.encoding.lower().replace("-", "") == "utf8"
+            utf8 = screen.takes_any_text(stream)
             stream.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")
     try:
         refuse_empty(sys.argv[1:] if arguments is None else arguments)

@@ -176,8 +176,7 @@ def summary(name: str, manifest: Manifest, path: Path) -> dict[str, Any]:
 
 def print_json(value: Any) -> None:
     """JSON on stdout; what could steer a terminal, or is no character, as an escape."""
-    utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-    text = json.dumps(value, indent=1, ensure_ascii=not utf8)
+    text = json.dumps(value, indent=1, ensure_ascii=not screen.takes_any_text(sys.stdout))
     if not text.replace("\n", "").isprintable():
         text = "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
     print(text)

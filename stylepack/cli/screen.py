@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import zip_longest
+from typing import TextIO
 
 from rich.cells import cell_len, chop_cells, set_cell_size
 from rich.console import Console
@@ -58,6 +59,11 @@ def say(message: str) -> None:
     if _rank:
         return
     errors.print(escape(printable(message)), soft_wrap=True)
+
+
+def takes_any_text(stream: TextIO) -> bool:
+    """Whether a stream is in UTF-8, which has all characters."""
+    return (stream.encoding or "").lower().replace("-", "") == "utf8"
 
 
 def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -46,9 +46,8 @@ def stop_on_signals(what: str) -> Iterator[Stop]:
         elif number == signal.SIGINT and time.monotonic() - since > WAVE:
             raise KeyboardInterrupt
 
-    numbers = [getattr(signal, name) for name in ENDING if hasattr(signal, name)]
-    asked = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, handle) for number in asked}
+    heard = [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, handle) for number in heard}
     try:
         yield stop
     finally:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from stylepack.errors import PhotoError, UsageError
 from stylepack.files import replacing
+from stylepack.pictures.color import STRIP
 from stylepack.pictures.imagefile import (
     MOST_PIXELS,
     as_rgb,
@@ -28,7 +29,6 @@ from stylepack.pictures.imagefile import (
 WITH_ALPHA = frozenset(["PNG", "WEBP", "TIFF", "JPEG2000", "AVIF", "HEIF"])
 WITH_EXIF = frozenset(["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIF"])
 WITH_QUALITY = frozenset(["JPEG", "WEBP", "AVIF", "HEIF"])
-STRIP = 256  # rows at a time, so that a large picture needs little memory
 SUBSAMPLINGS = ("4:4:4", "4:2:2", "4:2:0")
 
 # EXIF 3.0 tags: what belongs to the old file's layout, and where the painting is described.

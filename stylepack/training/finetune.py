@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 
 import torch
@@ -111,7 +112,8 @@ class Finetune:
         held_out = Batches(self.held_out, replace(self.recipe, batch=HELD_OUT_CROPS), styles=1)
         unseen = self._with_targets(held_out.draw(0))
         start = time.monotonic()
-        for steps in trainer.groups(self._batches()):
+        planned = takewhile(lambda batch: batch.update < trainer.planned, self._batches())
+        for steps in trainer.groups(planned):
             yield from steps
             update, now = trainer.update, time.monotonic()
             if self.max_time < math.inf and update < trainer.planned:
@@ -119,8 +121,9 @@ class Finetune:
                 in_time = update + int(left * update / max(now - start, 1e-9))
                 trainer.planned = max(update, min(end, in_time))
             last = update >= trainer.planned
-            before, checked = update, before // CHECK_EVERY
-            if update // CHECK_EVERY == checked and not last:
+            due = update // CHECK_EVERY > before // CHECK_EVERY
+            before = update
+            if not (due or last):
                 continue
             loss = self._loss(unseen)
             checks_since = 0 if loss < lowest * ENOUGH else checks_since + 1
@@ -147,20 +150,13 @@ class Finetune:
         return terms.total.item()
 
     def _batches(self) -> Iterator[Batch]:
-        """A few batches, drawn once and taken in turn: their targets need computing only once.
-
-        There is none after the last update that the trainer has planned.
-        """
+        """A few batches, drawn once and taken in turn: their targets need computing only once."""
         drawn = []
         few = replace(self.recipe, updates=min(POOL, self.recipe.updates))
         for batch in Batches(self.photos, few, styles=1):
-            if batch.update >= self.trainer.planned:
-                return
             drawn.append(self._with_targets(batch))
             yield drawn[-1]
         for update in range(len(drawn), self.recipe.updates):
-            if update >= self.trainer.planned:
-                return
             yield replace(drawn[update % len(drawn)], update=update)
 
     def _with_targets(self, batch: Batch) -> Batch:
