@@ -11,6 +11,7 @@ from conftest import TINY, HostWork
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from stylepack import memory
 from stylepack.cli.main import run as stylepack
 from stylepack.errors import TrainingError
 from stylepack.network.device import fast_products
@@ -387,10 +388,10 @@ def test_the_share_of_waiting_is_told(photos: Path) -> None:
 
 
 def test_the_machine_says_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert machine.available_memory() > 1 << 20
+    assert memory.available_memory() > 1 << 20
     assert machine.processors(10**6) == 1
     monkeypatch.setattr(Path, "read_text", lambda *_, **__: "nothing")
-    assert machine.available_memory() == machine.UNKNOWN
+    assert memory.available_memory() == memory.UNKNOWN
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     assert machine.processors() == os.cpu_count()
 

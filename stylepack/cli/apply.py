@@ -106,8 +106,9 @@ def apply(
     regions = [parse_region(text) for text in region or ()]
 
     from stylepack.painting.jobs import STANDARD, is_done, plan_jobs, share_of
+    from stylepack.pictures.decoding import colour
     from stylepack.pictures.imagefile import output_format
-    from stylepack.pictures.photo import SUBSAMPLINGS, SaveOptions, colour, read_mask
+    from stylepack.pictures.photo import SUBSAMPLINGS, SaveOptions, read_mask
 
     if subsampling not in SUBSAMPLINGS:
         raise UsageError(f"--subsampling is '{subsampling}'; use {', '.join(SUBSAMPLINGS)}")

@@ -92,6 +92,7 @@ def run(arguments: list[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):  # a file's name may hold what it cannot encode
             utf8 = screen.takes_any_text(stream)
             stream.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")
+    screen.show_warnings()
     try:
         refuse_empty(sys.argv[1:] if arguments is None else arguments)
         with whole_words_in_bash():

@@ -3,6 +3,7 @@
 Messages and progress go to stderr, so that stdout stays free for data.
 """
 
+import logging
 import sys
 import textwrap
 import time
@@ -48,6 +49,25 @@ def fail(message: str) -> None:
 def warn(message: str) -> None:
     """One line for something that went on without."""
     errors.print(f"{_number()}[yellow]warning:[/] {escape(printable(message))}", soft_wrap=True)
+
+
+class _Warnings(logging.Handler):
+    """Shows what the library warns of, each line once."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._shown: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage()
+        if message not in self._shown:
+            self._shown.add(message)
+            warn(message)
+
+
+def show_warnings() -> None:
+    """From now on, show the library's warnings."""
+    logging.getLogger("stylepack").handlers = [_Warnings()]
 
 
 def _number() -> str:

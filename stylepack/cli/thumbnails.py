@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from stylepack.errors import PhotoError
 from stylepack.packs.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -65,18 +66,17 @@ def show_thumbnails(packs: Sequence[tuple[str, Manifest]], kind: str, columns: i
 
 def decoded(uri: str) -> Image | None:
     """A stranger's data URI as a picture; None if it is no small JPEG or PNG."""
-    from PIL import Image
-
-    from stylepack.pictures.imagefile import DECODING_ERRORS, as_rgb, quietly
+    from stylepack.pictures.decoding import as_rgb
+    from stylepack.pictures.imagefile import open_image
 
     start = next((start for start in URI_STARTS if uri.startswith(start)), None)
     if start is None:
         return None
     try:
         content = base64.b64decode(uri[len(start) :], validate=True)
-        with quietly(), Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
-            return as_rgb(image).copy() if image.width * image.height <= LARGEST else None
-    except (binascii.Error, Image.DecompressionBombError, *DECODING_ERRORS):
+        with open_image(io.BytesIO(content), ("JPEG", "PNG"), LARGEST) as image:
+            return as_rgb(image)
+    except (binascii.Error, PhotoError):
         return None
 
 

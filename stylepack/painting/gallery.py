@@ -167,7 +167,7 @@ def read_small(path: Path, size: int) -> Photo:
         UsageError: no such file.
         PhotoError: not an image, or damaged.
     """
-    return read_photo(path).flattened("white").resized(size)
+    return read_photo(path, size, background="white")
 
 
 def paint_each(

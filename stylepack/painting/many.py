@@ -14,7 +14,8 @@ from stylepack.network.device import is_out_of_memory
 from stylepack.painting.jobs import STANDARD, Job
 from stylepack.painting.streaming import Advance, in_silence
 from stylepack.painting.stylizer import Stylizer
-from stylepack.pictures.photo import Photo, SaveOptions, read_photo
+from stylepack.pictures.imagefile import output_format
+from stylepack.pictures.photo import Photo, SaveOptions, check_sides, read_photo
 
 AHEAD = 2  # photographs decoded before they are needed
 PIECE = 1 << 20  # bytes
@@ -48,12 +49,15 @@ class Painter:
         self.options = options
 
     def read(self, job: Job) -> Photo:
-        """Decode a photograph."""
-        if job.source == STANDARD:
-            photo = read_photo(io.BytesIO(_from_standard_input()))
-        else:
-            photo = read_photo(job.source)
-        return photo.flattened(self.background) if self.background else photo
+        """Decode a photograph, at its final size, and see that it fits into the format to write."""
+        source = io.BytesIO(_from_standard_input()) if job.source == STANDARD else job.source
+        size = None if self.options.get("upscale", True) else self.options.get("size")
+        photo = read_photo(source, size, background=self.background)
+        check_sides(photo.size, self._format(job))
+        return photo
+
+    def _format(self, job: Job) -> str:
+        return self.stdout_format if job.target == STANDARD else output_format(job.target)
 
     def _begin_to_read(self, pool: ThreadPoolExecutor, job: Job) -> "Future[Photo]":
         """In a thread; but a thread that waits for standard input could not be stopped."""
@@ -70,7 +74,7 @@ class Painter:
         """Encode a painted photograph."""
         if job.target == STANDARD:
             buffer = io.BytesIO()
-            painted.write(buffer, self.stdout_format, self.saving)
+            painted.write(buffer, self._format(job), self.saving)
             _to_standard_output(buffer.getvalue())
             return
         make_folder(job.target.parent, "choose another -o")

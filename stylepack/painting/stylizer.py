@@ -30,7 +30,6 @@ from stylepack.painting.layers import Style
 from stylepack.painting.regions import Regions
 from stylepack.painting.streaming import Advance, Memory, in_silence, paint_streaming
 from stylepack.pictures.color import keep_colors as with_colors_of
-from stylepack.pictures.imagefile import upright
 from stylepack.pictures.photo import Photo, composite, fit_mask, read_mask, read_photo
 
 SMALLEST_SIZE = 16  # pixels of a long side
@@ -161,9 +160,9 @@ class Stylizer:
             PhotoError: not an image, or damaged.
             DeviceError: too large for the device's memory.
         """
-        photo = _as_photo(photo)
         if size is not None and size < SMALLEST_SIZE:
             raise UsageError(f"size is {size}; it must be {SMALLEST_SIZE} or more")
+        photo = _as_photo(photo, None if upscale else size)
         if len(region_masks) != len(self.mixes) - 1:
             raise UsageError(f"{len(region_masks)} masks for {len(self.mixes) - 1} regions")
         try:
@@ -289,13 +288,14 @@ def _identity_pack(trunk: Path, digest: str) -> Path:
     return path
 
 
-def _as_photo(photo: object) -> Photo:
+def _as_photo(photo: object, size: int | None) -> Photo:
+    """A photograph; one that is read is read at a long side of `size` pixels, if that is given."""
     if isinstance(photo, Photo):
         return photo
     if isinstance(photo, Image.Image):
-        return Photo.from_image(upright(photo))
+        return Photo.from_image(photo)
     if isinstance(photo, str | Path):
-        return read_photo(photo)
+        return read_photo(photo, size)
     raise UsageError(
         f"cannot paint a {type(photo).__name__}; give a path, a Pillow image or a Photo"
     )

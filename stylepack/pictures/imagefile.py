@@ -1,94 +1,130 @@
 """Image files: which there are, which can be written, and opening them without surprises."""
 
-import struct
+import logging
+import os
 import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 
-from stylepack.errors import PhotoError, UsageError
+from stylepack.errors import PhotoError, StylepackError, UsageError
+from stylepack.pictures.kinds import LENGTH, kind_of, known_to_pillow
 
+# Pillow's other decoders are never run: PostScript would be, by Ghostscript.
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "PPM", "JPEG2000", "AVIF")
 HEIF_SUFFIXES = frozenset([".heic", ".heif"])
-SUFFIXES = HEIF_SUFFIXES | frozenset(
-    [".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".jp2", ".avif"]
+TGA_SUFFIXES = frozenset([".tga", ".icb", ".vda", ".vst"])  # it has no signature, so names decide
+WRITTEN = HEIF_SUFFIXES | frozenset(
+    [".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff"]
+    + [".bmp", ".gif", ".ppm", ".jp2", ".avif", ".tga"]
+)
+SUFFIXES = (
+    WRITTEN
+    | TGA_SUFFIXES
+    | frozenset([".mpo", ".apng", ".dib", ".pnm", ".pgm", ".pbm", ".pfm", ".avifs"])
+    | frozenset([".j2k", ".j2c", ".jpc", ".jpf", ".jpx"])
+)
+BESIDE_PICTURES = frozenset(  # of what lies beside pictures and is none: not worth a word
+    [".csv", ".db", ".html", ".ini", ".json", ".md", ".toml", ".tsv", ".txt", ".xml", ".xmp"]
 )
 MOST_PIXELS = 500_000_000  # of an image; more is taken for an attempt to fill the memory
-ORIENTATION = 0x0112  # EXIF 3.0, and what its values 2 to 8 mean:
-TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+LONGEST_REASON = 200  # letters of what a decoder says
+SHOWN = 5  # names in a line
+# Why something in a folder is left out.
+NOT_OPENED, AGAIN = "that cannot be opened", "linked more than once"
+NO_FILE, OTHER, HIDDEN = "broken links or devices", "of other kinds", "hidden"
 
 _QUIET = threading.RLock()
-
-# What Pillow's decoders raise at damaged files.
-DECODING_ERRORS = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    EOFError,
-    LookupError,
-    TypeError,
-    RuntimeError,
-    MemoryError,
-    OverflowError,
-    struct.error,
-)
+_log = logging.getLogger("stylepack")
 
 
 @contextmanager
-def open_image(source: Path | BinaryIO) -> Iterator[Image.Image]:
-    """A Pillow image whose decoding errors, there and in the body, are PhotoErrors.
+def open_image(
+    source: Path | BinaryIO, formats: Sequence[str] = FORMATS, most: int = MOST_PIXELS
+) -> Iterator[Image.Image]:
+    """A Pillow image; whatever its decoder raises, there and in the body, is a PhotoError.
 
-    One of more than `MOST_PIXELS` is refused before it is decoded.
+    One of more than `most` pixels is refused before it is decoded.  Frames and pages after the
+    first are left aside with a warning.
+
+    Raises:
+        UsageError: no such file.
+        PhotoError: in none of Pillow's `formats`, damaged, or too large for the memory.
     """
     path = source if isinstance(source, Path) else "standard input"
     try:
-        with _identified(source) as image:
+        with _identified(source, formats, most) as image:
             yield image
+            _warn_of_frames(image, path)
+    except StylepackError:
+        raise
     except FileNotFoundError:
         raise UsageError(f"no such file: {path}") from None
     except UnidentifiedImageError:
-        raise PhotoError(
-            f"{path} is not an image that can be read; expected one like .jpg, .png or .tif"
-        ) from None
+        raise PhotoError(f"{path} {_what_instead(source)}") from None
     except Image.DecompressionBombError:
         raise PhotoError(
-            f"{path} has more than {MOST_PIXELS // 1_000_000} megapixels, the most that are read; "
+            f"{path} has more than {most // 1_000_000} megapixels, the most that are read; "
             "make it smaller"
         ) from None
-    except MemoryError:
-        raise PhotoError(f"there is not enough memory to read {path}; make it smaller") from None
-    except DECODING_ERRORS as error:
+    except NotImplementedError as error:  # by this package
+        raise PhotoError(f"cannot read {path}: {error}") from None
+    except MemoryError as error:
+        needed = f": {error}" if str(error) else ""
+        raise PhotoError(
+            f"there is not enough memory to read {path}{needed}; make it smaller"
+        ) from None
+    except Exception as error:  # decoders raise whatever damaged files lead them to
         if isinstance(error, OSError) and error.strerror:
             raise PhotoError(f"cannot read {path}: {error.strerror}") from error
+        reason = str(error)[:LONGEST_REASON] or type(error).__name__
         raise PhotoError(
-            f"cannot read {path}: {error}; the file is damaged, take it from where it came again"
+            f"cannot read {path}: {reason}; the file is damaged, take it from where it came again"
         ) from error
 
 
-def _identified(source: Path | BinaryIO) -> Image.Image:
+def _identified(source: Path | BinaryIO, formats: Sequence[str], most: int) -> Image.Image:
+    named = source.suffix.lower() if isinstance(source, Path) else ""
+    formats = [*formats, *(["TGA"] if named in TGA_SUFFIXES else [])]
     with quietly():
-        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, MOST_PIXELS // 2  # raises at twice
+        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, most // 2  # raises at twice
         try:
-            return Image.open(source)
+            return Image.open(source, formats=formats)
         except UnidentifiedImageError:
             if not _register_heif():
                 raise
-            if not isinstance(source, Path):
-                source.seek(0)
-            return Image.open(source)
+            return Image.open(source, formats=["HEIF"])
         finally:
             Image.MAX_IMAGE_PIXELS = before
+
+
+def _what_instead(source: Path | BinaryIO) -> str:
+    """What a file is that is not read, and what to do with it."""
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            head = file.read(LENGTH)
+    else:
+        source.seek(0)
+        head = source.read(LENGTH)
+    kind, advice = kind_of(head)
+    if kind:
+        return f"is {kind}, not an image that can be read; {advice}"
+    known = known_to_pillow(head)
+    if known in FORMATS:
+        return f"is damaged, or {known} of a rare kind; save it anew with 8 bits a colour"
+    like = f"is {known}, " if known else "is "
+    return f"{like}not an image that can be read; expected one like .jpg, .png or .tif"
+
+
+def _warn_of_frames(image: Image.Image, path: object) -> None:
+    with suppress(Exception):  # damage behind the first picture does not matter
+        if (frames := getattr(image, "n_frames", 1)) > 1:
+            _log.warning("%s has %d frames or pages; only the first picture is read", path, frames)
 
 
 @contextmanager
@@ -112,56 +148,12 @@ def _register_heif() -> bool:
     return True
 
 
-def split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """Any Pillow mode as (RGB, CMYK or L of eight bits, the alpha as L or None)."""
-    if image.mode.startswith("I") or image.mode == "F":
-        return _of_eight_bits(image)
-    if image.mode in ("LA", "La"):
-        image = image.convert("LA")
-        return image.getchannel(0), image.getchannel(1)
-    if image.mode == "L" and image.has_transparency_data:
-        return image, image.convert("LA").getchannel(1)
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        return rgba.convert("RGB"), rgba.getchannel("A")
-    if image.mode in ("RGB", "CMYK", "L"):
-        return image, None
-    return image.convert("L" if image.mode == "1" else "RGB"), None
-
-
-def _of_eight_bits(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """Grey of sixteen bits, or floats, whose white is 1 if nothing is above it, else 255."""
-    import numpy as np  # listing packs has no time for it
-
-    transparent = image.info.get("transparency")
-    if image.mode == "F":
-        grey = np.nan_to_num(np.asarray(image))
-        white = 1 if grey.max() <= 1 else 255
-    else:
-        grey = np.asarray(image.convert("I"))
-        white = 65535
-    alpha = None
-    if isinstance(transparent, int):
-        alpha = Image.fromarray(np.where(grey == transparent, 0, 255).astype(np.uint8))
-    scaled = grey.clip(0, white) * (255 / white) + 0.5
-    return Image.fromarray(scaled.astype(np.uint8)), alpha
-
-
-def as_rgb(image: Image.Image, *, background: str = "white") -> Image.Image:
-    """Any Pillow mode as RGB, transparency laid on a colour."""
-    opaque, alpha = split_alpha(image)
-    rgb = opaque if opaque.mode == "RGB" else opaque.convert("RGB")
-    if alpha is None:
-        return rgb
-    return Image.composite(rgb, Image.new("RGB", rgb.size, background), alpha)
-
-
 def can_write(suffix: str) -> bool:
     """Whether pictures are written in the format of this suffix."""
     Image.init()
     if suffix.lower() in HEIF_SUFFIXES:
         _register_heif()
-    known = suffix.lower() in SUFFIXES
+    known = suffix.lower() in WRITTEN
     return known and Image.registered_extensions().get(suffix.lower(), "") in Image.SAVE
 
 
@@ -178,25 +170,10 @@ def output_format(path: Path) -> str:
     return Image.registered_extensions()[path.suffix.lower()]
 
 
-def upright(image: Image.Image) -> Image.Image:
-    """The image turned as its EXIF orientation says; nothing else of the EXIF is touched.
-
-    `ImageOps.exif_transpose` also writes the EXIF anew and fails at slightly damaged ones.
-    """
-    # Before its EXIF is read: for that a PNG is decoded, and what is wrong with its pixels would be
-    # taken for a fault of the EXIF.
-    image.load()
-    try:
-        with quietly():
-            orientation = image.getexif().get(ORIENTATION)
-    except DECODING_ERRORS:
-        return image
-    turn = TURNS.get(orientation) if isinstance(orientation, int) else None
-    return image if turn is None else image.transpose(turn)
-
-
 def find_images(folder: Path, but: Path | None = None) -> list[Path]:
     """Every file under `folder` with an image's suffix, sorted; hidden ones and `but` are left out.
+
+    Links to folders are followed, each folder once.  What else is left out is warned of in a line.
 
     Raises:
         UsageError: no such folder, or no image in it.
@@ -205,15 +182,67 @@ def find_images(folder: Path, but: Path | None = None) -> list[Path]:
         raise UsageError(f"{folder} is a file; give a folder of pictures")
     if not folder.is_dir():
         raise UsageError(f"no such folder: {folder}")
-    left_out = but.resolve() if but else None
+    excluded = but.resolve() if but else None
+    left_out: dict[str, list[str]] = defaultdict(list)
     found = sorted(
         path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES
-        and path.is_file()
-        and (left_out is None or path.resolve() != left_out)
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        for path in _files(folder, left_out)
+        if _is_image(path, left_out) and (excluded is None or path.resolve() != excluded)
     )
+    words = _counted(left_out)
     if not found:
-        raise UsageError(f"no images in {folder}; expected files like .jpg or .png")
+        there = "no images that can be read" if NOT_OPENED in left_out else "no images"
+        behind = f"; left out: {words}" if words else ""
+        raise UsageError(f"{there} in {folder}; expected files like .jpg or .png{behind}")
+    if words:
+        _log.warning("left out of %s: %s", folder, words)
     return found
+
+
+def _files(folder: Path, left_out: dict[str, list[str]]) -> Iterator[Path]:
+    """Every file below a folder but for hidden folders; linked folders after all others."""
+    searched = set()
+    waiting = deque([folder])
+
+    def note(error: OSError) -> None:
+        left_out[NOT_OPENED].append(f"{Path(error.filename).name}: {error.strerror}")
+
+    while waiting:
+        for place, folders, files in os.walk(waiting.popleft(), onerror=note):
+            there = os.stat(place)  # noqa: PTH116 - as os.walk's places are
+            if (there.st_dev, there.st_ino) in searched:
+                left_out[AGAIN].append(Path(place).name)
+                folders.clear()
+                continue
+            searched.add((there.st_dev, there.st_ino))
+            shown = [Path(place, name) for name in sorted(folders) if not name.startswith(".")]
+            waiting += (path for path in shown if path.is_symlink())
+            folders[:] = [path.name for path in shown if not path.is_symlink()]
+            yield from (Path(place, name) for name in files)
+
+
+def _is_image(path: Path, left_out: dict[str, list[str]]) -> bool:
+    """Whether a file of a folder is read; else the reason is noted, where it is worth a word."""
+    suffix = path.suffix.lower()
+    if path.name.startswith("."):
+        if suffix in SUFFIXES and not path.name.startswith("._"):  # those are macOS's notes
+            left_out[HIDDEN].append(path.name)
+        return False
+    if path.is_file() and suffix in SUFFIXES:
+        return True
+    if not path.is_file():
+        left_out[NO_FILE].append(path.name)
+    elif suffix not in BESIDE_PICTURES:
+        left_out[OTHER].append(suffix or path.name)
+    return False
+
+
+def _counted(left_out: dict[str, list[str]]) -> str:
+    """`3 of other kinds (.mov 2, .psd), 1 hidden (.a.jpg)`."""
+    parts = []
+    for reason, names in left_out.items():
+        counts = Counter(names).most_common()
+        shown = [f"{name} {count}" if count > 1 else name for name, count in counts[:SHOWN]]
+        more = ["…"] if len(counts) > SHOWN else []
+        parts.append(f"{len(names)} {reason} ({', '.join(shown + more)})")
+    return ", ".join(parts)

@@ -148,7 +148,7 @@ class ReconstructStudy:
     def _sheet(self, report: Report) -> Path:
         pictures, captions = [], []
         for n, layer in enumerate(self.plan.layers, start=1):
-            with Image.open(self._image(n)) as image:
+            with Image.open(self._image(n), formats=["PNG"]) as image:
                 pictures.append(image.convert("RGB"))
             captions.append(f"tau_{n}: {'to ' * (n > 1)}{layer}")
         target = self.folder.path / "images.png"

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from stylepack.errors import TrainingError
+from stylepack.memory import available_memory
 from stylepack.network.device import is_out_of_memory
-from stylepack.training.machine import available_memory
 from stylepack.training.trainer import Trainer
 
 ROOM = 0.9  # of a device's memory; the rest is for fragments and for graphs of kernels

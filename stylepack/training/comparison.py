@@ -17,7 +17,6 @@ from stylepack.errors import TrainingError, UsageError, printable
 from stylepack.files import write_text
 from stylepack.network.device import keep_large_blocks, training_dtype
 from stylepack.packs.trunkfile import load_trunk
-from stylepack.pictures.imagefile import open_image, upright
 from stylepack.pictures.photo import Photo
 from stylepack.pictures.sheet import contact_sheet, save_png
 from stylepack.training import evaluate
@@ -27,7 +26,7 @@ from stylepack.training.loss_network import WeightSource
 from stylepack.training.objective import Objective, Terms
 from stylepack.training.optimize import LEARNING_RATE, PixelOptimization
 from stylepack.training.paintings import read_paintings
-from stylepack.training.photos import PhotoFolder, seeded
+from stylepack.training.photos import PhotoFolder, read_rgb, seeded
 from stylepack.training.recipe import Recipe
 from stylepack.training.settings import versions
 
@@ -299,12 +298,6 @@ def cropped(path: Path, size: tuple[int, int]) -> Tensor:
     """The middle of a painting at (width, height) pixels: (3, H, W) float32 RGB in 0..1."""
     fitted = ImageOps.fit(read_rgb(path), size, Image.Resampling.LANCZOS)
     return Photo.from_image(fitted).to_float()
-
-
-def read_rgb(path: Path) -> Image.Image:
-    """A whole picture, upright, in RGB."""
-    with open_image(path) as image:
-        return Photo.from_image(upright(image)).to_image()
 
 
 def _small(pictures: Tensor) -> Image.Image:

@@ -19,7 +19,8 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from stylepack.errors import PhotoError, TrainingError, UsageError
-from stylepack.pictures.imagefile import as_rgb, find_images, open_image, upright
+from stylepack.pictures.decoding import as_rgb
+from stylepack.pictures.imagefile import find_images, open_image
 from stylepack.pictures.photo import Photo
 from stylepack.training.machine import processors
 from stylepack.training.ranks import ALONE, Ranks
@@ -231,13 +232,15 @@ class Batches:
 
 
 def decoded(path: Path, photo_side: int) -> Image.Image:
-    """A photograph in RGB, upright, not much larger than crops of `photo_side` pixels need."""
+    """A photograph in sRGB, upright, not much larger than crops of `photo_side` pixels need."""
     with open_image(path) as image:
-        # JPEG decodes at 1/2, 1/4 or 1/8 size for a fraction of the time.
-        image.draft("RGB", (photo_side, photo_side))
-        rgb = as_rgb(upright(image))
-        shrink = min(rgb.size) // photo_side
-        return rgb.reduce(shrink) if shrink > 1 else rgb.copy()
+        return as_rgb(image, short_side=photo_side)
+
+
+def read_rgb(path: Path) -> Image.Image:
+    """A whole picture, upright, in sRGB, on white."""
+    with open_image(path) as image:
+        return as_rgb(image)
 
 
 def random_crop(photo: Image.Image, crop: int, photo_side: int, where: Sequence[float]) -> Tensor:
@@ -263,18 +266,15 @@ def resized(path: Path, short_side: int) -> Tensor:
     Raises:
         PhotoError: it is damaged, or so narrow that it would be very large.
     """
-    with open_image(path) as image:
-        image = upright(image)
-        if max(image.size) > MOST_ASPECT * min(image.size):
-            raise PhotoError(
-                f"{path} has {image.width}x{image.height} pixels, which is more than {MOST_ASPECT} "
-                "times as long as it is wide; cut off a part"
-            )
-        scale = short_side / min(image.size)
-        size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-        rgb = Photo.from_image(image).to_image()
-        photo = Photo.from_image(rgb.resize(size, Image.Resampling.LANCZOS))
-    return photo.to_float()
+    photo = read_rgb(path)
+    if max(photo.size) > MOST_ASPECT * min(photo.size):
+        raise PhotoError(
+            f"{path} has {photo.width}x{photo.height} pixels, which is more than {MOST_ASPECT} "
+            "times as long as it is wide; cut off a part"
+        )
+    scale = short_side / min(photo.size)
+    size = (max(1, round(photo.width * scale)), max(1, round(photo.height * scale)))
+    return Photo.from_image(photo.resize(size, Image.Resampling.LANCZOS)).to_float()
 
 
 def read_painting(path: Path, short_side: int) -> Tensor:

@@ -104,7 +104,7 @@ def draw_progress(folder: Path, names: Sequence[str], target: Path) -> None:
     rows: list[list[Image.Image]] = [[] for _ in names]
     captions: list[list[str]] = [[] for _ in names]
     for path in chosen:
-        with Image.open(path) as strip:
+        with Image.open(path, formats=["PNG"]) as strip:
             width = strip.width // len(names)
             for place, name in enumerate(names):
                 rows[place].append(

@@ -6,11 +6,10 @@ from pathlib import Path
 import torch
 
 from stylepack.network.device import training_dtype
-from stylepack.pictures.imagefile import open_image, upright
 from stylepack.pictures.photo import Photo
 from stylepack.pictures.sheet import contact_sheet, save_png
 from stylepack.training.finetune import Finetune
-from stylepack.training.photos import resized
+from stylepack.training.photos import read_rgb, resized
 from stylepack.training.trainer import Step
 
 WEIGHTS = (1.0, 2.5, 5.0, 10.0, 20.0)  # the recipes' style weights are of this order
@@ -44,8 +43,7 @@ def paint_previews(path: Path, previews: Sequence[Preview]) -> None:
     for preview in previews:
         work = preview.work
         dtype = training_dtype(work.trainer.device)
-        with open_image(work.painting.path) as image:
-            painting = Photo.from_image(upright(image)).to_image()
+        painting = read_rgb(work.painting.path)
         for place in range(min(PHOTOS, len(work.held_out.paths))):
             photo = work.held_out.read_first(place, lambda found: resized(found, CELL))
             images = photo[None].to(work.trainer.device, dtype)

@@ -20,6 +20,7 @@ import torch
 
 from stylepack.errors import StylepackError, TrainingError, UsageError
 from stylepack.files import fingerprint, make_folder, remove_leftovers
+from stylepack.memory import available_memory
 from stylepack.network.device import is_out_of_memory
 from stylepack.packs.manifest import Manifest
 from stylepack.packs.shelf import IDENTITY
@@ -39,7 +40,7 @@ from stylepack.training.history import History
 from stylepack.training.launch import Launch
 from stylepack.training.lock import FolderLock
 from stylepack.training.loss_network import WeightSource
-from stylepack.training.machine import available_memory, processors
+from stylepack.training.machine import processors
 from stylepack.training.notes import Pace, write_notes
 from stylepack.training.objective import Objective
 from stylepack.training.paintings import Painting, balanced, read_paintings
