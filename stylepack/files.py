@@ -25,18 +25,20 @@ ADVICE = {
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it is renamed to `path`.
 
+    A link stays one: what it leads to is replaced.
     On any error, Ctrl-C included, the temporary file is removed and `path` is untouched.
 
     Raises:
         StylepackError: the folder does not exist, is not writable, or the disk is full.
     """
     number = int.from_bytes(os.urandom(8))  # containers that share a folder have the same processes
-    temporary = path.with_name(f".{os.getpid()}-{number}.part")
+    target = Path(os.path.realpath(path)) if path.is_symlink() else path
+    temporary = target.with_name(f".{os.getpid()}-{number}.part")
     try:
         yield temporary
         with suppress(OSError):  # a file keeps its permissions, where there are such
-            temporary.chmod(path.stat().st_mode & PERMISSIONS)
-        temporary.replace(path)
+            temporary.chmod(target.stat().st_mode & PERMISSIONS)
+        temporary.replace(target)
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:

@@ -12,7 +12,7 @@ def available_memory() -> int:
         free = _table(Path("/proc/meminfo"))["MemAvailable:"] << 10
     except (OSError, LookupError, ValueError):
         return UNKNOWN
-    return max(0, min(free, *_left_in_groups()))
+    return max(0, min([free, *_left_in_groups()]))
 
 
 def _left_in_groups() -> list[int]:

@@ -14,7 +14,7 @@ from stylepack.packs.shelf import BUNDLED_PACKS
 from stylepack.painting.detail import enlarge
 from stylepack.painting.stylizer import Faint
 from stylepack.pictures.color import keep_colors, oklab_to_rgb, rgb_to_oklab
-from stylepack.pictures.imagefile import ORIENTATION
+from stylepack.pictures.decoding import ORIENTATION
 from stylepack.pictures.photo import Photo, read_photo
 
 
