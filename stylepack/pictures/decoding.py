@@ -45,7 +45,6 @@ REDUCED, WHITE_IS_ZERO, SIGNED = 1, 0, 2
 WHITES = (1, 255, 65_535)  # of greys whose file does not say how far they go
 OVERSHOOT = 2  # times white, up to which floats go that are a little too bright
 
-PROFILE_MODES = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab ": "LAB"}
 PROFILE_ERRORS = (ImageCms.PyCMSError, OSError, ValueError, TypeError)
 
 Bytes = NDArray[np.uint8]
@@ -301,11 +300,11 @@ def to_srgb(icc: bytes, mode: str) -> tuple[str, ImageCms.ImageCmsTransform | No
     """
     try:
         if mode == "LAB":
-            profile = ImageCms.createProfile("LAB")
+            profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
         elif icc:
             profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
-            space = PROFILE_MODES.get(profile.profile.xcolor_space, "")
-            mode = "RGB" if (mode, space) == ("L", "RGB") else mode
+            if mode == "L" and profile.profile.xcolor_space.strip() == "RGB":
+                mode = "RGB"
         else:
             return "RGB", None
         srgb = ImageCms.createProfile("sRGB")

@@ -34,7 +34,7 @@ MOST_DPI = 65_535
 
 TURNED = re.compile(rb"""(tiff:Orientation\s*(?:=\s*["']|>)\s*)[2-8]""")
 PNG_XMP = "XML:com.adobe.xmp"
-RAW_PROFILE = "Raw profile type"  # ImageMagick's way to put EXIF, of the old file, into a PNG's text
+RAW_PROFILE = "Raw profile type"  # so ImageMagick puts the old file's EXIF into texts
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Metadata:
         texts = {
             key: text
             for key, text in image.info.items()
-            if image.format == "PNG" and isinstance(text, str)
+            if image.format == "PNG" and isinstance(key, str) and isinstance(text, str)
             if key != PNG_XMP and not key.startswith(RAW_PROFILE)
         }
         return cls(
@@ -147,10 +147,10 @@ def _clean_exif(image: Image.Image) -> Image.Exif | None:
         for tag in KEPT_TAGS & found.keys():
             clean[tag] = found[tag]
         for ifd in SUB_IFDS:
-            values = found.get_ifd(ifd)
-            if values:
-                clean.get_ifd(ifd).update(values)
-                clean[ifd] = values
+            with suppress(KeyError):  # Pillow 12 looks for the last in the first
+                if values := found.get_ifd(ifd):
+                    clean.get_ifd(ifd).update(values)
+                    clean[ifd] = values
         clean.tobytes()
         return clean if len(clean) else None
     return None

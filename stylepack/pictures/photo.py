@@ -3,7 +3,7 @@
 import io
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -185,7 +185,7 @@ def check_sides(size: tuple[int, int], file_format: str) -> None:
 def _with_transparent_index(image: Image.Image, alpha: Image.Image) -> tuple[Image.Image, int]:
     """An RGB image in 255 colours and one that is transparent, where it is more so than not."""
     indexed = image.convert("P", palette=Image.Palette.ADAPTIVE, colors=TRANSPARENT)
-    indexed.putpalette((indexed.getpalette() or [])[: 3 * TRANSPARENT] + [0, 0, 0])
+    indexed.putpalette([*(indexed.getpalette() or [])[: 3 * TRANSPARENT], 0, 0, 0])
     indexed.paste(TRANSPARENT, mask=alpha.point(lambda value: 255 * (value < 128)))
     return indexed, TRANSPARENT
 
