@@ -32,7 +32,8 @@ def replacing(path: Path) -> Iterator[Path]:
         StylepackError: the folder does not exist, is not writable, or the disk is full.
     """
     number = int.from_bytes(os.urandom(8))  # containers that share a folder have the same processes
-    target = Path(os.path.realpath(path)) if path.is_symlink() else path
+    linked = os.path.islink(path)  # noqa: PTH114 - pathlib raises at long names
+    target = Path(os.path.realpath(path)) if linked else path
     temporary = target.with_name(f".{os.getpid()}-{number}.part")
     try:
         yield temporary

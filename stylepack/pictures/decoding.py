@@ -184,7 +184,7 @@ def _orientation(image: Image.Image) -> tuple[Callable[[NDArray[Any]], NDArray[A
 def _fill(
     image: Image.Image, factor: int, background: str, rgb: Bytes, alpha: Bytes | None
 ) -> bytes | None:
-    """Convert a loaded image into (H, W, 3) and (H, W), both as stored; the profile to go back to."""
+    """Convert a loaded image into (H, W, 3) and (H, W), as stored; the profile to go back to."""
     icc = image.info.get("icc_profile") or b""
     lightness = _Lightness(image) if image.mode[0] in "IF" else None
     mode, transform = "", None

@@ -20,8 +20,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "PPM", "JPEG2000", "AVIF
 HEIF_SUFFIXES = frozenset([".heic", ".heif"])
 TGA_SUFFIXES = frozenset([".tga", ".icb", ".vda", ".vst"])  # it has no signature, so names decide
 WRITTEN = HEIF_SUFFIXES | frozenset(
-    [".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff"]
-    + [".bmp", ".gif", ".ppm", ".jp2", ".avif", ".tga"]
+    ".jpg .jpeg .jpe .jfif .png .webp .tif .tiff .bmp .gif .ppm .jp2 .avif .tga".split()
 )
 SUFFIXES = (
     WRITTEN
