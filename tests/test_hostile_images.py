@@ -6,6 +6,7 @@ Some hundred examples a run; 10,000 of each format with `pytest -m nightly`.
 import io
 import time
 from functools import cache
+from pathlib import Path
 
 import pytest
 from conftest import picture
@@ -60,8 +61,7 @@ def good(file_format: str, kind: int) -> bytes:
 def resident() -> int:
     """Bytes of memory in use; 0 where the system does not say."""
     try:
-        with open("/proc/self/statm", encoding="ascii") as file:
-            return int(file.read().split()[1]) << 12
+        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) << 12
     except OSError:
         return 0
 
@@ -73,14 +73,16 @@ def harm(file_format: str, kind: int, edits: list[tuple[float, bytes, bool]], cu
         content = content[:at] + new + content[at + (not inserted) * len(new) :]
     content = content[: int(cut * len(content))]
     start, before = time.monotonic(), resident()
+    line = "read"
     try:
         photo = read_photo(io.BytesIO(content))
         assert photo.pixels.shape[1] * photo.pixels.shape[2] <= MOST_PIXELS
         photo.write(io.BytesIO(), "JPEG", SaveOptions())  # what travels does no harm either
         photo.write(io.BytesIO(), "PNG", SaveOptions())
     except PhotoError as error:
-        assert str(error).isprintable()
-        assert len(str(error)) <= LONGEST_LINE
+        line = str(error)
+    assert line.isprintable()
+    assert len(line) <= LONGEST_LINE
     assert time.monotonic() - start < MOST_SECONDS
     assert resident() - before < MOST_GROWTH
 

@@ -1,5 +1,6 @@
 """Right pixels of rare kinds of image, files that are something else, memory, and what travels."""
 
+import base64
 import io
 import logging
 import os
@@ -168,8 +169,6 @@ def test_a_palette_without_colours_is_one_line_and_the_rest_is_painted(
     assert stylepack(words) == 1
     assert {path.name[0] for path in (tmp_path / "out").iterdir()} == {"a", "c"}
     assert "b.png" in capsys.readouterr().err
-    import base64
-
     assert thumbnail(f"data:image/png;base64,{base64.b64encode(bad).decode()}") is None
 
 
@@ -201,8 +200,8 @@ def test_every_mode_is_trained_on_as_it_is_painted(tmp_path: Path, mode: str) ->
     deep.save(path)
     photo = read_photo(path, background="white")
     assert torch.equal(resized(path, 40).mul(255).round().byte(), photo.pixels)
-    if mode in ("P", "LAB"):
-        assert (photo.to_float() - Photo.from_image(image).to_float()).abs().mean() < 0.06
+    if mode == "LAB":
+        assert (photo.to_float() - Photo.from_image(image).to_float()).abs().mean() < 0.03
 
 
 def test_a_grey_photograph_with_a_colour_profile_is_read_by_it(tmp_path: Path) -> None:
@@ -328,10 +327,13 @@ def test_reading_takes_eight_bytes_a_pixel_at_most(tmp_path: Path) -> None:
     wide.save(tmp_path / "alpha.png", exif=exif, compress_level=1)
     wide.convert("RGB").save(tmp_path / "a.jpg", icc_profile=swapped_profile(), exif=exif)
     program = (
-        "import resource, sys; from stylepack.pictures.photo import read_photo\n"
-        "read_photo(sys.argv[2])\n"
-        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10\n"
-        "before = peak(); read_photo(sys.argv[1]); print(peak() - before)"
+        "import resource, sys; from pathlib import Path\n"
+        "from stylepack.pictures.decoding import decode\n"
+        "from stylepack.pictures.imagefile import open_image\n"
+        "def read(name):\n"
+        "    with open_image(Path(name)) as image: decode(image)\n"
+        "    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10\n"
+        "print(-read(sys.argv[2]) + read(sys.argv[1]))"
     )
     picture(64, 64).save(tmp_path / "small.jpg", icc_profile=swapped_profile())
     for name, most in (("bits.png", 5), ("alpha.png", 9.5), ("a.jpg", 9.5)):

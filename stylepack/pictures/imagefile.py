@@ -19,15 +19,11 @@ from stylepack.pictures.kinds import LENGTH, kind_of, known_to_pillow
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "PPM", "JPEG2000", "AVIF")
 HEIF_SUFFIXES = frozenset([".heic", ".heif"])
 TGA_SUFFIXES = frozenset([".tga", ".icb", ".vda", ".vst"])  # it has no signature, so names decide
-WRITTEN = HEIF_SUFFIXES | frozenset(
-    ".jpg .jpeg .jpe .jfif .png .webp .tif .tiff .bmp .gif .ppm .jp2 .avif .tga".split()
-)
-SUFFIXES = (
-    WRITTEN
-    | TGA_SUFFIXES
-    | frozenset([".mpo", ".apng", ".dib", ".pnm", ".pgm", ".pbm", ".pfm", ".avifs"])
-    | frozenset([".j2k", ".j2c", ".jpc", ".jpf", ".jpx"])
-)
+JPEG_SUFFIXES = frozenset([".jpg", ".jpeg", ".jpe", ".jfif"])
+OTHERS_WRITTEN = [".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".jp2", ".avif", ".tga"]
+OTHERS_READ = [".mpo", ".apng", ".dib", ".pnm", ".pgm", ".pbm", ".pfm", ".avifs", ".j2k", ".j2c"]
+WRITTEN = HEIF_SUFFIXES | JPEG_SUFFIXES | frozenset(OTHERS_WRITTEN)
+SUFFIXES = WRITTEN | TGA_SUFFIXES | frozenset([*OTHERS_READ, ".jpc", ".jpf", ".jpx"])
 BESIDE_PICTURES = frozenset(  # of what lies beside pictures and is none: not worth a word
     [".csv", ".db", ".html", ".ini", ".json", ".md", ".toml", ".tsv", ".txt", ".xml", ".xmp"]
 )

@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -55,11 +56,12 @@ class PhotoFolder:
         sizes = {size for size, _ in known}
         kept, skipped = [], []
         for path in found:
-            size = path.stat().st_size
-            if size in sizes and (size, file_sha256(path)) in known:
-                skipped.append(f"{path} is one of the paintings")
-            else:
-                kept.append(path)
+            with suppress(OSError):  # what cannot be read is found out when it is drawn
+                size = path.stat().st_size
+                if size in sizes and (size, file_sha256(path)) in known:
+                    skipped.append(f"{path} is one of the paintings")
+                    continue
+            kept.append(path)
         if not kept:
             raise TrainingError(f"{folder} holds nothing but the paintings; add photographs")
         return cls(kept, skipped)
