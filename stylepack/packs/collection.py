@@ -98,7 +98,7 @@ def write_collection(
     manifests = dict(zip(packs, check_packs(files, trunk, force=True), strict=True))
     module = name.replace("-", "_")
     advice = "choose a place that exists and that is yours"
-    with staging(folder.absolute().parent, advice, sweep=False) as stage:
+    with staging(folder.absolute().parent, advice, own=False) as stage:
         texts = {
             "pyproject.toml": _pyproject(name, module, manifests),
             "README.md": _readme(name, manifests, trunk_in_words),
@@ -150,4 +150,4 @@ def _readme(name: str, manifests: Mapping[str, Manifest], trunk: str) -> str:
 
 def _cell(text: object) -> str:
     """A stranger's words in a table of Markdown."""
-    return re.sub(r"([\\`*_{}\[\]<>|])", r"\\\1", " ".join(str(text).split()))
+    return re.sub(r"([\\`*_{}\[\]<>|])", r"\\\1", printable(" ".join(str(text).split())))
