@@ -76,7 +76,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def place(tmp_path: Path, make_pack, monkeypatch) -> Path:
-    """The working folder, with packs, a photograph, two trunks, and a home that has some of each."""
+    """The working folder, with packs, a photograph, two trunks, and a home with some of each."""
     work = tmp_path / "work"
     (work / "new").mkdir(parents=True)
     monkeypatch.setenv("STYLEPACK_HOME", str(work / "home"))
@@ -108,7 +108,6 @@ COMMANDS = {
     "hide": ["packs", "hide", "wave"],
     "restore": ["packs", "restore", "tahiti"],
     "apply": ["apply", "a.png", "--style", DOTS, *TRUNK, "-o", "b.png"],
-    "blend": ["packs", "blend", f"{DOTS}=1", "--name", "mix", "-o", "m.safetensors", "-U", *TRUNK],
     "export": ["packs", "export", DOTS, "-o", "m.onnx", "-U", *TRUNK],
     "new": ["packs", "new", "some-packs", DOTS, *TRUNK],
     "remove": ["packs", "remove", "dots", "-y"],

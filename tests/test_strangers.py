@@ -6,12 +6,15 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from threading import Event, Thread
 
 import pytest
+from conftest import TINY
 from test_hostile import good_trunk
 
+from stylepack import files
 from stylepack.cli import screen
 from stylepack.cli.main import at_home
 from stylepack.cli.main import run as stylepack
@@ -20,7 +23,7 @@ from stylepack.files import replacing
 from stylepack.packs import archive, download, shelf, sources, verify
 from stylepack.packs.installing import install_pack
 from stylepack.packs.manifest import read_manifest
-from stylepack.packs.pack import Pack
+from stylepack.packs.pack import Pack, load_pack
 from stylepack.packs.shelf import Shelved
 
 Send = Callable[[bytes], None]
@@ -158,11 +161,6 @@ def test_a_terminal_is_not_steered_by_the_name_of_a_result(terminal, monkeypatch
 
 
 def test_a_readme_is_printable(make_pack, tiny_trunk, tmp_path: Path, monkeypatch) -> None:
-    from dataclasses import replace
-
-    from conftest import TINY
-    from stylepack.packs.pack import load_pack
-
     path = make_pack("dots")
     pack = load_pack(path, TINY)
     told = replace(pack.manifest, title=ESCAPES, license=ESCAPES, style_image={"artist": ESCAPES})
@@ -236,11 +234,7 @@ def test_what_is_written_beside_goes_once_a_command(home: Path, tmp_path: Path) 
         assert not left.exists()
 
 
-def test_a_temporary_file_that_was_taken_for_a_leftover_is_made_again(
-    tmp_path, monkeypatch
-) -> None:
-    import stylepack.files as files
-
+def test_a_temporary_file_taken_for_a_leftover_is_made_again(tmp_path, monkeypatch) -> None:
     real, taken = files.lock, []
 
     def too_late(descriptor: int, **options: bool) -> bool | None:
