@@ -50,9 +50,8 @@ def _killing(at: int, below: str) -> Callable[[str, tuple[object, ...]], None]:
         nonlocal count
         if event not in EVENTS or not isinstance(arguments[0], str | bytes | os.PathLike):
             return
-        if os.path.abspath(os.fsdecode(arguments[0])).startswith(below) and _changes(
-            event, arguments
-        ):
+        path = Path.cwd() / os.fsdecode(arguments[0])
+        if os.fspath(path).startswith(below) and _changes(event, arguments):
             count += 1
             if count == at:
                 os.kill(os.getpid(), signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""What strangers and circumstances do to commands: slow servers, odd names, no home, others at work."""
+"""Slow servers, odd names, users without a home, and packs that others remove meanwhile."""
 
 import json
 import socket
@@ -82,7 +82,9 @@ def test_few_large_trunks_may_be_beside_packs_in_a_zip(tmp_path: Path, monkeypat
         if count == 2:
             assert archive.packs_in_zip(read, "x.zip", 100) == []
         else:
-            with pytest.raises(PackError, match="x.zip has 3 entries that are too large for packs"):
+            with pytest.raises(
+                PackError, match=r"x\.zip has 3 entries that are too large for packs"
+            ):
                 archive.packs_in_zip(read, "x.zip", 100)
 
 
