@@ -82,9 +82,7 @@ def test_few_large_trunks_may_be_beside_packs_in_a_zip(tmp_path: Path, monkeypat
         if count == 2:
             assert archive.packs_in_zip(read, "x.zip", 100) == []
         else:
-            with pytest.raises(
-                PackError, match=r"x\.zip has 3 entries that are too large for packs"
-            ):
+            with pytest.raises(PackError, match="has 3 entries that are too large"):
                 archive.packs_in_zip(read, "x.zip", 100)
 
 
