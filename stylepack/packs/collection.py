@@ -92,13 +92,13 @@ def write_collection(
         )
     if not folder.absolute().parent.is_dir():
         raise UsageError(f"no such folder: {folder.parent}, for {folder}; make it first")
-    if folder.exists():
-        raise UsageError(f"{folder} exists already; choose another name or place")
     files = [PackFile(str(path), read_content(path, LARGEST_PACK)) for path in packs.values()]
     manifests = dict(zip(packs, check_packs(files, trunk, force=True), strict=True))
     module = name.replace("-", "_")
     advice = "choose a place that exists and that is yours"
     with staging(folder.absolute().parent, advice, own=False) as stage:
+        if folder.exists():
+            raise UsageError(f"{folder} exists already; choose another name or place")
         texts = {
             "pyproject.toml": _pyproject(name, module, manifests),
             "README.md": _readme(name, manifests, trunk_in_words),
