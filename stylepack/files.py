@@ -4,13 +4,21 @@ import errno
 import hashlib
 import os
 import re
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 from stylepack.errors import StylepackError, UsageError
 
-PART = re.compile(r"\.(\d+)-\d+\.part")  # what `replacing` writes to, by process and number
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+PART = re.compile(r"\.\d+-\d{1,20}\.part")  # what `replacing` writes to, by process and number
+STALE = 24 * 3600.0  # seconds; where there are no locks, older leftovers are nobody's
 PERMISSIONS = 0o777  # of a file's mode
 ADVICE = {
     errno.ENOSPC: "free some space there",
@@ -23,10 +31,11 @@ ADVICE = {
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it is renamed to `path`.
+    """Yield an empty temporary file beside `path`; on success it is renamed to `path`.
 
-    A link stays one: what it leads to is replaced.
-    On any error, Ctrl-C included, the temporary file is removed and `path` is untouched.
+    A link stays one: what it leads to is replaced.  On any error, Ctrl-C included, the temporary
+    file is removed and `path` is untouched.  What killed processes have left in the folder is
+    removed first.
 
     Raises:
         StylepackError: the folder does not exist, is not writable, or the disk is full.
@@ -34,17 +43,39 @@ def replacing(path: Path) -> Iterator[Path]:
     number = int.from_bytes(os.urandom(8))  # containers that share a folder have the same processes
     linked = os.path.islink(path)  # noqa: PTH114 - pathlib raises at long names
     target = Path(os.path.realpath(path)) if linked else path
+    leftovers_removed_once(target.parent)
     temporary = target.with_name(f".{os.getpid()}-{number}.part")
     try:
-        yield temporary
-        with suppress(OSError):  # a file keeps its permissions, where there are such
-            temporary.chmod(target.stat().st_mode & PERMISSIONS)
-        temporary.replace(target)
+        with _claimed(temporary):
+            yield temporary
+            with suppress(OSError):  # a file keeps its permissions, where there are such
+                temporary.chmod(target.stat().st_mode & PERMISSIONS)
+            temporary.replace(target)
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _claimed(temporary: Path) -> Iterator[None]:
+    """Make a file and keep it locked, by which `remove_leftovers` knows that it is in use.
+
+    Windows renames no open files; there it is neither made nor locked.
+    """
+    if fcntl is None:
+        yield
+        return
+    while True:
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        try:
+            lock(descriptor)
+            if os.fstat(descriptor).st_nlink:  # else taken for a leftover before it was locked
+                yield
+                return
+        finally:
+            os.close(descriptor)
 
 
 def cannot_write(path: Path, error: OSError) -> StylepackError:
@@ -54,30 +85,48 @@ def cannot_write(path: Path, error: OSError) -> StylepackError:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what `replacing` has left in `folder` when its process was killed.
-
-    Call it before this process writes there: processes of containers have the same few numbers,
-    so a file of this very number is an earlier process's.
-    """
-    for path in folder.glob(".*.part"):
-        match = PART.fullmatch(path.name)
-        if match and not _is_another_alive(int(match[1])):
-            with suppress(OSError):
-                path.unlink()
+    """Remove what `replacing` has left in `folder` when its process was killed."""
+    with suppress(OSError):
+        for path in folder.glob(".*.part"):
+            if PART.fullmatch(path.name) and path.is_file() and not path.is_symlink():
+                with suppress(OSError):
+                    _remove_abandoned(path)
 
 
-def _is_another_alive(process: int) -> bool:
-    if process == os.getpid():
-        return False
-    if os.name == "nt":  # there is no asking by a signal that does nothing
-        return True
+leftovers_removed_once = cache(remove_leftovers)  # a folder of many files is read once a command
+
+
+def _remove_abandoned(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
+        free = lock(descriptor, wait=False)
+        if free or (free is None and is_stale(path)):
+            path.unlink()
+    finally:
+        os.close(descriptor)
+
+
+def lock(descriptor: int, *, wait: bool = True) -> bool | None:
+    """Lock an open file or folder until it is closed, which the end of the process does too.
+
+    Returns:
+        Whether it is locked now: False if another has it and `wait` is not set, None where
+        there are no such locks, as on Windows and on some network file systems.
+    """
+    if fcntl is None:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
         return False
-    except OSError:  # somebody else's
-        pass
+    except OSError:
+        return None
     return True
+
+
+def is_stale(path: Path) -> bool:
+    """Whether nobody can be at work on a temporary file or folder any more, by its age."""
+    return time.time() - path.stat().st_mtime > STALE
 
 
 def fingerprint(folder: Path, paths: Iterable[Path]) -> str:

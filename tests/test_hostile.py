@@ -1,15 +1,19 @@
 """Files and mixes made to harm: a valid one, or one printable line, is all that comes out.
 
-Some hundred examples a run; 100,000 of each with `pytest -m nightly tests/test_hostile.py`.
+200 of each in every run; 10,000 of each with `pytest -m nightly tests/test_hostile.py`.
 """
 
 import io
 import json
 import math
 import struct
+import sys
 import zipfile
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import cache, partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -36,11 +40,21 @@ from stylepack.packs.mix import parse_mix
 from stylepack.packs.pack import Pack, fitting_config, parse_pack
 from stylepack.packs.tensors import HASH_KEY
 from stylepack.packs.trunkfile import CONFIG_KEY, parse_trunk
+from stylepack.training.distilled import ARCHITECTURE as DISTILLED
+from stylepack.training.distilled import CONFIG_KEY as NETWORK_KEY
+from stylepack.training.distilled import Distilled, DistilledConfig, load_distilled
+from stylepack.training.features import VGG, parameter_shapes
+from stylepack.training.loss_network import read_weights
+
+resource = pytest.importorskip(
+    "resource", reason="this system does not say how much memory is taken"
+)
 
 LONGEST_LINE = 1000
-EXAMPLES, NIGHTLY_EXAMPLES = 150, 100_000
+EXAMPLES, NIGHTLY_EXAMPLES = 200, 10_000
+LONGEST, MOST_MEMORY = 5.0, 1 << 30  # seconds for one example, bytes for all of an attack
 SLOW = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much)
-often = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=SLOW)
+often = settings(max_examples=EXAMPLES, deadline=1000 * LONGEST, suppress_health_check=SLOW)
 nightly = settings(often, max_examples=NIGHTLY_EXAMPLES)
 
 
@@ -62,6 +76,11 @@ def good_header() -> tuple[dict[str, Any], bytes]:
             data += raw
     manifest = Manifest("dots", "ab" * 32, title="Dots", own_contrast=0.5, train={"seed": 1})
     return fields | {"__metadata__": manifest.to_metadata()}, data
+
+
+def good_pack() -> bytes:
+    header, data = good_header()
+    return framed(json.dumps(header).encode(), data)
 
 
 def framed(raw: bytes, data: bytes, length: int | None = None) -> bytes:
@@ -204,13 +223,18 @@ EDITS = st.lists(
 LENGTH = st.none() | st.integers(0, 2**64 - 1) | st.sampled_from([LARGEST_HEADER, 2**63, 2**64 - 1])
 
 
-def byte_changes(edits: list[tuple[float, bytes, bool]], length: int | None) -> None:
-    """Bytes overwritten, put in or, where there are none, cut off; then another length."""
-    header, data = good_header()
-    content = framed(json.dumps(header).encode(), data)
+def edited(content: bytes, edits: list[tuple[float, bytes, bool]]) -> bytes:
+    """Bytes overwritten, put in or, where there are none, cut off."""
     for place, new, inserted in edits:
         at = int(place * len(content))
         content = content[:at] + new + (content[at + (not inserted) * len(new) :] if new else b"")
+    return content
+
+
+def byte_changes(edits: list[tuple[float, bytes, bool]], length: int | None) -> None:
+    """Bytes overwritten, put in or, where there are none, cut off; then another length."""
+    content = good_pack()
+    content = edited(content, edits)
     check_pack(content if length is None else struct.pack("<Q", length) + content[8:])
 
 
@@ -234,9 +258,7 @@ def trunk_changes(config: Any, edits: list[tuple[float, bytes, bool]]) -> None:
         sizes = json.loads(raw["__metadata__"][CONFIG_KEY])
         raw["__metadata__"][CONFIG_KEY] = json.dumps(sizes | config)
         content = framed(json.dumps(raw).encode(), content[header.data_start :])
-    for place, new, inserted in edits:
-        at = int(place * len(content))
-        content = content[:at] + new + (content[at + (not inserted) * len(new) :] if new else b"")
+    content = edited(content, edits)
     check_trunk(content)
 
 
@@ -248,16 +270,15 @@ def zip_changes(edits: list[tuple[float, bytes, bool]], names: list[str], method
     """A zip with odd names, then damaged."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", method) as archive:
-        for name in dict.fromkeys(names):
+        for index, name in enumerate(dict.fromkeys(names)):
             info = zipfile.ZipInfo("x")
             info.filename, info.compress_type = name[:300], method
-            archive.writestr(info, b"data" * 20)
+            archive.writestr(info, (b"data" * 20, good_trunk(), good_pack())[index % 3])
     content = buffer.getvalue()
-    for place, new, inserted in edits:
-        at = int(place * len(content))
-        content = content[:at] + new + (content[at + (not inserted) * len(new) :] if new else b"")
-    for _, data in outcome(partial(packs_in_zip, content, "hostile.zip")) or ():
+    content = edited(content, edits)
+    for name, data in outcome(partial(packs_in_zip, content, "hostile.zip")) or ():
         assert len(data) <= 1 << 22
+        outcome(partial(parse_pack, data, TINY, name))
 
 
 def mixes(text: str) -> None:
@@ -274,6 +295,46 @@ def names(text: str) -> None:
         assert not set(text) & set('/\\:.<>|"?* ')
 
 
+@cache
+def good_networks() -> dict[str, bytes]:
+    """Loss networks by the suffixes of their files: a distilled one, and weights for a VGG."""
+    torch.manual_seed(0)
+    config = DistilledConfig("vgg16", ("relu1_2",), (4,))
+    weights = {name: weight.half() for name, weight in Distilled(config).state_dict().items()}
+    metadata = {"modelspec.architecture": DISTILLED, NETWORK_KEY: json.dumps(asdict(config))}
+    shapes = parameter_shapes("vgg16", ["relu1_1"])
+    features = {f"features.0.{name.rsplit('_')[-1]}": torch.ones(s) for name, s in shapes.items()}
+    pickled = io.BytesIO()
+    torch.save(features, pickled)
+    return {
+        "distilled": save({name: one.contiguous() for name, one in weights.items()}, metadata),
+        "safetensors": save(features),
+        "pth": pickled.getvalue(),
+    }
+
+
+def read_network(kind: str, content: bytes) -> object:
+    """What a loss network's file holds, None where it is refused."""
+    with TemporaryDirectory() as folder:
+        file = Path(folder, f"hostile.{'pth' if kind == 'pth' else 'safetensors'}")
+        file.write_bytes(content)
+        if kind == "distilled":
+            return outcome(lambda: load_distilled(file, ["relu1_2"], torch.float32))
+        weights = outcome(lambda: read_weights(file)[0])
+        vgg = VGG("vgg16", ["relu1_1"], "caffe")
+        return weights and outcome(lambda: vgg.load(weights, file))
+
+
+def network_changes(kind: str, edits: list[tuple[float, bytes, bool]]) -> None:
+    """Bytes overwritten, put in and cut off."""
+    read_network(kind, edited(good_networks()[kind], edits))
+
+
+@pytest.mark.parametrize("kind", ["distilled", "safetensors", "pth"])
+def test_the_loss_network_that_is_changed_above_is_good(kind: str) -> None:
+    assert read_network(kind, good_networks()[kind]) is not None
+
+
 ENTRY = TEXT.map(lambda text: f"{text[:200]}.safetensors") | TEXT
 ZIP_METHODS = st.sampled_from([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 MIX = st.one_of(
@@ -286,24 +347,32 @@ ATTACKS = {
     "bytes": (byte_changes, (EDITS, LENGTH)),
     "trunk": (trunk_changes, (st.none() | CONFIG, EDITS | st.just([]))),
     "zip": (zip_changes, (EDITS | st.just([]), st.lists(ENTRY, max_size=4), ZIP_METHODS)),
+    "loss": (network_changes, (st.sampled_from(["distilled", "safetensors", "pth"]), EDITS)),
     "mix": (mixes, (MIX,)),
     "name": (names, (TEXT | st.from_regex(r"[a-z0-9_.-]{0,70}", fullmatch=True),)),
 }
 
 
+def harm(attack: str, many: settings) -> None:
+    """Try an attack many times, each in bounded time and all of them in bounded memory."""
+    check, strategies = ATTACKS[attack]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    many(given(*strategies)(check))()
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown * (1 if sys.platform == "darwin" else 1024) < MOST_MEMORY
+
+
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_random_harm(attack: str) -> None:
-    check, strategies = ATTACKS[attack]
-    often(given(*strategies)(check))()
+    harm(attack, often)
 
 
 @pytest.mark.nightly
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_random_harm_all_night(attack: str) -> None:
-    check, strategies = ATTACKS[attack]
-    nightly(given(*strategies)(check))()
+    harm(attack, nightly)
 
 
 HUGE = {

@@ -232,7 +232,7 @@ def test_new_believes_nothing_that_lies_there(tmp_path: Path, monkeypatch, capsy
     (trap / "placing.json").write_text('["mine.txt", "../mine.txt"]')
     assert packs_command(capsys, "new", "fine", "wave")[0] == 0
     assert Path("mine.txt").read_text() == "mine"
-    assert sorted(path.name for path in tmp_path.iterdir()) == [trap.name, "fine", "mine.txt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["fine", "mine.txt"]
 
 
 def test_new_says_what_lacks(make_pack, tiny_trunk, tmp_path: Path, capsys) -> None:

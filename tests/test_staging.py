@@ -138,21 +138,23 @@ def test_a_note_that_is_none_stops_no_install(home: Path, note: str) -> None:
 def test_a_name_that_is_taken_while_an_install_waits_is_not_overwritten(
     home: Path, make_pack, tiny_trunk, monkeypatch, capsys
 ) -> None:
+    """What takes minutes to make was planned before it; an install plans when it is its turn."""
     plan = plan_install([("dots", PackFile("dots", b"second"))], replace=False)
     install_all({"dots": b"first"})
     with pytest.raises(PackError, match=r"dots\.safetensors was written by another .* run this"):
         install_all(plan.new)
     assert (home / "packs" / "dots.safetensors").read_bytes() == b"first"
 
-    def then_another(packs, replace: bool) -> object:
-        plan = plan_install(packs, replace)
-        install_all({"lines": b"first"})
-        return plan
+    check = installing.check_packs
 
-    monkeypatch.setattr(installing, "plan_install", then_another)
+    def then_another(*arguments: object) -> object:
+        install_all({"lines": b"first"})
+        return check(*arguments)
+
+    monkeypatch.setattr(installing, "check_packs", then_another)
     words = ["packs", "install", str(make_pack("lines")), "--trunk", str(tiny_trunk[0])]
     assert stylepack(words) == 1
-    assert "run this again" in capsys.readouterr().err
+    assert "a pack 'lines' is installed already" in capsys.readouterr().err
     assert (home / "packs" / "lines.safetensors").read_bytes() == b"first"
 
 

@@ -48,7 +48,7 @@ def follow_previews(previews: Sequence[Preview], path: Path) -> None:
     for preview in previews:
         follow_style(preview.work, preview.train(), len(preview))
     paint_previews(path, previews)
-    print(path)
+    screen.result(path)
     screen.say("choose a weight by eye and give it with --style-weight")
 
 

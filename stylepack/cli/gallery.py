@@ -109,12 +109,12 @@ def gallery(
             walls.append(wall)
     if sheet_file is not None:
         save_png(gallery_sheet(walls, labels, cell, columns), sheet_file)
-        print(sheet_file)
+        screen.result(sheet_file)
     if html is not None:
         from stylepack.painting.page import gallery_page
 
         write_text(html, gallery_page(walls, labels))
-        print(html)
+        screen.result(html)
 
 
 def find_photos(photos: Sequence[Path], sheet: Path | None = None) -> list[Path]:

@@ -80,4 +80,4 @@ def grid(
         size,
     )
     save_png(sheet, output)
-    print(output)
+    screen.result(output)

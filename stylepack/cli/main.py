@@ -3,10 +3,11 @@
 import gc
 import io
 import os
+import re
 import sys
 import warnings
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import pairwise, starmap
 
 import typer
 
@@ -23,11 +24,11 @@ from stylepack.cli.study import study
 from stylepack.cli.train import train
 from stylepack.cli.trunks import trunks
 from stylepack.errors import StylepackError, UsageError
+from stylepack.files import leftovers_removed_once
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
-MAY_BE_EMPTY = frozenset(
-    ["--suffix", "--title", "--artist", "--author", "--license", "-q", "--query"]
-)
+FREE_TEXT = frozenset(["--suffix", "--title", "--artist", "--author", "--license", "-q", "--query"])
+IN_HOME = re.compile(r"(?P<option>|-\w|--[\w-]+=)(?P<path>~(?:[/\\].*)?)", re.DOTALL)
 RARELY = 100_000  # new objects between two searches for garbage; Python's own is 700
 
 app = typer.Typer(
@@ -93,10 +94,13 @@ def run(arguments: list[str] | None = None) -> int:
             utf8 = screen.takes_any_text(stream)
             stream.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")
     screen.show_warnings()
+    leftovers_removed_once.cache_clear()
     try:
-        refuse_empty(sys.argv[1:] if arguments is None else arguments)
+        words = sys.argv[1:] if arguments is None else arguments
+        refuse_empty(words)
+        words = list(starmap(at_home, pairwise(["", *words])))
         with whole_words_in_bash():
-            return app(arguments, prog_name="stylepack", standalone_mode=False) or 0
+            return app(words, prog_name="stylepack", standalone_mode=False) or 0
     except StylepackError as error:
         screen.fail(str(error))
         return error.exit_code
@@ -141,6 +145,21 @@ def _is_lack_of_memory(error: MemoryError | RuntimeError) -> bool:
     return is_out_of_memory(error)
 
 
+def at_home(before: str, word: str) -> str:
+    """A word of the command line with the `~` that shells leave in `--output=~/x.png` as a path.
+
+    Raises:
+        UsageError: there is no telling where that is.
+    """
+    found = IN_HOME.fullmatch(word)
+    if found is None or (found["option"].rstrip("=") or before) in FREE_TEXT:
+        return word
+    expanded = os.path.expanduser(found["path"])  # noqa: PTH111 - a mix of paths may follow
+    if expanded == found["path"]:
+        raise UsageError(f"{word}: there is no home folder for ~; give the whole path, or ./~")
+    return found["option"] + expanded
+
+
 def refuse_empty(arguments: Sequence[str]) -> None:
     """Refuse empty words, as of shell variables that are not set: a path would be the folder here.
 
@@ -152,7 +171,7 @@ def refuse_empty(arguments: Sequence[str]) -> None:
         if word and not (option.startswith("--") and equals and not value):
             continue
         named = option or before
-        if named in MAY_BE_EMPTY:
+        if named in FREE_TEXT:
             continue
         what = named if named.startswith("-") else f"what follows '{named}'"
         raise UsageError(f"{what} is empty; give it a value or leave it out")

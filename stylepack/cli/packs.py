@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from collections.abc import Mapping
@@ -23,7 +24,7 @@ from stylepack.cli.packs_new import new
 from stylepack.cli.thumbnails import MOST, protocol, show_thumbnails
 from stylepack.errors import StylepackError, UsageError
 from stylepack.packs.manifest import Manifest, in_words, read_manifest
-from stylepack.packs.shelf import Shelved, faults, find_pack, shelf
+from stylepack.packs.shelf import faults, find_pack, shelf
 from stylepack.packs.trunks import name_of, trunk_names
 
 LONGEST_CELL = 60  # characters of a title or a name in the list on a terminal
@@ -67,26 +68,23 @@ def list_packs(
     for reference, shelved in shelf().items():
         try:
             manifest = shelved.manifest()
-        except StylepackError as error:
-            broken.append(str(error))
+            facts = summary(reference, manifest, shelved.path)
+        except (StylepackError, OSError) as error:
+            if not shelved.vanished(error):
+                broken.append(str(error))
             continue
         if query.casefold() in searched(reference, manifest):
-            entries.append((reference, shelved, manifest))
+            facts |= {"bundled": shelved.bundled, "from": shelved.came_with}
+            entries.append((facts, manifest))
     if as_json:
-        print_json(
-            [
-                summary(reference, manifest, shelved.path)
-                | {"bundled": shelved.bundled, "from": shelved.came_with}
-                for reference, shelved, manifest in entries
-            ],
-        )
+        print_json([facts for facts, _ in entries])
     else:
         columns = ("name", "title", "artist", "licence", "trunk", "size", "from")
         trunks = trunk_names()
-        screen.show_table(columns, [row(*entry, trunks) for entry in entries])
+        screen.show_table(columns, [row(facts, trunks) for facts, _ in entries])
         few = thumbnails or len(entries) <= MOST
         if kind and few and thumbnails is not False:
-            pictures = [(reference, manifest) for reference, _, manifest in entries]
+            pictures = [(facts["name"], manifest) for facts, manifest in entries]
             show_thumbnails(pictures, kind, get_terminal_size().columns)
         if query and not entries:
             screen.say(f"no pack has '{query}' in its name, title, artist, tags or description")
@@ -131,19 +129,14 @@ packs.command()(verify)
 packs.command()(diff)
 
 
-def row(
-    reference: str, shelved: Shelved, manifest: Manifest, trunks: Mapping[str, str]
-) -> tuple[str, ...]:
+def row(facts: Mapping[str, Any], trunks: Mapping[str, str]) -> tuple[str, ...]:
     """One line of `list`; `trunks` are the names of the known ones by their hashes."""
-    artist = str(manifest.style_image.get("artist", ""))
     return (
-        reference,
-        shortened(manifest.title),
-        shortened(artist),
-        shortened(manifest.license),
-        name_of(manifest.trunk_sha256, trunks),
-        size_in_words(shelved.path.stat().st_size),
-        shelved.came_with,
+        facts["name"],
+        *(shortened(str(facts[key])) for key in ("title", "artist", "license")),
+        name_of(facts["trunk"], trunks),
+        size_in_words(facts["bytes"]),
+        facts["from"],
     )
 
 
@@ -175,11 +168,22 @@ def summary(name: str, manifest: Manifest, path: Path) -> dict[str, Any]:
 
 
 def print_json(value: Any) -> None:
-    """JSON on stdout; what could steer a terminal, or is no character, as an escape."""
-    text = json.dumps(value, indent=1, ensure_ascii=not screen.takes_any_text(sys.stdout))
+    """JSON on stdout, null for NaN and infinities, which it does not have.
+
+    What could steer a terminal, or is not a character, is escaped.
+    """
+    text = json.dumps(_finite(value), indent=1, ensure_ascii=not screen.takes_any_text(sys.stdout))
     if not text.replace("\n", "").isprintable():
         text = "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
     print(text)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def shortened(text: str) -> str:

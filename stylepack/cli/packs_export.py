@@ -74,5 +74,5 @@ def export(
         told.write_text(text, encoding="utf-8")
     packs_in_words = "1 pack" if len(loaded) == 1 else f"{len(loaded)} packs"
     screen.say(f"{packs_in_words}; onnxruntime and torch differ by at most {apart:.1e} of 1")
-    print(output)
-    print(beside)
+    screen.result(output)
+    screen.result(beside)

@@ -38,17 +38,16 @@ def install(
     if name and len(files) > 1:
         raise UsageError(f"--as {name} is one name for {len(files)} packs; install them one by one")
 
-    from stylepack.packs.installing import check_packs, install_all, plan_install
+    from stylepack.packs.installing import check_packs, install_as_planned
 
     manifests = check_packs(files, trunk, force)
     named = [(name or manifest.name, file) for manifest, file in zip(manifests, files, strict=True)]
-    plan = plan_install(named, upgrade)
+    plan, placed = install_as_planned(named, upgrade)
     for same in plan.same:
         screen.say(f"'{same}' is installed already, with the same content")
-    if plan.new:
-        for path in install_all(plan.new, upgrade):
-            verb = "replaced" if path.stem in plan.replaced else "installed"
-            screen.say(f"{verb} '{path.stem}' as {path}")
+    for path in placed:
+        verb = "replaced" if path.stem in plan.replaced else "installed"
+        screen.say(f"{verb} '{path.stem}' as {path}")
 
 
 def remove(

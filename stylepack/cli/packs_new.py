@@ -59,7 +59,7 @@ def new(
     more = f" and {len(named) - SHOWN} more" if len(named) > SHOWN else ""
     shown, there = ", ".join([*named][:SHOWN]), shlex.quote(str(folder))
     screen.say(f"wrote {shown}{more}; build it: cd {there} && python -m build --wheel")
-    print(folder)
+    screen.result(folder)
 
 
 def in_words(trunk: str) -> str:

@@ -81,6 +81,11 @@ def say(message: str) -> None:
     errors.print(escape(printable(message)), soft_wrap=True)
 
 
+def result(line: object) -> None:
+    """One line of data on stdout, as it is for a pipe, and printable for a terminal."""
+    print(printable(str(line)) if sys.stdout.isatty() else line)
+
+
 def takes_any_text(stream: TextIO) -> bool:
     """Whether a stream is in UTF-8, which has all characters."""
     return (stream.encoding or "").lower().replace("-", "") == "utf8"
@@ -170,7 +175,7 @@ class Meter:
         if self._live and sys.stdout.isatty():
             self._progress.print(escape(printable(line)), soft_wrap=True, highlight=False)
         else:
-            print(line)
+            result(line)
 
     def advance(self, words: str = "", to: int | None = None) -> None:
         """Count one unit as done, or as many as `to` says: fewer, if work has to be done again."""

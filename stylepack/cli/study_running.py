@@ -107,4 +107,4 @@ def follow(study: Study) -> None:
     screen.say("drawing the figures")
     *_, report = study.write()
     screen.say(f"wrote the report, its figures and tables in {study.folder.path}")
-    print(report)
+    screen.result(report)

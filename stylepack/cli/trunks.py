@@ -54,7 +54,8 @@ def list_trunks(as_json: Json = False) -> None:
         try:
             facts.append({"name": trunk.name, "in_use": trunk.name == used, **place_of(trunk)})
         except (StylepackError, OSError) as error:
-            broken.append(f"trunk '{trunk.name}': {error}")
+            if not trunk.gone:
+                broken.append(f"trunk '{trunk.name}': {error}")
     if as_json:
         print_json(facts)
     else:

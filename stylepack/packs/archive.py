@@ -21,6 +21,7 @@ from stylepack.packs.shelf import SUFFIX
 MAGIC = (b"PK\x03\x04", b"PK\x05\x06")  # a first entry, or the end of an empty zip
 ENTRY_MARK = b"PK\x01\x02"  # every entry has one in the zip's directory
 MOST_ENTRIES = 1000
+MOST_OTHERS = 32  # trunks and the like that are larger than a pack
 LARGEST_TOTAL = 64 << 20  # of all packs in one zip, unpacked
 NOT_PACKS = (ARCHITECTURE, "stylepack-loss-v1")  # trunks and loss networks
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the others unpack without a limit
@@ -64,17 +65,25 @@ def packs_in_zip(
         raise PackError(f"{source} has more than {MOST_ENTRIES:,} entries; zip only the packs")
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            wanted = [
+            entries = [
                 info
                 for info in _checked_entries(archive.infolist(), source)
                 if is_wanted(info.filename)
-                and (info.file_size <= largest or not _is_passed_over(archive, info, source))
             ]
+            wanted = [info for info in entries if info.file_size <= largest]
             total = sum(info.file_size for info in wanted)
             if total > LARGEST_TOTAL:
                 raise PackError(
                     f"{source} holds {total:,} bytes of packs; at most {LARGEST_TOTAL:,} are read"
                 )
+            others = [info for info in entries if info.file_size > largest]
+            if len(others) > MOST_OTHERS:
+                raise PackError(
+                    f"{source} has {len(others):,} entries that are too large for packs; at most "
+                    f"{MOST_OTHERS} may lie beside packs; zip only the packs"
+                )
+            for info in others:
+                _check_other(archive, info, source)
             return [(info.filename, _read(archive, info, source)) for info in wanted]
     except (
         zipfile.BadZipFile,
@@ -124,20 +133,19 @@ def _fault(info: zipfile.ZipInfo) -> str:
     return ""
 
 
-def _is_passed_over(archive: zipfile.ZipFile, info: zipfile.ZipInfo, source: str) -> bool:
-    """True for a large entry that begins as a trunk does; any other is too large to be read.
+def _check_other(archive: zipfile.ZipFile, info: zipfile.ZipInfo, source: str) -> None:
+    """Refuse a large entry, which is not read, unless it begins as a trunk does.
 
     Raises:
         PackError: it does not.
     """
     with archive.open(info) as file:
         start = file.read(LENGTH_BYTES + LARGEST_HEADER)
-    if other_kind(start, info.file_size):
-        return True
-    raise PackError(
-        f"{source}: entry '{shown(info.filename)}' is {info.file_size:,} bytes, a pack has at most "
-        f"{LARGEST_PACK:,}; not installed"
-    )
+    if not other_kind(start, info.file_size):
+        raise PackError(
+            f"{source}: entry '{shown(info.filename)}' is {info.file_size:,} bytes, a pack has at "
+            f"most {LARGEST_PACK:,}; not installed"
+        )
 
 
 def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, source: str) -> bytes:

@@ -92,13 +92,13 @@ def write_collection(
         )
     if not folder.absolute().parent.is_dir():
         raise UsageError(f"no such folder: {folder.parent}, for {folder}; make it first")
-    if folder.exists():
-        raise UsageError(f"{folder} exists already; choose another name or place")
     files = [PackFile(str(path), read_content(path, LARGEST_PACK)) for path in packs.values()]
     manifests = dict(zip(packs, check_packs(files, trunk, force=True), strict=True))
     module = name.replace("-", "_")
     advice = "choose a place that exists and that is yours"
-    with staging(folder.absolute().parent, advice, sweep=False) as stage:
+    with staging(folder.absolute().parent, advice, own=False) as stage:
+        if folder.exists():
+            raise UsageError(f"{folder} exists already; choose another name or place")
         texts = {
             "pyproject.toml": _pyproject(name, module, manifests),
             "README.md": _readme(name, manifests, trunk_in_words),
@@ -150,4 +150,4 @@ def _readme(name: str, manifests: Mapping[str, Manifest], trunk: str) -> str:
 
 def _cell(text: object) -> str:
     """A stranger's words in a table of Markdown."""
-    return re.sub(r"([\\`*_{}\[\]<>|])", r"\\\1", " ".join(str(text).split()))
+    return re.sub(r"([\\`*_{}\[\]<>|])", r"\\\1", printable(" ".join(str(text).split())))

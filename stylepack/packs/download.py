@@ -3,7 +3,9 @@
 import time
 import urllib.request
 from collections.abc import Callable
+from concurrent.futures import Future
 from http.client import HTTPException, HTTPMessage, HTTPResponse
+from threading import Thread
 from typing import IO
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
@@ -32,6 +34,30 @@ def download(url: str, progress: Progress) -> bytes:
         PackError: no answer, an error from the server, too large, too slow, or cut off.
     """
     check_address(url)
+    too_slow = PackError(f"{url} takes more than {LONGEST:.0f} seconds; download it yourself")
+    deadline, answer = time.monotonic() + LONGEST, Future[bytes]()
+
+    def in_time(share: float) -> None:
+        if time.monotonic() > deadline:
+            raise too_slow
+        progress(share)
+
+    def fetch() -> None:
+        try:
+            answer.set_result(_fetch(url, in_time))
+        except BaseException as error:  # for the thread that waits
+            answer.set_exception(error)
+
+    # A server can hold up every step, headers and redirects too, with a byte now and then.  Only
+    # another thread can stop waiting for all of them; this one ends with the process.
+    Thread(target=fetch, daemon=True).start()
+    try:
+        return answer.result(LONGEST)
+    except TimeoutError:
+        raise too_slow from None
+
+
+def _fetch(url: str, progress: Progress) -> bytes:
     handlers: list[urllib.request.BaseHandler] = [_OnlyToHttps()]
     if _is_loopback(url):
         handlers.append(urllib.request.ProxyHandler({}))
@@ -99,15 +125,12 @@ def _read(response: HTTPResponse, url: str, progress: Progress) -> bytes:
     too_large = PackError(f"{url} is larger than {LARGEST_DOWNLOAD:,} bytes; not downloaded")
     if declared is not None and declared > LARGEST_DOWNLOAD:
         raise too_large
-    content, start = bytearray(), time.monotonic()
+    content = bytearray()
     while chunk := response.read1(CHUNK):
         content += chunk
         if len(content) > LARGEST_DOWNLOAD:
             raise too_large
-        if time.monotonic() - start > LONGEST:
-            raise PackError(f"{url} takes more than {LONGEST:.0f} seconds; download it yourself")
-        if declared:
-            progress(len(content) / declared)
+        progress(len(content) / declared if declared else 0.0)
     if declared is not None and len(content) != declared:
         raise PackError(
             f"{url} was cut off after {len(content):,} of {declared:,} bytes; try again"

@@ -20,10 +20,15 @@ LENGTH_BYTES = 8
 LARGEST_HEADER = 1 << 20  # ours are about 30 KB, most of it the thumbnail
 READ_AHEAD = 1 << 16  # most headers in one read
 LARGEST_RANK = 8
+MOST_TENSORS = 1024  # the largest pack has 268
 LARGEST_COUNT = 1 << 40
 LONGEST_SHOWN = 80  # characters of a stranger's text in a message
 ENTRY_KEYS = frozenset(["dtype", "shape", "data_offsets"])
 DTYPE_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "U8": 1}
+
+
+class MissingFileError(UsageError):
+    """A pack or trunk file that is not there, or no longer."""
 
 
 class TensorEntry(NamedTuple):
@@ -48,7 +53,7 @@ def read_header(path: Path, largest_file: int) -> Header:
     """Read and check the header of `path`, and nothing after it.
 
     Raises:
-        UsageError: no such file.
+        MissingFileError: no such file.
         PackError: larger than `largest_file` bytes, or a header that is not
             what safetensors allows.
     """
@@ -64,7 +69,7 @@ def read_header(path: Path, largest_file: int) -> Header:
             length = header_length(start, size, path)
             return parse_header(file.read(length), size, path)
     except FileNotFoundError:
-        raise UsageError(f"no such file: {path}; give a .safetensors file") from None
+        raise MissingFileError(f"no such file: {path}; give a .safetensors file") from None
     except OSError as error:
         raise PackError(f"cannot read {path}: {error.strerror or error}") from error
 
@@ -79,7 +84,7 @@ def read_content(path: Path, largest_file: int) -> bytes:
     """All bytes of a file, read once.
 
     Raises:
-        UsageError: no such file.
+        MissingFileError: no such file.
         PackError: larger than `largest_file` bytes, or unreadable.
     """
     try:
@@ -93,7 +98,7 @@ def read_content(path: Path, largest_file: int) -> bytes:
             file.seek(0)
             return file.read(size)
     except FileNotFoundError:
-        raise UsageError(f"no such file: {path}; give a .safetensors file") from None
+        raise MissingFileError(f"no such file: {path}; give a .safetensors file") from None
     except OSError as error:
         raise PackError(f"cannot read {path}: {error.strerror or error}") from error
 
@@ -136,6 +141,8 @@ def parse_header(raw: bytes, size: int, path: object) -> Header:
         isinstance(value, str) for value in metadata.values()
     ):
         raise PackError(f"{path}: the metadata must be text under text keys")
+    if len(fields) > MOST_TENSORS:
+        raise PackError(f"{path} has {len(fields):,} tensors, at most {MOST_TENSORS:,} allowed")
     tensors = {name: _entry(name, value, path) for name, value in fields.items()}
     data_start = LENGTH_BYTES + len(raw)
     _check_tiling(tensors, size - data_start, path)

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
 
-from stylepack.errors import PackError, StylepackError, UsageError
+from stylepack.errors import PackError, StylepackError
 from stylepack.network.trunk import Trunk, TrunkConfig
 from stylepack.packs.header import parse_content, read_content
-from stylepack.packs.manifest import LARGEST_PACK, Manifest, checked_name
+from stylepack.packs.manifest import LARGEST_PACK, Manifest, typed_name
 from stylepack.packs.pack import Pack, check_trunk, parse_pack
 from stylepack.packs.shelf import MOVE_HOME, SUFFIX, Shelved, packs_folder, shelf
 from stylepack.packs.sources import PackFile
-from stylepack.packs.staging import TakenError, staging
+from stylepack.packs.staging import Stage, TakenError, staging
 from stylepack.packs.trunkfile import load_trunk
 from stylepack.packs.trunks import find_trunk, trunk_of
 
@@ -57,17 +57,12 @@ def plan_install(packs: Sequence[tuple[str, PackFile]], replace: bool) -> Plan:
     """Compare packs, by the names they are to have, with the shelf and with each other.
 
     Raises:
-        UsageError: a name that is no pack's.
         PackError: a name is taken and `replace` is not set, or two packs have the same.
     """
     here = shelf()
     wanted: dict[str, PackFile] = {}
     plan = Plan({}, [], [])
     for name, file in packs:
-        try:
-            checked_name(name, "the new pack")
-        except PackError as error:
-            raise UsageError(str(error)) from error
         other = wanted.setdefault(name, file)
         if other.content != file.content:
             raise PackError(
@@ -92,7 +87,7 @@ def plan_install(packs: Sequence[tuple[str, PackFile]], replace: bool) -> Plan:
 
 
 def install_all(packs: Mapping[str, bytes], replace: bool = False) -> list[Path]:
-    """Write pack files to the user's shelf: all or none.
+    """Write pack files to the user's shelf by their names: all or none.
 
     The caller has checked them.  What goes wrong on the way, Ctrl-C included, is undone.
 
@@ -101,9 +96,30 @@ def install_all(packs: Mapping[str, bytes], replace: bool = False) -> list[Path]
         StylepackError: the shelf cannot be written to.
     """
     with staging(packs_folder(), MOVE_HOME) as stage:
-        for name, content in packs.items():
-            stage.add(f"{name}{SUFFIX}", content)
-        return stage.place(replace)
+        return _place(stage, packs, replace)
+
+
+def install_as_planned(
+    packs: Sequence[tuple[str, PackFile]], replace: bool
+) -> tuple[Plan, list[Path]]:
+    """Plan an install and carry it out, alone on the user's shelf; (the plan, the new files).
+
+    Raises:
+        UsageError: a name that is no pack's.
+        PackError: as `plan_install`.
+        StylepackError: the shelf cannot be written to.
+    """
+    for name, _ in packs:
+        typed_name(name, "the new pack")
+    with staging(packs_folder(), MOVE_HOME) as stage:
+        plan = plan_install(packs, replace)
+        return plan, _place(stage, plan.new, replace) if plan.new else []
+
+
+def _place(stage: Stage, packs: Mapping[str, bytes], replace: bool) -> list[Path]:
+    for name, content in packs.items():
+        stage.add(f"{name}{SUFFIX}", content)
+    return stage.place(replace)
 
 
 def install_new(pack: Pack, config: TrunkConfig, replace: bool = False) -> Path:
@@ -154,10 +170,8 @@ def install_pack(source: Path, name: str | None = None, replace: bool = False) -
     """
     content = read_content(source, LARGEST_PACK)
     name = name or Manifest.from_header(parse_content(content, source), source).name
-    plan = plan_install([(name, PackFile(str(source), content))], replace)
-    if plan.new:
-        return install_all(plan.new, replace)[0]
-    return shelf()[name].path
+    _, placed = install_as_planned([(name, PackFile(str(source), content))], replace)
+    return placed[0] if placed else shelf()[name].path
 
 
 def _holds(shelved: Shelved, content: bytes) -> bool:

@@ -3,7 +3,7 @@
 import difflib
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,16 +13,19 @@ from platformdirs import user_cache_path, user_data_path
 
 from stylepack.errors import PackError, UsageError
 from stylepack.files import make_folder
+from stylepack.packs.header import MissingFileError
 from stylepack.packs.hidden import read_hidden
 from stylepack.packs.inuse import BUNDLED, read_in_use
 from stylepack.packs.manifest import NAME_PATTERN, Manifest, read_manifest, typed_name
 from stylepack.packs.packages import packages
+from stylepack.packs.staging import recover
 
 SUFFIX = ".safetensors"
 TRUNK_FILE = "trunk.safetensors"  # in a folder beside `packs/`
 IDENTITY = "photo"  # the name of a trunk's identity style
 HOME_VARIABLE = "STYLEPACK_HOME"
 MOVE_HOME = f"set {HOME_VARIABLE} to a folder you own"
+NOWHERE = Path(os.devnull, "stylepack")  # nothing is found there, and nothing can be written
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 BUNDLED_TRUNK = ASSETS / TRUNK_FILE
 BUNDLED_LOSS_NETWORK = ASSETS / "loss-network.safetensors"
@@ -76,20 +79,25 @@ class Shelved:
             f"comes with {self.came_with}" if self.origin is Origin.TRUNK else f"is {self.origin}"
         )
 
+    def vanished(self, error: Exception) -> bool:
+        """Whether `error` says that it has been removed since it was found: not a fault of it."""
+        missing = isinstance(error, MissingFileError | FileNotFoundError)
+        return missing and not self.path.is_symlink()
+
     def manifest(self) -> Manifest:
         """Its metadata, header only."""
         return read_manifest(self.path)
 
 
 def home_folder() -> Path:
-    """The user's data folder: `STYLEPACK_HOME`, else the platform's."""
-    return _moved_home() or user_data_path("stylepack", appauthor=False)
+    """The user's data folder: `STYLEPACK_HOME`, else the platform's, or `NOWHERE`."""
+    return _moved_home() or _of_user(user_data_path)
 
 
 def cache_folder() -> Path:
     """Where downloads are kept: `STYLEPACK_HOME/cache`, else the platform's cache folder."""
     moved = _moved_home()
-    return moved / "cache" if moved else user_cache_path("stylepack", appauthor=False)
+    return moved / "cache" if moved else _of_user(user_cache_path)
 
 
 def shelf() -> dict[str, Shelved]:
@@ -139,6 +147,7 @@ def bundled_packs() -> dict[str, Shelved]:
 def user_packs() -> dict[str, Shelved]:
     """Every pack that the user installed, by name."""
     folder = home_folder() / "packs"
+    recover(folder)
     return {pack.name: pack for pack in _scan(folder, Origin.YOURS, Origin.YOURS)}
 
 
@@ -154,6 +163,7 @@ def trunk_packs() -> list[Shelved]:
 def trunk_folders() -> list[Path]:
     """The folders of the installed trunks, each `trunk.safetensors` and `packs/`, by name."""
     folder = home_folder() / "trunks"
+    recover(folder)
     return sorted(path for path in folder.glob("*") if NAME_PATTERN.fullmatch(path.name))
 
 
@@ -285,6 +295,15 @@ def packs_folder() -> Path:
     folder = home_folder() / "packs"
     make_folder(folder, MOVE_HOME)
     return folder
+
+
+def _of_user(folder: Callable[..., Path]) -> Path:
+    """One of the platform's folders for stylepack, `NOWHERE` where the user has no home."""
+    with suppress(RuntimeError):
+        found = folder("stylepack", appauthor=False)
+        if found.is_absolute():
+            return found
+    return NOWHERE
 
 
 def _moved_home() -> Path | None:

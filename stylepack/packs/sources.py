@@ -55,11 +55,7 @@ def gather(sources: Sequence[str], sha256: str, progress: Progress) -> list[Pack
             raise PackError(f"there is no pack in {source}; expected files named NAME{SUFFIX}")
         found += here
         arrived(1.0)
-        if len(found) > MOST_PACKS or sum(len(file.content) for file in found) > LARGEST_TOTAL:
-            raise PackError(
-                f"more than {MOST_PACKS:,} packs or {LARGEST_TOTAL:,} bytes at {source}; "
-                "install them in several commands"
-            )
+        _check_amount(len(found), sum(len(file.content) for file in found), source)
     return found
 
 
@@ -115,14 +111,23 @@ def _is_folder(source: str) -> bool:
 
 
 def _in_folder(folder: str) -> list[PackFile]:
-    """The files that lie directly in a folder and are called like packs."""
-    files = []
+    """The files directly in a folder that are called like packs; one too many ends the reading."""
+    files: list[PackFile] = []
+    total = 0
     for path in sorted(Path(folder).glob(f"*{SUFFIX}")):
         if path.is_file() and not path.name.startswith("."):
             files.append(PackFile(str(path), read_content(path, LARGEST_DOWNLOAD)))
-            if len(files) > MOST_PACKS:
-                break
+            total += len(files[-1].content)
+            _check_amount(len(files), total, folder)
     return files
+
+
+def _check_amount(packs: int, total: int, source: str) -> None:
+    if packs > MOST_PACKS or total > LARGEST_TOTAL:
+        raise PackError(
+            f"more than {MOST_PACKS:,} packs or {LARGEST_TOTAL:,} bytes at {source}; "
+            "install them in several commands"
+        )
 
 
 def _is_of_trunk(entry: str) -> bool:

@@ -53,6 +53,17 @@ def install_trunk(name: str, trunk: CheckedTrunk, replace: bool) -> Path:
         UsageError: packs of the user's belong to the trunk that would be replaced.
         StylepackError: the shelf cannot be written to.
     """
+    folder = home_folder() / "trunks"
+    make_folder(folder, MOVE_HOME)
+    with staging(folder, MOVE_HOME) as stage:
+        _check_free(name, trunk, replace)
+        stage.add(f"{name}/{TRUNK_FILE}", trunk.content)
+        for pack, content in trunk.packs.items():
+            stage.add(f"{name}/packs/{pack}{SUFFIX}", content)
+        return stage.place(replace)[0]
+
+
+def _check_free(name: str, trunk: CheckedTrunk, replace: bool) -> None:
     here = trunk_names().get(trunk.sha256)
     if here and here != name:
         raise PackError(f"this trunk is here already, as '{here}'; see `stylepack trunks list`")
@@ -63,10 +74,3 @@ def install_trunk(name: str, trunk: CheckedTrunk, replace: bool) -> Path:
         )
     if name in known_trunks() and not here:
         removable_trunk(name)
-    folder = home_folder() / "trunks"
-    make_folder(folder, MOVE_HOME)
-    with staging(folder, MOVE_HOME) as stage:
-        stage.add(f"{name}/{TRUNK_FILE}", trunk.content)
-        for pack, content in trunk.packs.items():
-            stage.add(f"{name}/packs/{pack}{SUFFIX}", content)
-        return stage.place(replace)[0]

@@ -1,5 +1,6 @@
 """Which trunks there are, and which of them packs are painted on.  No torch here."""
 
+import os
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
@@ -18,6 +19,7 @@ from stylepack.packs.manifest import (
 )
 from stylepack.packs.shelf import (
     BUNDLED_TRUNK,
+    MOVE_HOME,
     TRUNK_FILE,
     Origin,
     Shelved,
@@ -25,8 +27,8 @@ from stylepack.packs.shelf import (
     home_folder,
     trunk_folders,
 )
+from stylepack.packs.staging import staging
 
-REMOVED = ".removed"  # the end of the name of a trunk's folder while it is being deleted
 HASH_DIGITS = 8  # of a trunk without a name, where it is shown
 
 
@@ -36,6 +38,11 @@ class ShelvedTrunk:
 
     name: str
     path: Path
+
+    @property
+    def gone(self) -> bool:
+        """Whether its folder has been removed since it was found."""
+        return not os.path.lexists(self.path.parent)
 
     def header(self) -> Header:
         """Its header, checked.
@@ -95,8 +102,8 @@ def missing_in_use(name: str) -> str:
     if name in known_trunks():
         return ""
     return (
-        f"the trunk in use, '{name}', is not installed any more; use another: "
-        f"`stylepack trunks use {BUNDLED}`"
+        f"the trunk in use, '{name}', is not installed any more; install it again: `stylepack "
+        f"trunks install SOURCE --as {name}`, or use another: `stylepack trunks use {BUNDLED}`"
     )
 
 
@@ -226,25 +233,24 @@ def remove_trunk(name: str) -> Path:
         UsageError: as `removable_trunk`.
         StylepackError: it cannot be deleted.
     """
-    folder = removable_trunk(name)
-    used = read_in_use(home_folder()) == name
-    gone = folder.with_name(f".{name}{REMOVED}")
-    for left in folder.parent.glob(f".*{REMOVED}"):  # by a removal that did not finish
-        with suppress(OSError):
-            _delete(left)
-    try:
-        folder.rename(gone)
-    except OSError as error:
-        raise StylepackError(f"cannot remove {folder}: {error.strerror or error}") from error
-    if used:
-        write_in_use(home_folder(), BUNDLED)
-    try:
-        _delete(gone)
-    except OSError as error:
-        raise StylepackError(
-            f"trunk '{name}' is removed, but {gone} is left: {error.strerror or error}; delete it, "
-            "or the next `stylepack trunks remove` does"
-        ) from error
+    folder, home = removable_trunk(name), home_folder()
+    with staging(folder.parent, MOVE_HOME) as stage:
+        used = read_in_use(home) == name
+        if used:  # first: a note of a trunk that is gone would stop other commands
+            write_in_use(home, BUNDLED)
+        try:
+            gone = stage.take(name)
+        except OSError as error:
+            if used:
+                write_in_use(home, name)
+            raise StylepackError(f"cannot remove {folder}: {error.strerror or error}") from error
+        try:
+            _delete(gone)
+        except OSError as error:
+            raise StylepackError(
+                f"trunk '{name}' is removed, but {gone} is left: {error.strerror or error}; delete "
+                "it, or the next command that reads trunks does"
+            ) from error
     return folder
 
 

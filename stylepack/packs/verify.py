@@ -13,6 +13,7 @@ from stylepack.packs.shelf import every_pack
 from stylepack.packs.trunkfile import load_trunk
 from stylepack.packs.trunks import ShelvedTrunk, known_trunks
 
+GONE = "removed meanwhile"
 WITHOUT_HASH = "good as far as can be seen: it carries no hash"
 
 
@@ -53,14 +54,17 @@ def verify(trunk: Path | None = None, names: Sequence[str] = ()) -> Iterator[Ver
             sizes.setdefault(digest, (one.name, network.config))
             yield Verdict(f"trunk {one.name}", one.path, "trunk", True, "good", digest)
         except StylepackError as error:
-            yield Verdict(f"trunk {one.name}", one.path, "trunk", False, str(error))
+            words = GONE if one.gone else str(error)
+            yield Verdict(f"trunk {one.name}", one.path, "trunk", one.gone, words)
     for pack in packs:
         if not names or pack.name in names or pack.qualified in names:
             try:
                 words, sha256 = _read(pack.path, sizes)
                 yield Verdict(pack.name, pack.path, pack.came_with, True, words, sha256)
             except StylepackError as error:
-                yield Verdict(pack.name, pack.path, pack.came_with, False, str(error))
+                gone = pack.vanished(error)
+                words = GONE if gone else str(error)
+                yield Verdict(pack.name, pack.path, pack.came_with, gone, words)
 
 
 def _read(path: Path, sizes: Mapping[str, tuple[str, TrunkConfig]]) -> tuple[str, str]:

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from http.client import HTTPException
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import ModuleType
 
 import torch
@@ -13,7 +12,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from stylepack.errors import TrainingError, UsageError
-from stylepack.packs.shelf import BUNDLED_LOSS_NETWORK, cache_folder
+from stylepack.packs.shelf import BUNDLED_LOSS_NETWORK, MOVE_HOME, cache_folder
+from stylepack.packs.staging import staging
 from stylepack.packs.tensors import write_tensors
 from stylepack.training.distilled import Distilled, DistilledConfig, load_distilled
 from stylepack.training.features import INPUT_SCALES, VGG, plan
@@ -147,17 +147,17 @@ def _torchvision_weights(recipe: Recipe) -> dict[str, Tensor]:
             f"{', '.join(family.__members__)}"
         )
     entry = family[recipe.weights]
-    try:
-        # Half a gigabyte, of which the first blocks are kept: the rest goes again.
-        with TemporaryDirectory(dir=cache_folder()) as place:
+    # Half a gigabyte, of which the first blocks are kept: the rest goes again, killed or not.
+    with staging(cache_folder(), MOVE_HOME) as stage:
+        try:
             state: dict[str, Tensor] = entry.get_state_dict(
-                progress=True, check_hash=True, model_dir=place
+                progress=True, check_hash=True, model_dir=str(stage.path)
             )
-    except (OSError, RuntimeError, HTTPException) as error:
-        raise TrainingError(
-            f"cannot fetch the {recipe.loss_network} weights ({_first_line(error)}); download "
-            f"{entry.url} and give the file with --vgg-weights"
-        ) from error
+        except (OSError, RuntimeError, HTTPException) as error:
+            raise TrainingError(
+                f"cannot fetch the {recipe.loss_network} weights ({_first_line(error)}); download "
+                f"{entry.url} and give the file with --vgg-weights"
+            ) from error
     return state
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from stylepack.errors import PackError
+from stylepack.errors import StylepackError
 from stylepack.network.device import training_dtype
 from stylepack.network.trunk import Trunk, TrunkConfig
 from stylepack.packs.pack import Pack, load_pack
@@ -41,7 +41,7 @@ def packs_of(trunk: Path, digest: str, config: TrunkConfig) -> dict[str, Pack]:
     for path in [*(shelved.path for shelved in shelf().values()), *beside]:
         try:
             pack = load_pack(path, config)
-        except PackError:
+        except StylepackError:
             continue  # `packs list` names damaged packs; they need not stop this one
         if pack.manifest.trunk_sha256 == digest:
             found.setdefault(path.stem, pack)
