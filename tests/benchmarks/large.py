@@ -16,7 +16,6 @@ bundled one judges, else `stylepack-loss-v1` files with relu1_1 to relu5_1 can.
 """
 
 import argparse
-import resource
 import subprocess
 import sys
 import tempfile
@@ -89,13 +88,18 @@ def paint(pack: str, photo: Path, size: str, out: Path) -> None:
     pixels = torch.load(photo, weights_only=True)
     painter = Stylizer.load(pack, device="cpu")
     painter.paint(Photo(pixels[:, :64, :64].contiguous()))
-    bare = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    bare = peak_bytes()
     start = time.perf_counter()
     painted = painter.paint(Photo(pixels), size=size or None)  # type: ignore[arg-type]
     taken = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(taken, (peak - bare) * 1024)
+    print(taken, peak_bytes() - bare)
     torch.save(painted.pixels, out)
+
+
+def peak_bytes() -> int:
+    """The most memory of this process; `getrusage` may give that of the one that started it."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
 def elsewhere(pack: str, photo: Path, size: str, out: Path) -> tuple[Tensor, float, float]:
