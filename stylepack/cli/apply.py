@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -57,9 +57,13 @@ def apply(
         bool, typer.Option("--keep-colors", help="Keep the photograph's colours.")
     ] = False,
     size: Annotated[
-        int | None,
-        typer.Option(min=16, help="Paint at this long side: smaller means larger strokes."),
-    ] = None,
+        str,
+        typer.Option(
+            metavar="N|full",
+            help="Paint at this long side: smaller means larger strokes.  full: at the "
+            "photograph's.  (default: coarse to fine above 1.3 megapixels)",
+        ),
+    ] = "",
     no_upscale: Annotated[
         bool, typer.Option("--no-upscale", help="With --size: leave the result at that size.")
     ] = False,
@@ -103,6 +107,7 @@ def apply(
     The paths of the painted files are printed to stdout, one a line.
     """
     wanted = choose_mix(mix, style)
+    side = parse_size(size)
     regions = [parse_region(text) for text in region or ()]
 
     from stylepack.painting.jobs import STANDARD, is_done, plan_jobs, share_of
@@ -112,7 +117,7 @@ def apply(
 
     if subsampling not in SUBSAMPLINGS:
         raise UsageError(f"--subsampling is '{subsampling}'; use {', '.join(SUBSAMPLINGS)}")
-    if no_upscale and size is None:
+    if no_upscale and not isinstance(side, int):
         raise UsageError("--no-upscale leaves the result at --size; give --size N too")
     extension = f".{format.lstrip('.').lower()}" if format else ""
     todo = plan_jobs(photos, output, suffix, extension)
@@ -152,7 +157,7 @@ def apply(
         SaveOptions(quality, subsampling, not no_metadata),
         background=background,
         stdout_format=stdout_format,
-        size=size,
+        size=side,
         upscale=not no_upscale,
         keep_colors=keep_colors,
         mask=painted_where,
@@ -201,6 +206,21 @@ def choose_mix(mix: str, style: str) -> Mix:
     for reference in wanted.references:
         find_pack(reference)
     return wanted
+
+
+def parse_size(text: str) -> int | Literal["full"] | None:
+    """Read `--size`: pixels of the long side to paint at, `full`, or empty for the default, None.
+
+    Raises:
+        UsageError: none of these, or fewer than 16 pixels.
+    """
+    if not text:
+        return None
+    if text == "full":
+        return "full"
+    if not text.isdecimal() or int(text) < 16:
+        raise UsageError(f"--size is '{text}'; give the long side in pixels, 16 or more, or full")
+    return int(text)
 
 
 def parse_region(text: str) -> tuple[Path, Mix]:

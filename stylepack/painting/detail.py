@@ -1,16 +1,20 @@
-"""From a small painted picture to the photograph's full size, with the photograph's edges.
+"""From a small painted picture to the photograph's full size.
 
-After He & Sun 2015, "Fast Guided Filter" (arXiv 1505.00996): in every small window the painted
-picture is taken as a x lightness + b of the photograph; a and b are enlarged instead of the
-picture, and applied to the full-size photograph.  Edges that the painting shares with the
+`enlarge` gives it the photograph's edges; `keep_strokes` finds it again in a painting of those.
+
+The first is after He & Sun 2015, "Fast Guided Filter" (arXiv 1505.00996): in every small window
+the painted picture is taken as a x lightness + b of the photograph; a and b are enlarged instead
+of the picture, and applied to the full-size photograph.  Edges that the painting shares with the
 photograph come out sharp.  Departures: b is what a leaves of the painted picture, pixel by
 pixel, not its mean over the window, so that strokes which are not in the photograph stay; and
-both are enlarged by a cubic, because linear enlargement leaves squares in flat places.
+both are enlarged by Lanczos's kernel, because linear enlargement leaves squares in flat places.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from stylepack.pictures.photo import Photo
 
 RADIUS = 2  # pixels of the small picture; strokes are wider, edges are not
 EPSILON = 1e-3  # on the lightness in 0..1: flatter than 3 % counts as flat
@@ -42,6 +46,28 @@ def enlarge(painted: Tensor, small_photo: Tensor, photo: Tensor) -> Tensor:
     return result
 
 
+def keep_strokes(painted: Tensor, small: Tensor) -> Tensor:
+    """Replace all of a painting that a smaller one of the same picture can show by that.
+
+    One step of iterative back-projection, Irani & Peleg 1991, "Improving Resolution by Image
+    Registration": shrunk to the size of `small`, the result is `small` but for what eight bits cut.
+
+    Args:
+        painted: (3, H, W) uint8, overwritten.
+        small: (3, h, w) uint8.
+
+    Returns:
+        `painted`.
+    """
+    _, height, width = painted.shape
+    missing = small.float().sub_(Photo(painted).stretched((small.shape[2], small.shape[1])).pixels)
+    for top in range(0, height, STRIP):
+        rows = painted[:, top : top + STRIP]
+        kept = _enlarged_rows(missing, top, top + rows.shape[1], height, width)
+        rows.copy_(kept.add_(rows).clamp_(0, 255).round_())
+    return painted
+
+
 def _linear_model(painted: Tensor, guide: Tensor) -> tuple[Tensor, Tensor]:
     """Equations 5 and 8 of He, Sun & Tang 2010, with one guide for three channels."""
     mean_guide, mean_painted = _window_mean(guide), _window_mean(painted)
@@ -67,37 +93,26 @@ def _enlarged_rows(x: Tensor, top: int, bottom: int, height: int, width: int) ->
     """Rows top to bottom of (C, h, w) enlarged to (C, height, width)."""
     rows, row_shares = _taps(torch.arange(top, bottom), x.shape[1], height)
     first, last = int(rows.min()), int(rows.max()) + 1
-    columns, column_shares = _taps(torch.arange(width), x.shape[2], width)
-    wide = _weighted(x[:, first:last], 2, columns, column_shares)
-    return _weighted(wide, 1, rows - first, row_shares[:, :, None])
+    wide = _weighted(
+        x[:, first:last].permute(2, 1, 0), *_taps(torch.arange(width), x.shape[2], width)
+    )
+    return _weighted(wide.permute(1, 2, 0), rows - first, row_shares).transpose(0, 1)
 
 
 def _taps(places: Tensor, before: int, after: int) -> tuple[Tensor, Tensor]:
-    """Which four of `before` pixels each of these places of `after` pixels is made of.
+    """Which six of `before` pixels each of these places of `after` pixels is made of.
 
     Returns:
-        Their indices and their shares, (4, N) each.
+        Their indices and their shares by Lanczos's kernel, (N, 6) each.
     """
-    exact = (places + 0.5) * (before / after) - 0.5
-    left = exact.floor()
-    t = exact - left
-    shares = torch.stack([_mitchell(1 + t), _mitchell(t), _mitchell(1 - t), _mitchell(2 - t)])
-    indices = left.long() + torch.arange(-1, 3)[:, None]
-    return indices.clamp(0, before - 1), shares
+    exact = (places[:, None] + 0.5) * (before / after) - 0.5
+    indices = exact.floor().long() + torch.arange(-2, 4)
+    apart = exact - indices
+    shares = torch.sinc(apart) * torch.sinc(apart / 3)
+    return indices.clamp(0, before - 1), shares / shares.sum(1, keepdim=True)
 
 
-def _mitchell(x: Tensor) -> Tensor:
-    """Equation 8 of Mitchell & Netravali 1988, "Reconstruction Filters in Computer Graphics", with
-    B = C = 1/3, for x from 0 to 2.
-    """
-    near = (7 * x**3 - 12 * x**2 + 16 / 3) / 6
-    far = (-7 / 3 * x**3 + 12 * x**2 - 20 * x + 32 / 3) / 6
-    return torch.where(x < 1, near, far)
-
-
-def _weighted(x: Tensor, dim: int, indices: Tensor, shares: Tensor) -> Tensor:
-    """The sum of four selections along a dimension, each with its shares."""
-    result = x.index_select(dim, indices[0]).mul_(shares[0])
-    for index, share in zip(indices[1:], shares[1:], strict=True):
-        result.addcmul_(x.index_select(dim, index), share)
-    return result
+def _weighted(x: Tensor, indices: Tensor, shares: Tensor) -> Tensor:
+    """Sums of so many of x's (M, ...) first dimension, each with its share: (N, ...)."""
+    found = F.embedding_bag(indices, x.flatten(1), per_sample_weights=shares, mode="sum")
+    return found.view(-1, *x.shape[1:])

@@ -4,7 +4,9 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
+from math import prod
 from pathlib import Path
+from typing import Literal
 
 import torch
 from PIL import Image
@@ -25,14 +27,18 @@ from stylepack.packs.pack import Pack, blend, check_trunk, load_pack
 from stylepack.packs.shelf import IDENTITY, SUFFIX, find_pack
 from stylepack.packs.trunkfile import load_trunk
 from stylepack.packs.trunks import choose_trunk
-from stylepack.painting.detail import enlarge
+from stylepack.painting.detail import enlarge, keep_strokes
 from stylepack.painting.layers import Style
 from stylepack.painting.regions import Regions
 from stylepack.painting.streaming import Advance, Memory, in_silence, paint_streaming
 from stylepack.pictures.color import keep_colors as with_colors_of
 from stylepack.pictures.photo import Photo, composite, fit_mask, read_mask, read_photo
 
+FULL: Literal["full"] = "full"  # size
 SMALLEST_SIZE = 16  # pixels of a long side
+LARGE = 1_300_000  # pixels of a photograph, above which it is painted coarse to fine:
+COARSE_SIDE = 1000  # first with a long side of so many pixels, or of
+COARSE_AREA = 500_000  # so many pixels, if it is a panorama, which has more then
 SMALLEST_STRIP = 1 << 14  # pixels; below this an image does not fit at all
 STRENGTHS = (0.0, 1.5)
 _ROWS = 1024  # of an image that are worked on at a time
@@ -137,7 +143,7 @@ class Stylizer:
         self,
         photo: str | Path | Image.Image | Photo,
         *,
-        size: int | None = None,
+        size: int | Literal["full"] | None = None,
         upscale: bool = True,
         keep_colors: bool = False,
         mask: str | Path | Tensor | None = None,
@@ -147,8 +153,11 @@ class Stylizer:
         """Paint a photograph: a file, a Pillow image or a `Photo`; its size stays.
 
         Args:
-            size: paint with the long side at this many pixels: the smaller, the larger the
-                strokes.  The result has the photograph's size and edges again,
+            size: None paints photographs of more than 1.3 megapixels coarse to fine, so that
+                their strokes are as large as in one of about a megapixel; `full` paints them at
+                once, like smaller ones.  A number paints with the long side at so many pixels: the
+                smaller, the larger the strokes.  The result has the photograph's size and edges
+                again,
             upscale: unless this is false.
             keep_colors: take only the lightness from the painting.
             mask: painted where white, the photograph where black; a file, or (H, W) uint8.
@@ -160,16 +169,17 @@ class Stylizer:
             PhotoError: not an image, or damaged.
             DeviceError: too large for the device's memory.
         """
-        if size is not None and size < SMALLEST_SIZE:
-            raise UsageError(f"size is {size}; it must be {SMALLEST_SIZE} or more")
-        photo = _as_photo(photo, None if upscale else size)
+        if size not in (None, FULL) and not (isinstance(size, int) and size >= SMALLEST_SIZE):
+            raise UsageError(f"size is {size}; it must be {SMALLEST_SIZE} or more, or {FULL}")
+        photo = _as_photo(photo, size if isinstance(size, int) and not upscale else None)
         if len(region_masks) != len(self.mixes) - 1:
             raise UsageError(f"{len(region_masks)} masks for {len(self.mixes) - 1} regions")
         try:
-            small = photo if size is None else photo.resized(size)
+            small = photo.resized(size) if isinstance(size, int) else photo
             pixels = self._painted(
                 small,
                 photo if upscale else small,
+                coarsely=size is None and prod(photo.size) > LARGE,
                 keep_colors=keep_colors,
                 mask=mask,
                 region_masks=region_masks,
@@ -191,17 +201,19 @@ class Stylizer:
         small: Photo,
         photo: Photo,
         *,
+        coarsely: bool,
         keep_colors: bool,
         mask: str | Path | Tensor | None,
         region_masks: Sequence[str | Path | Tensor],
         advance: Advance,
     ) -> Tensor:
         """`small`, painted, at the size of `photo`: (3, H, W) uint8."""
-        masks = [_as_mask(one, small.size) for one in region_masks]
         if self.faint is not None and self.faint.share == 1:
             pixels = photo.pixels
+        elif coarsely:
+            pixels = self._coarse_to_fine(photo, region_masks, advance)
         else:
-            pixels = self._network(small.pixels, masks, advance)
+            pixels = self._network(small.pixels, region_masks, advance)
             if small.size != photo.size:
                 pixels = _back_to_size(pixels, small, photo)
         if keep_colors:
@@ -210,8 +222,30 @@ class Stylizer:
             pixels = composite(pixels, photo.pixels, _as_mask(mask, photo.size))
         return pixels
 
-    def _network(self, pixels: Tensor, masks: Sequence[Tensor], advance: Advance) -> Tensor:
+    def _coarse_to_fine(
+        self, photo: Photo, region_masks: Sequence[str | Path | Tensor], advance: Advance
+    ) -> Tensor:
+        """A large photograph, painted small and then once more at its size: (3, H, W) uint8.
+
+        After Gatys et al. 2017, "Controlling Perceptual Factors in Neural Style Transfer", section
+        6.  The second painting begins from the first one with the photograph's edges, and only
+        gives what that is too small for.
+        """
+        small = photo.stretched(coarse_size(*photo.size))
+        done = prod(small.size) / (prod(small.size) + prod(photo.size))
+        coarse = self._network(small.pixels, region_masks, lambda share: advance(share * done))
+        fine = self._network(
+            enlarge(coarse, small.pixels, photo.pixels),
+            region_masks,
+            lambda share: advance(done + share * (1 - done)),
+        )
+        return keep_strokes(fine, coarse)
+
+    def _network(
+        self, pixels: Tensor, region_masks: Sequence[str | Path | Tensor], advance: Advance
+    ) -> Tensor:
         """The trunk over (3, H, W) uint8, twice for a faint style."""
+        masks = [_as_mask(one, (pixels.shape[2], pixels.shape[1])) for one in region_masks]
         style = replace(self.style, regions=Regions(masks, self.device) if masks else None)
         if self.faint is None:
             return self._pass(style, pixels, advance)
@@ -271,6 +305,12 @@ def memory_for(device: torch.device) -> Memory:
     free, _ = torch.cuda.mem_get_info(device)
     # A strip's pixel needs some 1,000 bytes at its widest, in float32.
     return Memory(strip=max(SMALLEST_STRIP, free // 8000), keep=free // 16)
+
+
+def coarse_size(width: int, height: int) -> tuple[int, int]:
+    """Where painting coarse to fine begins: the size of a large photograph made small."""
+    scale = max(COARSE_SIDE / max(width, height), (COARSE_AREA / (width * height)) ** 0.5)
+    return max(1, round(width * scale)), max(1, round(height * scale))
 
 
 def _identity_pack(trunk: Path, digest: str) -> Path:

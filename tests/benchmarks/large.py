@@ -1,0 +1,149 @@
+"""A large photograph painted coarse to fine, as is the default, against `--size full`.
+
+python tests/benchmarks/large.py [PACK ...] [--photo FILE] [--paintings FOLDER]
+    [--loss-network FILE]
+
+Four ratios of each pack, all of them better the smaller but for the third:
+- shrunk to a long side of 1,000, its style loss at every layer, over that of the photograph that
+  is shrunk first and painted then.  The style is that of the painting of the pack's name; without
+  a folder of paintings, the mean of the bundled photographs painted at 1,000;
+- the same of `--size full`, for comparison;
+- at 1:1, its mean absolute Laplacian over that of `--size full`;
+- time and peak memory over those of `--size full`, each painted in a process of its own.
+
+Without a photograph a bundled one is enlarged to 8 megapixels; without a loss network the
+bundled one judges, else `stylepack-loss-v1` files with relu1_1 to relu5_1 can.
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from stylepack import Stylizer
+from stylepack.packs.shelf import BUNDLED_PHOTOS
+from stylepack.pictures.imagefile import find_images
+from stylepack.pictures.photo import Photo, read_photo
+from stylepack.training.loss_network import WeightSource, load_loss_network
+from stylepack.training.losses import style_loss
+from stylepack.training.objective import pyramid_grams
+from stylepack.training.photos import read_painting
+from stylepack.training.recipe import Recipe
+
+PACKS = ["starry", "scream", "wave"]
+SIDE, LARGE_SIDE = 1000, 3840
+BLOCKS = tuple(f"relu{block}_1" for block in range(1, 6))
+
+Grams = dict[str, Tensor]
+
+
+class Judge:
+    """Gram matrices by a loss network, at the first layer of every block of one from a file."""
+
+    def __init__(self, weights: Path | None) -> None:
+        layers = BLOCKS if weights else Recipe().style_layers
+        recipe = replace(Recipe(), loss_network="bundled", scales=1, style_layers=layers)
+        self.recipe = replace(recipe, content_layers=layers[-1:])
+        source = WeightSource(weights)
+        self.network = load_loss_network(self.recipe, source, torch.device("cpu"), torch.float32)
+
+    @torch.no_grad()
+    def __call__(self, image: Tensor) -> Grams:
+        """Of (3, H, W) in 0..1."""
+        return pyramid_grams(self.network, self.recipe, image[None])[0]
+
+    def style(self, pack: str, paintings: Path | None) -> Grams:
+        """What a pack's pictures should look like."""
+        if paintings:
+            [file] = [file for file in find_images(paintings) if file.stem == pack]
+            return self(read_painting(file, self.recipe.style_side))
+        painter = Stylizer.load(pack, device="cpu")
+        photos = [read_photo(file).resized(SIDE) for file in find_images(BUNDLED_PHOTOS)]
+        found = [self(painter.paint(photo).to_float()) for photo in photos]
+        return {layer: sum(one[layer] for one in found) / len(found) for layer in found[0]}
+
+
+def losses(grams: Grams, wanted: Grams) -> Tensor:
+    """Relative style losses, layer by layer."""
+    found = [style_loss(grams[layer], target, True) for layer, target in wanted.items()]
+    return torch.cat(found)
+
+
+def laplacian(pixels: Tensor) -> float:
+    """Mean absolute Laplacian of (3, H, W) uint8, channels averaged, in 0..255."""
+    grey = pixels.float().mean(0)
+    middle = grey[1:-1, 1:-1]
+    around = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
+    return float((around - 4 * middle).abs().mean())
+
+
+def paint(pack: str, photo: Path, size: str, out: Path) -> None:
+    """Paint in this process; print seconds and peak bytes above a bare one's."""
+    pixels = torch.load(photo, weights_only=True)
+    painter = Stylizer.load(pack, device="cpu")
+    painter.paint(Photo(pixels[:, :64, :64].contiguous()))
+    bare = peak_bytes()
+    start = time.perf_counter()
+    painted = painter.paint(Photo(pixels), size=size or None)  # type: ignore[arg-type]
+    taken = time.perf_counter() - start
+    print(taken, peak_bytes() - bare)
+    torch.save(painted.pixels, out)
+
+
+def peak_bytes() -> int:
+    """The most memory of this process; `getrusage` may give that of the one that started it."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
+
+def elsewhere(pack: str, photo: Path, size: str, out: Path) -> tuple[Tensor, float, float]:
+    """`paint` in a process of its own: pixels, seconds, bytes."""
+    command = [sys.executable, __file__, "--paint", pack, str(photo), size, str(out)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    taken, peak = map(float, done.stdout.split())
+    return torch.load(out, weights_only=True), taken, peak
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("packs", nargs="*", default=PACKS)
+    for name in ("--photo", "--paintings", "--loss-network"):
+        parser.add_argument(name, type=Path)
+    told = parser.parse_args()
+    photo = read_photo(told.photo or BUNDLED_PHOTOS / "china.jpg")
+    if not told.photo:
+        photo = photo.resized(LARGE_SIDE)
+    judge = Judge(told.loss_network)
+    print(f"{photo.size[0]}x{photo.size[1]}; style at {', '.join(judge.recipe.style_layers)}")
+    with tempfile.TemporaryDirectory() as place:
+        large, out = Path(place) / "photo.pt", Path(place) / "out.pt"
+        torch.save(photo.pixels, large)
+        for pack in told.packs:
+            wanted = judge.style(pack, told.paintings)
+            painter = Stylizer.load(pack, device="cpu")
+            shrunk_first = losses(judge(painter.paint(photo.resized(SIDE)).to_float()), wanted)
+            full, full_time, full_peak = elsewhere(pack, large, "full", out)
+            ours, our_time, our_peak = elsewhere(pack, large, "", out)
+            for name, pixels in (("coarse to fine", ours), ("full", full)):
+                found = losses(judge(Photo(pixels).resized(SIDE).to_float()), wanted)
+                ratios = " ".join(f"{ratio:5.2f}" for ratio in (found / shrunk_first).tolist())
+                print(f"{pack:12} {name:14} style {ratios}")
+            print(
+                f"{pack:12} Laplacian {laplacian(ours) / laplacian(full):.2f}x  "
+                f"time {our_time:.2f}s / {full_time:.2f}s = {our_time / full_time:.2f}x  "
+                f"peak {our_peak / full_peak:.2f}x of {full_peak / 1e9:.2f} GB",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--paint"]:
+        paint(sys.argv[2], Path(sys.argv[3]), sys.argv[4], Path(sys.argv[5]))
+    else:
+        main()
