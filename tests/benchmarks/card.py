@@ -23,7 +23,8 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -40,6 +41,8 @@ style_weight = 8.0
 SMALL = """\
 base = "default"
 loss_network = "bundled"
+"""
+SIZES = """\
 batch = 2
 crop = 32
 photo_side = 48
@@ -68,7 +71,7 @@ main()
 Fact = tuple[str, object]
 
 
-class Failed(Exception):
+class PartError(Exception):
     """A part, or a command of one, that did not end well; one line."""
 
 
@@ -103,7 +106,7 @@ class Plan:
         """Run a command to its end and give back what it said.
 
         Raises:
-            Failed: it took too long or exited with another code than 0.
+            PartError: it took too long or exited with another code than 0.
         """
         with Running(command, self.out / "log.txt") as running:
             return running.ended(seconds or self.seconds)
@@ -117,7 +120,7 @@ class Running:
         self.log = log.open("a+", encoding="utf-8", errors="replace")
         self.log.write(f"\n$ {' '.join(self.words)}\n")
         self.log.flush()
-        self.first = self.log.tell()
+        self.first = log.stat().st_size
         self.process = subprocess.Popen(
             self.words, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
             start_new_session=True,
@@ -127,30 +130,32 @@ class Running:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
+        for way in (signal.SIGTERM, signal.SIGKILL):  # with the first, parts end what they began
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, way)
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(3)
         self.log.close()
 
     def said(self) -> str:
         """What it has written so far, and others to the same log."""
-        with open(self.log.name, encoding="utf-8", errors="replace") as log:
+        with Path(self.log.name).open("rb") as log:
             log.seek(self.first)
-            return log.read()
+            return log.read().decode(errors="replace")
 
     def ended(self, seconds: float, codes: Sequence[int] = (0,)) -> str:
         """Wait for its end; what it said.
 
         Raises:
-            Failed: it took too long or exited with none of these codes.
+            PartError: it took too long or exited with none of these codes.
         """
         try:
             code = self.process.wait(max(seconds, 1))
         except subprocess.TimeoutExpired:
-            raise Failed(f"{self._name} took longer than {seconds:.0f} s") from None
+            raise PartError(f"{self._name} took longer than {seconds:.0f} s") from None
         if code not in codes:
             last = (self.said().strip().splitlines() or ["nothing was said"])[-1]
-            raise Failed(f"{self._name} exited with {code}: {last[:300]}")
+            raise PartError(f"{self._name} exited with {code}: {last[:300]}")
         return self.said()
 
     @property
@@ -204,11 +209,11 @@ def tests(plan: Plan) -> Iterator[Fact]:
         try:
             said = plan.run([*pytest, *words], end - time.monotonic())
             yield name, said.strip().splitlines()[-1]
-        except Failed as error:
+        except PartError as error:
             yield name, str(error)
             failures.append(name)
     if failures:
-        raise Failed(f"tests {' and '.join(failures)} failed; log.txt has them")
+        raise PartError(f"tests {' and '.join(failures)} failed; log.txt has them")
 
 
 def training(plan: Plan) -> Iterator[Fact]:
@@ -234,14 +239,14 @@ def training(plan: Plan) -> Iterator[Fact]:
             (plan.work / f"{network}.go").touch()
             try:
                 one.ended(end - time.monotonic())
-            except Failed as error:
+            except PartError as error:
                 failures.append(f"{network}: {error}")
     finally:
         for one in running.values():
             one.__exit__()
     yield "networks timed", len(running) - len(failures)
     if failures:
-        raise Failed("; ".join(failures))
+        raise PartError("; ".join(failures))
 
 
 def speed(plan: Plan, network: str) -> Iterator[Fact]:
@@ -273,16 +278,13 @@ def speed(plan: Plan, network: str) -> Iterator[Fact]:
 
 def vgg16(plan: Plan) -> tuple[object, Path]:
     """The recipe with a VGG-16, and weights: random ones where the data has none."""
-    from dataclasses import replace
-
     from loss_network import random_vgg
 
     from stylepack.training.recipe import load_recipe
 
     path = plan.work / "vgg16.toml"
-    small = SMALL.partition("batch")[2] if plan.rehearse else ""
-    path.write_text(VGG16 + ("batch" + small if small else ""))
-    recipe = replace(load_recipe(str(path)))
+    path.write_text(VGG16 + SIZES * plan.rehearse)
+    recipe = load_recipe(str(path))
     given = plan.data / "vgg16.safetensors"
     layers = (*recipe.content_layers, *recipe.style_layers)
     if given.exists():
@@ -425,14 +427,14 @@ def ranks(plan: Plan) -> Iterator[Fact]:
         left = plan.seconds - (time.monotonic() - begun)
         try:
             plan.run([*start, *words, "-o", run], left / 2)
-        except Failed as error:
+        except PartError as error:
             yield name, str(error)
             continue
         with (run / "losses.csv").open(newline="") as file:
             losses[name] = [float(row["style_loss"]) for row in csv.DictReader(file)]
         yield name, "trained"
     if len(losses) < 2:
-        raise Failed("two processes have not trained together")
+        raise PartError("two processes have not trained together")
     one, two = losses.values()
     yield (
         "largest difference of their losses",
@@ -481,11 +483,12 @@ def tell(out: Path, part: str, name: str, value: object) -> None:
 
 def run_part(plan: Plan, part: str, network_name: str) -> int:
     """Do one part in this process."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
         work = speed(plan, network_name) if part == "speed" else PARTS[part][0](plan)
         for name, value in work:
             tell(plan.out, part.replace("speed", "training"), name, value)
-    except Failed as error:
+    except PartError as error:
         print(error, file=sys.stderr)
         return 1
     return 0
@@ -500,11 +503,11 @@ def run_all(plan: Plan, names: Sequence[str], minutes: float) -> int:
         start = time.monotonic()
         later = sum(limits[other] for other in names[place + 1 :])
         seconds = min(limits[name], max(20, begun + 60 * minutes - start - later))
-        own = Plan(**{**plan.__dict__, "seconds": seconds})
+        own = replace(plan, seconds=seconds)
         try:
             # Its own commands end before it does.
             plan.run([*own_command(own), "--part", name], seconds + 5)
-        except Failed as error:
+        except PartError as error:
             failed.append(name)
             tell(plan.out, name, "failed", str(error))
         tell(plan.out, name, "seconds", time.monotonic() - start)
@@ -532,7 +535,7 @@ def prepare(plan: Plan) -> None:
         made_up(plan.data / "photos", 6)
         made_up(plan.data / "paintings", 2)
     if plan.recipe == str(plan.work / "recipe.toml"):
-        Path(plan.recipe).write_text(SMALL if plan.rehearse else FIVE_BLOCKS)
+        Path(plan.recipe).write_text(SMALL + SIZES if plan.rehearse else FIVE_BLOCKS)
     site = plan.work / "site" / "stylepack-0.dist-info"  # its version, where it is not installed
     site.mkdir(parents=True)
     (site / "METADATA").write_text("Metadata-Version: 2.1\nName: stylepack\nVersion: 0\n")
