@@ -174,13 +174,15 @@ def test_the_batch_that_is_found_trains(
 
 def test_a_style_is_added(
     tiny_trunk: tuple[Path, str],
+    arguments: list[str],
     paintings: Path,
-    photos: Path,
-    vgg_file: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    words = ["add-style", str(paintings / "dawn.png"), "--photos", str(photos), "--updates", "30"]
-    words += ["--trunk", str(tiny_trunk[0]), "--vgg-weights", str(vgg_file), "--device", NAME]
+    options = {one: arguments[arguments.index(one) + 1] for one in arguments if one[:2] == "--"}
+    words = ["add-style", str(paintings / "dawn.png"), "--updates", "30", "--device", NAME]
+    words += ["--trunk", str(tiny_trunk[0])]
+    for option in ("--photos", "--recipe", "--vgg-weights"):
+        words += [option, options[option]]
     assert stylepack(words) == 0
     assert "installed" in capsys.readouterr().err
 
