@@ -302,7 +302,7 @@ def trunk(plan: Plan) -> Iterator[Fact]:
     rare = ["--sheet-every", "2000", "--checkpoint-every", "2000"]
     whole = ["--updates", "40000"]
     with Running([*plan.training, *styles, *rare, *whole, "-o", run], plan.out / "log.txt") as one:
-        first = begun + min(60.0, 0.3 * plan.seconds)
+        first = begun + (8.0 if plan.rehearse else min(60.0, 0.3 * plan.seconds))
         while one.process.poll() is None and time.monotonic() < begun + 0.6 * plan.seconds:
             learning = (run / "checkpoint.safetensors").exists()
             if learning and time.monotonic() > first:
@@ -312,8 +312,9 @@ def trunk(plan: Plan) -> Iterator[Fact]:
         said = one.ended(30, codes=(0, 130))
     done = last_update(run)
     pace, waiting = PACE.findall(said)[-1] if PACE.search(said) else (0, 0)
-    left = plan.seconds - (time.monotonic() - begun) - (15 if plan.rehearse else 50)
-    updates = min(40_000, done + max(1, int(0.93 * float(pace) * left)))
+    left = plan.seconds - (time.monotonic() - begun) - 50  # to begin again, to measure and write
+    more = 4 if plan.rehearse else max(1, int(0.93 * float(pace) * left))
+    updates = min(40_000, done + more)
     yield "updates until the stop", done
     yield "updates a second, the first group apart", float(pace)
     yield "of the time waiting for photographs, %", float(waiting)
@@ -360,12 +361,10 @@ def network(plan: Plan) -> Iterator[Fact]:
         yield f"{what}, times the bare convolutions' time", row.over_convolutions
     yield from folder(plan)
     painting = min((plan.data / "paintings").glob("*.*g"))
-    updates = ["--updates", "2"] if plan.rehearse else []
+    small = ["--updates", 2, "--recipe", plan.recipe, "--photos", plan.data / "photos"]
+    words = ["--name", "card", "--loss-network", "bundled", "--device", plan.device]
     start = time.monotonic()
-    plan.run(
-        stylepack("add-style", painting, "--name", "card", "--device", plan.device, *updates,
-                  "--loss-network", "bundled")
-    )  # fmt: skip
+    plan.run(stylepack("add-style", painting, *words, *(small if plan.rehearse else [])))
     yield "add-style, seconds", time.monotonic() - start
 
 
@@ -456,7 +455,7 @@ PARTS: dict[str, tuple[Callable[[Plan], Iterator[Fact]], int, int]] = {
     "rates": (rates, 25, 30),
     "tests": (tests, 100, 90),
     "training": (training, 150, 150),
-    "trunk": (trunk, 300, 60),
+    "trunk": (trunk, 300, 90),
     "network": (network, 75, 60),
     "ranks": (ranks, 60, 60),
 }

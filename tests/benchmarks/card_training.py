@@ -64,7 +64,7 @@ class Ways:
         self.source = WeightSource(weights)
         self.trainers = {"ours, eager": self.trainer()}
         if compiled:
-            with without_graphs():
+            with without_graphs(device):
                 self.trainers["ours, compiled"] = self.trainer(compiled=True)
         if compiled and device.type == "cuda":
             self.trainers["ours, compiled, graphs"] = self.trainer(compiled=True)
@@ -127,12 +127,18 @@ class Ways:
 
 
 @contextmanager
-def without_graphs() -> Iterator[None]:
-    """Where torch.compile is asked to record CUDA graphs too it only compiles."""
+def without_graphs(device: torch.device) -> Iterator[None]:
+    """Where torch.compile is asked to record CUDA graphs too it only compiles.
+
+    On the CPU it only traces: its compiler takes minutes there, and gains nothing.
+    """
     compile_only = torch.compile
-    with mock.patch.object(
-        torch, "compile", lambda work, mode=None, **more: compile_only(work, **more)
-    ):
+    backend = "inductor" if device.type == "cuda" else "aot_eager"
+
+    def plainly(work: Step, mode: str | None = None, **more: object) -> Step:
+        return compile_only(work, backend=backend, **more)  # type: ignore[call-overload]
+
+    with mock.patch.object(torch, "compile", plainly):
         yield
 
 
