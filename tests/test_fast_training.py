@@ -14,7 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from stylepack import memory
 from stylepack.cli.main import run as stylepack
 from stylepack.errors import TrainingError
-from stylepack.network.device import fast_products
+from stylepack.network.device import exact_products, fast_products
 from stylepack.network.trunk import STRIDE, Trunk
 from stylepack.training import batch_size, machine
 from stylepack.training.batch_size import find_batch, image_bytes, largest
@@ -27,7 +27,8 @@ from stylepack.training.objective import Objective
 from stylepack.training.photos import Batch, Batches, Decoder, PhotoFolder, on_device
 from stylepack.training.recipe import Recipe
 from stylepack.training.settings import RunSettings
-from stylepack.training.trainer import Trainer, without_border
+from stylepack.training.sheets import Sheets
+from stylepack.training.trainer import Trainer, follow, without_border
 
 SMALL = Recipe(crop=32, photo_side=48, style_side=48, updates=6, batch=2, warmup=0)
 CPU = torch.device("cpu")
@@ -361,15 +362,69 @@ def test_the_fused_optimiser_takes_over_a_checkpoint(
 
 
 def test_tf32_is_for_cuda_and_only_while_training() -> None:
-    def switches() -> tuple[str, bool]:
-        return torch.get_float32_matmul_precision(), torch.backends.cudnn.benchmark
+    def switches() -> tuple[str, bool, str]:
+        cudnn = torch.backends.cudnn
+        return torch.get_float32_matmul_precision(), cudnn.benchmark, cudnn.conv.fp32_precision
 
-    before = switches()
-    with fast_products(CPU):
-        assert switches() == before
-    with fast_products(torch.device("cuda")):
-        assert switches() == ("high", True)
+    before, cuda = switches(), torch.device("cuda")
+    for switch in (fast_products, exact_products):
+        with switch(CPU):
+            assert switches() == before
+    with fast_products(cuda):
+        assert switches() == ("high", True, "tf32")
+    with exact_products(cuda):
+        assert switches() == (*before[:2], "ieee")
     assert switches() == before
+
+
+def test_an_update_elsewhere_than_on_the_host_is_never_waited_for_by_it() -> None:
+    with torch.device("meta"):  # tensors that nothing can be read from
+        vgg = VGG("vgg19", (*SMALL.content_layers, *SMALL.style_layers))
+        objective = Objective(vgg, SMALL, [torch.rand(3, 48, 48), None])
+        styles = torch.ones(2, TINY.style_size)
+        trainer = Trainer(Trunk(TINY), styles, objective, SMALL, frozen=False)
+    trainer.dtype = torch.bfloat16
+    with HostWork() as work:
+        trainer.probe(2, 32)  # there and back: an update but for the optimiser
+    assert work.found == []
+    average, trained = trainer.average, trainer.parameters
+    with HostWork() as work:
+        follow(average, trained, SMALL.ema, 3)
+    assert work.found == []
+
+
+def test_the_losses_are_compiled_in_one_piece(make_trainer: Callable[..., Trainer]) -> None:
+    trainer, kinds = make_trainer(), []
+
+    def look(graph: torch.fx.GraphModule, given: list[Tensor]) -> Callable[..., object]:
+        kinds.append({one.device.type for one in given if isinstance(one, Tensor)})
+        return graph.forward
+
+    compiled = torch.compile(trainer._losses, dynamic=False, backend=look, fullgraph=True)
+    for update in range(2):
+        draw = batch(update)
+        photos = on_device(draw.photos, CPU)
+        total, each = compiled(photos, draw.styles, torch.zeros(()), None)
+        plain, whole = trainer._losses(photos, draw.styles, torch.zeros(()), None)
+        torch.testing.assert_close((total, each), (plain, whole))
+    assert kinds == [{"cpu"}]  # once: no break, and no other graph for the second update
+
+
+def test_a_sheet_on_a_card_does_not_wait_for_the_one_before(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Sheets, "drawing", True)
+    begin = Trainer.__init__
+    for group, sheets in ((1, ["000002.png", "000004.png"]), (2, ["000004.png"])):
+
+        def grouped(trainer: Trainer, *given: object, group: int = group, **more: object) -> None:
+            begin(trainer, *given, **more)  # type: ignore[arg-type]
+            trainer.group = group
+
+        monkeypatch.setattr(Trainer, "__init__", grouped)
+        run = tmp_path / str(group)
+        assert stylepack([*arguments, str(run)]) == 0
+        assert sorted(path.name for path in (run / "sheets").glob("*.png")) == sheets
 
 
 def test_the_share_of_waiting_is_told(photos: Path) -> None:

@@ -19,9 +19,10 @@ from stylepack.errors import UsageError
 from stylepack.network.device import is_out_of_memory
 from stylepack.painting import stylizer as stylizer_module
 from stylepack.painting.jobs import STANDARD, Job, is_done, plan_jobs, share_of
+from stylepack.painting.many import Painter
 from stylepack.painting.shards import worker
 from stylepack.painting.stylizer import Stylizer
-from stylepack.pictures.photo import Photo
+from stylepack.pictures.photo import Photo, SaveOptions
 
 STARRY = ["--style", "starry"]
 
@@ -370,9 +371,38 @@ def test_a_process_that_waits_for_standard_input_can_be_ended() -> None:
     assert (process.returncode, out, len(err.splitlines())) == (143, b"", 1)
 
 
+def test_as_many_photographs_are_read_ahead_as_there_are_threads(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[Job] = []
+    counted: list[int] = []  # of those begun when each is painted
+    read = Painter.read
+
+    def noted(painter: Painter, job: Job) -> Photo:
+        begun.append(job)
+        return read(painter, job)
+
+    class Paints:
+        def paint(self, photo: Photo, **_: object) -> Photo:
+            end = time.monotonic() + 5
+            while not counted and len(begun) < 4 and time.monotonic() < end:
+                time.sleep(0.001)
+            counted.append(len(begun))
+            return photo
+
+    monkeypatch.setattr(Painter, "read", noted)
+    jobs = plan_jobs([str(folder)], str(tmp_path / "out"))
+    painter = Painter(Paints(), SaveOptions())  # type: ignore[arg-type]
+    assert [one.error for one in painter.paint_all(jobs, workers=4)] == [None] * 5
+    assert counted[0] == 4
+
+
 def test_what_onednn_does_not_support_is_no_lack_of_memory() -> None:
     assert is_out_of_memory(RuntimeError("could not create a primitive"))
     descriptor = "could not create a primitive descriptor for a convolution"
     assert not is_out_of_memory(RuntimeError(descriptor))
     assert is_out_of_memory(MemoryError())
+    assert is_out_of_memory(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"))
+    assert is_out_of_memory(RuntimeError("CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"))
+    assert not is_out_of_memory(RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"))
     assert not is_out_of_memory(ValueError("out of memory"))

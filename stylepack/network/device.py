@@ -14,7 +14,7 @@ from stylepack.network.int8 import int8_is_fast
 PRECISIONS = ("auto", "float32", "bfloat16", "float16", "int8")
 AMPERE = (8, 0)  # the first of NVIDIA's cards that multiply bfloat16
 NO_MEMORY = re.compile(
-    "out of memory|can't allocate memory|unable to find an engine"
+    "out of memory|can't allocate memory|alloc(ation)?_failed|unable to find an engine"
     "|could not create a primitive(?! descriptor)",  # there is none for what it does not support
     re.IGNORECASE,
 )
@@ -109,11 +109,29 @@ def fast_products(device: torch.device) -> Iterator[None]:
         torch.backends.cudnn.benchmark = trying
 
 
+@contextmanager
+def exact_products(device: torch.device) -> Iterator[None]:
+    """On CUDA, convolve float32 in float32, not in TF32, which is torch's own choice.
+
+    As it was before outside the block; no other device and no other dtype changes.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    convolution = torch.backends.cudnn.conv
+    before = convolution.fp32_precision
+    convolution.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        convolution.fp32_precision = before
+
+
 def is_out_of_memory(error: Exception) -> bool:
     """Whether memory ran out, Python's or torch's; only on CUDA has torch an exception for that.
 
-    Near the end of the memory cuDNN says that it finds no way to convolve, and oneDNN that it
-    cannot make one.
+    Near the end of the memory cuDNN says that it finds no way to convolve, cuDNN and cuBLAS that
+    an allocation failed (CUBLAS_STATUS_ALLOC_FAILED), and oneDNN that it cannot make a convolution.
     """
     torchs = isinstance(error, RuntimeError) and NO_MEMORY.search(str(error)) is not None
     return torchs or isinstance(error, MemoryError)

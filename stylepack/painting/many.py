@@ -17,9 +17,9 @@ from stylepack.painting.stylizer import Stylizer
 from stylepack.pictures.imagefile import output_format
 from stylepack.pictures.photo import Photo, SaveOptions, check_sides, read_photo
 
-AHEAD = 2  # photographs decoded before they are needed
+AHEAD = 2  # photographs decoded before they are needed, or as many as there are threads
 PIECE = 1 << 20  # bytes
-BEHIND = 1  # painted ones that wait to be written
+BEHIND = 1  # painted ones that wait to be written, or one less than there are threads
 
 
 @dataclass(frozen=True)
@@ -84,12 +84,13 @@ class Painter:
         self, jobs: Sequence[Job], workers: int, advance: Advance = in_silence
     ) -> Iterator[Outcome]:
         """Paint every job in order; one that cannot be read or written stops no other."""
+        ahead, behind = max(AHEAD, workers), max(BEHIND, workers - 1)
         with ThreadPoolExecutor(max(1, workers), "photographs") as pool:
             waiting = deque(jobs)
             reading: deque[tuple[Job, Future[Photo]]] = deque()
             writing: deque[tuple[Job, Future[None]]] = deque()
             while waiting or reading:
-                while waiting and len(reading) < AHEAD:
+                while waiting and len(reading) < ahead:
                     job = waiting.popleft()
                     reading.append((job, self._begin_to_read(pool, job)))
                 job, photo = reading.popleft()
@@ -100,7 +101,7 @@ class Painter:
                 except Exception as error:
                     written.set_exception(error)
                 writing.append((job, written))
-                while len(writing) > BEHIND:
+                while len(writing) > behind:
                     yield _finished(*writing.popleft())
             while writing:
                 yield _finished(*writing.popleft())

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from stylepack.errors import DeviceError, UsageError
 from stylepack.network.device import (
+    exact_products,
     is_out_of_memory,
     keep_large_blocks,
     painting_dtype,
@@ -259,7 +260,7 @@ class Stylizer:
         memory = self.memory
         while True:
             try:
-                with torch.no_grad():
+                with torch.no_grad(), exact_products(self.device):
                     return paint_streaming(
                         self.trunk, style, pixels, memory, advance, int8=self.int8
                     )

@@ -246,7 +246,9 @@ class Run:
                 self.stopping = self.ranks.largest(self.wish())
                 if trainer.update // every > before // every:
                     self._attempt(self.checkpoint)
-                if trainer.update // sheets > before // sheets:
+                # A card does not wait for a sheet to be drawn: the next one shows as much.
+                busy = trainer.group > 1 and self.sheets.drawing
+                if trainer.update // sheets > before // sheets and not busy:
                     self._attempt(self.show)
                 before = trainer.update
                 yield from steps

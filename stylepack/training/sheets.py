@@ -39,6 +39,11 @@ class Sheets:
             self._drawing = self._thread.submit(self._draw, rows, captions, update)
             self._drawn = update
 
+    @property
+    def drawing(self) -> bool:
+        """Whether the last sheet is still being drawn: `show` would wait for it."""
+        return self._drawing is not None and not self._drawing.done()
+
     def has(self, update: int) -> bool:
         """Whether the sheet of an update is there, or is being drawn."""
         return self._drawn == update or self._sheet(update).exists()

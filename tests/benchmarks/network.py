@@ -5,8 +5,9 @@ convolutions, all in this one run.
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +19,18 @@ from stylepack.network.int8 import Int8Convolution, Levels, int8_is_fast
 from stylepack.painting.streaming import paint_streaming
 
 SIZES = {"512x512": (512, 512), "1080x1920": (1080, 1920)}
-GPU_SIZES = {"1080x1920": (1080, 1920), "2160x3840": (2160, 3840)}
+GPU_SIZES = SIZES | {"2160x3840": (2160, 3840), "3000x4000": (3000, 4000)}
+
+
+class Row(NamedTuple):
+    """Seconds an image, and ratios; `ours` is from main memory to main memory."""
+
+    size: str
+    usual: float
+    ours: float
+    times_usual: float
+    over_convolutions: float
+    precision: str
 
 
 def bare_convolutions(painter: Stylizer, height: int, width: int) -> list[Callable[[], object]]:
@@ -44,19 +56,17 @@ def bare_convolutions(painter: Stylizer, height: int, width: int) -> list[Callab
     return calls
 
 
-def main() -> None:
-    device = sys.argv[1] if len(sys.argv) > 1 else "cpu"
+def measured(device: str, sizes: Mapping[str, tuple[int, int]]) -> Iterator[Row]:
+    """Each size in each precision that the device has a use for."""
     precisions = ["auto", "float32"]
     if device == "cpu" and int8_is_fast():
         precisions = ["int8", "bfloat16", "float32"]
-    print(machine(device))
-    print(f"{'size':>10} {'usual':>9} {'ours':>9} {'x usual':>8} {'x convs':>8}  precision")
-    for label, (height, width) in (GPU_SIZES if device == "cuda" else SIZES).items():
+    for label, (height, width) in sizes.items():
         image = torch.randint(0, 256, (3, height, width), dtype=torch.uint8)
         usual = elsewhere(baseline_script, height, width, device)
-        with torch.inference_mode():
-            for precision in precisions:
-                painter = Stylizer.load("starry", device=device, precision=precision)
+        for precision in precisions:
+            painter = Stylizer.load("starry", device=device, precision=precision)
+            with torch.inference_mode():
                 ours = seconds(
                     partial(
                         paint_streaming,
@@ -67,10 +77,19 @@ def main() -> None:
                 )
                 layers = bare_convolutions(painter, height, width)
                 floor = seconds(lambda: [layer() for layer in layers], device)  # noqa: B023
-                print(
-                    f"{label:>10} {usual:8.3f}s {ours:8.3f}s {usual / ours:8.2f} "
-                    f"{ours / floor:8.2f}  {str(painter.dtype).removeprefix('torch.')}"
-                )
+            kind = str(painter.dtype).removeprefix("torch.")
+            yield Row(label, usual, ours, usual / ours, ours / floor, kind)
+
+
+def main() -> None:
+    device = sys.argv[1] if len(sys.argv) > 1 else "cpu"
+    print(machine(device))
+    print(f"{'size':>10} {'usual':>9} {'ours':>9} {'x usual':>8} {'x convs':>8}  precision")
+    for row in measured(device, GPU_SIZES if device == "cuda" else SIZES):
+        print(
+            f"{row.size:>10} {row.usual:8.4f}s {row.ours:8.4f}s {row.times_usual:8.2f} "
+            f"{row.over_convolutions:8.2f}  {row.precision}"
+        )
 
 
 if __name__ == "__main__":

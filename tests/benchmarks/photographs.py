@@ -17,7 +17,7 @@ from loss_network import random_vgg
 from stylepack.network.device import training_dtype
 from stylepack.network.trunk import Trunk
 from stylepack.packs.shelf import BUNDLED_PHOTOS
-from stylepack.training.loss_network import WeightSource, load_vgg
+from stylepack.training.loss_network import WeightSource, load_loss_network
 from stylepack.training.machine import available_memory, processors
 from stylepack.training.objective import Objective
 from stylepack.training.photos import Batches, Decoder, PhotoFolder
@@ -35,12 +35,21 @@ RECIPE = Recipe(
 )
 
 
-def random_trainer(recipe: Recipe, device: torch.device, *, compiled: bool = False) -> Trainer:
-    """A trainer of ten random paintings with a loss network of random weights."""
+def random_trainer(
+    recipe: Recipe,
+    device: torch.device,
+    *,
+    compiled: bool = False,
+    source: WeightSource | None = None,
+) -> Trainer:
+    """A trainer of ten random paintings, its loss network from `source` or of random weights."""
+    torch.manual_seed(recipe.seed)
     layers = (*recipe.content_layers, *recipe.style_layers)
     with tempfile.TemporaryDirectory() as place:
-        path = random_vgg(Path(place) / "vgg.safetensors", recipe.loss_network, layers)
-        vgg = load_vgg(recipe, WeightSource(path), device, training_dtype(device))
+        if source is None:
+            path = Path(place) / "vgg.safetensors"
+            source = WeightSource(random_vgg(path, recipe.loss_network, layers))
+        vgg = load_loss_network(recipe, source, device, training_dtype(device))
     side = recipe.style_side
     objective = Objective(vgg, recipe, [torch.rand(3, side, side) for _ in range(STYLES)])
     trunk = Trunk().to(device)

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from stylepack.network.device import training_dtype
 from stylepack.network.trunk import Trunk
-from stylepack.training.loss_network import WeightSource, load_vgg
+from stylepack.training.loss_network import WeightSource, load_loss_network
 from stylepack.training.objective import Objective
 from stylepack.training.photos import Batch
 from stylepack.training.recipe import NO_PATTERN_TERMS, Recipe
@@ -40,9 +40,10 @@ def usual_step(
 ) -> Callable[[Batch], object]:
     recipe = recipe or Recipe()
     network = UsualNetwork().to(device)
-    vgg = load_vgg(recipe, weights, device, torch.float32).to(memory_format=torch.contiguous_format)
+    vgg = load_loss_network(recipe, weights, device, torch.float32)
+    vgg = vgg.to(memory_format=torch.contiguous_format)
     adam = torch.optim.Adam(network.parameters(), 1e-3)
-    painting = torch.rand(1, 3, CROP, CROP, device=device)
+    painting = torch.rand(1, 3, recipe.crop, recipe.crop, device=device)
     targets = {layer: gram(x) for layer, x in vgg(painting, recipe.style_layers).items()}
 
     def step(batch: Batch) -> float:
@@ -69,7 +70,7 @@ def gram(x: Tensor) -> Tensor:
 
 def our_step(weights: WeightSource, device: torch.device) -> Callable[[Batch], object]:
     recipe = Recipe(scales=1, batch=BATCH, crop=CROP, **NO_PATTERN_TERMS)
-    vgg = load_vgg(recipe, weights, device, training_dtype(device))
+    vgg = load_loss_network(recipe, weights, device, training_dtype(device))
     paintings = [torch.rand(3, CROP, CROP) for _ in range(STYLES)]
     trunk = Trunk().to(device)
     styles = trunk.config.neutral_style().repeat(STYLES, 1).to(device)
