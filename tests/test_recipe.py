@@ -19,9 +19,7 @@ AS_IN_THE_PAPER = {
     "scales": 1,
     "identity": False,
     "content_weight": 1.0,
-    "border_weight": 0.0,
-    "lattice_weight": 0.0,
-    "hatching_weight": 0.0,
+    "widths": (32, 64, 128),
 }
 FOUR = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
 PAPERS = {

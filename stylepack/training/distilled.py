@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +27,7 @@ from stylepack.training.features import WIDTHS, activations_of, plan
 ARCHITECTURE = "stylepack-loss-v1"
 CONFIG_KEY = "stylepack.loss_network"
 LARGEST = 64 << 20
+Padding = Literal["zeros", "reflect"]
 MEAN, DEVIATION = 0.45, 0.25  # of photographs in 0..1, near enough
 
 
@@ -35,8 +36,9 @@ class DistilledConfig:
     """Sizes of a distilled loss network, and the network that it was distilled from."""
 
     teacher: str = "vgg19"
-    layers: tuple[str, ...] = ("relu1_2", "relu2_2", "relu3_2", "relu3_4")
-    widths: tuple[int, ...] = (32, 64, 128)  # channels a block
+    layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+    widths: tuple[int, ...] = (24, 48, 96, 112, 112)  # channels a block
+    padding: Padding = "reflect"  # around every 3x3 convolution
 
     def steps(self) -> list[str]:
         """Layers in order of use: the teacher's, up to the deepest one named."""
@@ -47,7 +49,7 @@ class DistilledConfig:
         found, channels = [], 3
         for step in self.steps():
             if step.startswith("conv"):
-                width = self.widths[_block(step)]
+                width = self.widths[block_of(step)]
                 found.append((step, channels, width))
                 channels = width
         return found
@@ -68,7 +70,7 @@ class Distilled(nn.Module):
         for name, c_in, c_out in config.convolutions():
             self.add_module(name, nn.Conv2d(c_in, c_out, 3, padding=1))
         for layer in config.layers:
-            block = _block(layer)
+            block = block_of(layer)
             self.add_module(f"head_{layer}", nn.Conv2d(config.widths[block], WIDTHS[block], 1))
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -83,15 +85,28 @@ class Distilled(nn.Module):
         It stops after the deepest of `layers`.
         """
         x = ((images.float() - MEAN) / DEVIATION).to(self.dtype)
-        return activations_of(x, self.steps, self.layers if layers is None else layers, self._conv)
+        return activations_of(
+            x, self.steps, self.layers if layers is None else layers, self.convolve
+        )
 
-    def _conv(self, step: str, x: Tensor) -> Tensor:
+    def convolve(self, step: str, x: Tensor) -> Tensor:
+        """One convolution or head of (N, c, H, W), padded as the network's are."""
         weight, bias = self.get_parameter(f"{step}.weight"), self.get_parameter(f"{step}.bias")
-        return F.conv2d(x, weight.to(x.dtype), bias.to(x.dtype), padding=weight.shape[-1] // 2)
+        padded = self.padded(x, weight.shape[-1] // 2)
+        return F.conv2d(padded, weight.to(x.dtype), bias.to(x.dtype))
+
+    def padded(self, x: Tensor, edge: int) -> Tensor:
+        """(N, C, H, W) with `edge` pixels more on every side, as a convolution takes it."""
+        if not edge:
+            return x
+        mode = "constant" if self.config.padding == "zeros" else "reflect"
+        if mode == "reflect" and min(x.shape[-2:]) <= edge:  # nothing to reflect
+            mode = "replicate"
+        return F.pad(x, (edge, edge, edge, edge), mode=mode)
 
     def predict(self, layer: str, activations: Tensor) -> Tensor:
         """The teacher's activations at a layer, from this network's own there."""
-        return self._conv(f"head_{layer}", activations)
+        return self.convolve(f"head_{layer}", activations)
 
     def gram_matrix(self, layer: str, activations: Tensor, divisor: str) -> Tensor:
         """Gram matrix of the predicted activations, (N, C, C) float32: `losses.gram_matrix`."""
@@ -160,8 +175,11 @@ def _read_config(header: Header, path: Path) -> DistilledConfig:
         fields: dict[str, Any] = json.loads(header.metadata[CONFIG_KEY])
         layers = tuple(str(layer) for layer in fields["layers"])
         widths = tuple(int(width) for width in fields["widths"])
-        config = DistilledConfig(str(fields["teacher"]), layers, widths)
-        deepest = max(_block(step) for step in config.steps())
+        padding = fields.get("padding", "zeros")
+        if padding not in get_args(Padding):
+            raise ValueError(padding)
+        config = DistilledConfig(str(fields["teacher"]), layers, widths, padding)
+        deepest = max(block_of(step) for step in config.steps())
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError, UsageError):
         raise PackError(f"{path}: metadata '{CONFIG_KEY}' is missing or damaged") from None
     if len(widths) <= deepest or not all(1 <= width <= 1024 for width in widths):
@@ -169,6 +187,6 @@ def _read_config(header: Header, path: Path) -> DistilledConfig:
     return config
 
 
-def _block(step: str) -> int:
+def block_of(step: str) -> int:
     """The block that a layer belongs to, from 0."""
     return int(step[4]) - 1
