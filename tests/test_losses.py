@@ -5,12 +5,15 @@ import torch
 from torch import Tensor
 
 from stylepack.training.losses import (
+    PLACES,
     content_loss,
     gram_and_mean,
     gram_matrix,
     half,
     pixel_loss,
     saturation_loss,
+    similarity_loss,
+    some_places,
     style_loss,
     total_variation,
 )
@@ -122,6 +125,30 @@ def test_saturation_counts_only_what_the_sigmoid_flattens() -> None:
     assert saturation_loss(inside).tolist() == [0]
     # Excesses 2 and 4 of four pixels: (4 + 16) / 4.
     assert saturation_loss(torch.tensor([5.5, -7.5, 0.0, 3.0]).view(1, 1, 2, 2)).tolist() == [5]
+
+
+def test_the_similarity_loss_by_hand() -> None:
+    # Two places alike and one square to them, against three that are 120 degrees apart.
+    photo = torch.tensor([[1.0, 2.0, 0.0], [0.0, 0.0, 5.0]]).view(1, 2, 1, 3)
+    # Distances 0 0 1, 0 0 1 and 1 1 0: rows of sum 1 are 0 0 1, 0 0 1 and 1/2 1/2 0.
+    painted = torch.tensor([[1.0, -0.5, -0.5], [0.0, 0.75**0.5, -(0.75**0.5)]]).view(1, 2, 1, 3)
+    # Distances 3/2 between any two: 0 1/2 1/2 and so on.  Differences 0 1/2 1/2, 1/2 0 1/2 and 0.
+    expected = torch.tensor([(1 + 1 + 0) / 3])
+    torch.testing.assert_close(similarity_loss(painted, photo), expected)
+    assert similarity_loss(3 * painted, painted).item() == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("size", "left"), [((16, 16), (16, 16)), ((16, 17), (8, 9)), ((40, 60), (10, 15))]
+)
+def test_self_similarity_is_taken_at_places_on_a_grid(
+    size: tuple[int, int], left: tuple[int, int]
+) -> None:
+    features = torch.rand(1, 2, *size)
+    places = some_places(features)
+    assert places.shape[-2:] == left
+    assert places.shape[-2] * places.shape[-1] <= PLACES
+    assert torch.equal(places[0, :, 0, 0], features[0, :, 0, 0])
 
 
 def test_half_averages_four_pixels() -> None:

@@ -60,7 +60,7 @@ class DistillRecipe:
     updates: int = 600
     batch: int = 8
     crop: int = 128
-    learning_rate: float = 7e-4
+    learning_rate: float = 2e-4
     warmup: int = 100
     ema: float = 0.995
     activation_weight: float = 0.5

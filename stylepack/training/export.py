@@ -150,6 +150,7 @@ def provenance(
         "styles": styles,
         "photographs": photographs,
         "content_weight": recipe.content_weight,
+        "similarity_weight": recipe.similarity_weight,
         "style_weight": recipe.style_weight,
         "content_layers": list(recipe.content_layers),
         "style_layers": list(recipe.style_layers),

@@ -28,7 +28,7 @@ def inherit(network: Distilled, teacher: Teachers, images: Tensor, sizes: dict[s
         sizes: layer -> what the teacher's activations are divided by for the heads.
     """
     names = [name for name, _, _ in network.config.convolutions()]
-    answers = teacher(images, names)
+    answers = teacher(images, [*names, *network.layers])
     x = (images - MEAN) / DEVIATION
     for step in network.steps:
         if step.startswith("conv"):
@@ -43,8 +43,7 @@ def inherit(network: Distilled, teacher: Teachers, images: Tensor, sizes: dict[s
         else:
             x = F.max_pool2d(x, 2)
         if step in network.layers:
-            head = F.relu(answers[step.replace("relu", "conv")].float()) / sizes[step]
-            _fit(network, f"head_{step}", x, head)
+            _fit(network, f"head_{step}", x, answers[step].float() / sizes[step])
 
 
 def telling(activations: Tensor, count: int) -> Tensor:

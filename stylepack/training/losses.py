@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+PLACES = 256  # whose self-similarity is compared: 16x16
+
 
 def gram_matrix(features: Tensor, divisor: str = "size") -> Tensor:
     """Gram matrices of activations: (N, C, H, W) -> (N, C, C) float32.
@@ -77,6 +79,33 @@ def _mean_square(x: Tensor) -> Tensor:
     wide = torch.promote_types(x.dtype, torch.float32)
     norm: Tensor = torch.linalg.vector_norm(x, dim=(1, 2, 3), dtype=wide)
     return norm.square() / x[0].numel()
+
+
+def similarity_loss(painted: Tensor, photo: Tensor) -> Tensor:
+    """Distance of self-similarities an image: two (N, C, H, W) -> (N,), 0 to 2.
+
+    Kolkin, Salavon & Shakhnarovich 2019 (STROTSS), equation 5: the cosine distances between the
+    activations at all pairs of places, each row divided by its sum; here the absolute differences
+    are summed over a row and averaged over the rows.  Places that are alike in the photograph must
+    be alike in the painting, so a cloud that covers half a cat costs much.
+    """
+    return (_distances(painted) - _distances(photo)).abs().sum(2).mean(1)
+
+
+def _distances(features: Tensor) -> Tensor:
+    """Cosine distances between places, every row of sum 1: (N, C, H, W) -> (N, P, P) float32."""
+    rows = torch.nn.functional.normalize(features.float().flatten(2), dim=1)
+    apart = 1 - rows.transpose(1, 2) @ rows
+    return apart / apart.sum(2, keepdim=True).clamp_min(1e-6)
+
+
+def some_places(features: Tensor) -> Tensor:
+    """Every k-th row and column of (N, C, H, W), so that at most `PLACES` places are left."""
+    height, width = features.shape[-2:]
+    step = 1
+    while -(-height // step) * -(-width // step) > PLACES:
+        step += 1
+    return features[..., ::step, ::step]
 
 
 def style_loss(gram: Tensor, target: Tensor, relative: bool) -> Tensor:

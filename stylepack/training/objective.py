@@ -86,17 +86,16 @@ class Objective:
         recipe = self.recipe
         wanted = self.content_targets(photos) if targets is None else targets
         features = self.network(painted)
-        content = torch.stack(
-            [
-                self.network.content_loss(layer, features[layer], wanted[layer], recipe.relative)
-                for layer in recipe.content_layers
-            ]
-        ).sum(0)
+        pairs = [(layer, features[layer], wanted[layer]) for layer in recipe.content_layers]
+        content = sum_of(self.network.content_loss(*pair, recipe.relative) for pair in pairs)
         terms = self._style(painted, features, styles)
         # Relative losses are averaged over layers and scales, plain ones summed (the papers).
         style = terms.mean(0) if recipe.relative else terms.sum(0)
         variation = losses.total_variation(painted)
         weighted = recipe.content_weight * content + recipe.tv_weight * variation
+        if recipe.similarity_weight:
+            alike = sum_of(self.network.similarity_loss(*pair) for pair in pairs)
+            weighted = weighted + recipe.similarity_weight * alike
         identity = self.identity[styles]
         pixels = losses.pixel_loss(painted, photos)
         painting = self.style_weights[styles] * style
@@ -149,6 +148,11 @@ class Objective:
             }
             for level in range(self.recipe.scales)
         ]
+
+
+def sum_of(terms: Iterable[Tensor]) -> Tensor:
+    """The sum of at least one (N,) loss."""
+    return torch.stack([*terms]).sum(0)
 
 
 def pyramid_grams(

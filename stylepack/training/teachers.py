@@ -8,7 +8,7 @@ from torch import Tensor
 
 from stylepack.training import losses
 from stylepack.training.distilled import Distilled, block_of, load_distilled
-from stylepack.training.features import VGG
+from stylepack.training.features import BLOCKS, VGG
 from stylepack.training.loss_network import WeightSource, load_vgg
 from stylepack.training.recipe import Recipe
 
@@ -43,8 +43,8 @@ class Teachers:
         beyond = [layer for layer in layers if block_of(layer) >= DEEP]
         if deep is None or not beyond:
             return cls(load_vgg(recipe, source, device, dtype), None, layers)
-        shallow = [layer for layer in layers if layer not in beyond]
-        vgg = load_vgg(recipe, source, device, dtype, shallow)
+        last = f"relu{DEEP}_{BLOCKS[recipe.loss_network][DEEP - 1]}"
+        vgg = load_vgg(recipe, source, device, dtype, [last])  # all of it is inherited from
         return cls(vgg, load_distilled(deep, beyond, dtype).to(device), layers)
 
     def __call__(self, images: Tensor, layers: Iterable[str] | None = None) -> dict[str, Tensor]:
