@@ -166,11 +166,11 @@ def paintings(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def vgg_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A VGG-19 of random weights up to relu3_4, under torchvision's names."""
+    """A VGG-19 of random weights up to relu5_1, under torchvision's names."""
     torch.manual_seed(1)
     weights = {}
-    steps = plan("vgg19", ["relu3_4"])
-    for name, shape in parameter_shapes("vgg19", ["relu3_4"]).items():
+    steps = plan("vgg19", ["relu5_1"])
+    for name, shape in parameter_shapes("vgg19", ["relu5_1"]).items():
         step, kind = name.rsplit("_", 1)
         fan_in = shape[1] * 9 if kind == "weight" else 1
         scale = (2 / fan_in) ** 0.5 if kind == "weight" else 0.01

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import json
 from pathlib import Path
 
 import pytest
@@ -33,8 +34,9 @@ from stylepack.training.distilled import (
     save_distilled,
 )
 from stylepack.training.inherit import inherit, telling
-from stylepack.training.loss_network import WeightSource, at_hand, load_loss_network, load_vgg
+from stylepack.training.loss_network import WeightSource, at_hand, load_loss_network
 from stylepack.training.recipe import Recipe, load_recipe
+from stylepack.training.teachers import Teachers
 
 SMALL = DistilledConfig(layers=("relu1_2", "relu2_2"), widths=(5, 7))
 QUICK = DistillRecipe(updates=4, batch=8, crop=32)
@@ -55,7 +57,7 @@ def folders(photos: Path, paintings: Path) -> Folders:
 def distillation(tmp_path: Path, folders: Folders, vgg_file: Path, resume: bool) -> Distillation:
     source = WeightSource(vgg_file)
     return Distillation.start(
-        tmp_path / "loss.safetensors", folders, QUICK, source, CPU, resume=resume
+        tmp_path / "loss.safetensors", folders, QUICK, source, None, CPU, resume=resume
     )
 
 
@@ -79,6 +81,79 @@ def test_content_losses_are_those_of_the_predicted_activations(
         network.predict("relu2_2", a), network.predict("relu2_2", b), relative
     )
     torch.testing.assert_close(network.content_loss("relu2_2", a, b, relative), expected)
+
+
+@pytest.mark.parametrize("divisor", ["size", "pixels"])
+@pytest.mark.parametrize("relative", [True, False])
+@pytest.mark.parametrize("layer", SMALL.layers)
+def test_turning_the_heads_changes_no_loss(
+    network: Distilled, layer: str, relative: bool, divisor: str
+) -> None:
+    a, b = (network(torch.rand(2, 3, 16, 20))[layer] for _ in range(2))
+
+    def losses_of(network: Distilled) -> list[torch.Tensor]:
+        grams = (network.gram_matrix(layer, x, divisor) for x in (a, b))
+        return [
+            losses.style_loss(*grams, relative),
+            network.content_loss(layer, a, b, relative),
+            network.similarity_loss(layer, a, b),
+        ]
+
+    plain = losses_of(network)
+    width = SMALL.widths[int(layer[4]) - 1]
+    assert network.frozen().gram_matrix(layer, a, divisor).shape == (2, width + 1, width + 1)
+    torch.testing.assert_close(losses_of(network), plain, rtol=1e-4, atol=1e-7)
+
+
+def test_reflection_padding_is_that_of_a_larger_picture_mirrored() -> None:
+    config = dataclasses.replace(SMALL, layers=("relu1_1",), widths=(5,))
+    image = torch.rand(1, 3, 8, 9)
+    mirrored = torch.nn.functional.pad(image, (2, 2, 2, 2), mode="reflect")
+    for padding, same in (("reflect", True), ("zeros", False)):
+        torch.manual_seed(0)
+        network = Distilled(dataclasses.replace(config, padding=padding))
+        inside = network(mirrored)["relu1_1"][..., 2:-2, 2:-2]
+        assert torch.allclose(network(image)["relu1_1"], inside, atol=1e-6) is same
+
+
+def test_a_picture_of_one_pixel_in_the_deepest_layer_is_measured() -> None:
+    network = Distilled(DistilledConfig(widths=(4, 4, 4, 4, 4)))
+    assert network(torch.rand(1, 3, 16, 16))["relu5_1"].shape == (1, 4, 1, 1)
+
+
+def test_a_file_from_before_there_was_a_padding_pads_with_zeros(
+    network: Distilled, tmp_path: Path
+) -> None:
+    path = tmp_path / "loss.safetensors"
+    save_distilled(path, network, {})
+    config = json.loads(read_header(path, LARGEST).metadata[CONFIG_KEY])
+    assert config.pop("padding") == "reflect"
+    metadata = {"modelspec.architecture": ARCHITECTURE, CONFIG_KEY: json.dumps(config)}
+    write_tensors(path, load_file(path), metadata)
+    assert load_distilled(path, SMALL.layers, torch.float32).config.padding == "zeros"
+    config["padding"] = "mirror"
+    write_tensors(path, load_file(path), metadata | {CONFIG_KEY: json.dumps(config)})
+    with pytest.raises(PackError, match="missing or damaged"):
+        load_distilled(path, SMALL.layers, torch.float32)
+
+
+def test_the_deep_blocks_have_a_teacher_of_their_own(vgg_file: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    deep = tmp_path / "deep.safetensors"
+    save_distilled(deep, Distilled(DistilledConfig(widths=(3, 4, 5, 6, 7))), {})
+    recipe, images = Recipe(), torch.rand(2, 3, 32, 32)
+    source = WeightSource(vgg_file)
+    teachers = Teachers.load(recipe, source, deep, CPU, torch.float32)
+    alone = Teachers.load(recipe, source, None, CPU, torch.float32)
+    other = load_distilled(deep, recipe.style_layers, torch.float32)
+    found, own = teachers(images), other(images)
+    assert list(found) == list(recipe.style_layers)
+    for layer, activations in alone(images).items():
+        if layer[4] in "45":
+            assert torch.equal(found[layer], other.predict(layer, own[layer]))
+        else:
+            assert torch.equal(found[layer], activations)
+    assert teachers(images, ["conv4_2"])["conv4_2"].shape[1] == 6
 
 
 def test_a_saved_network_answers_as_before(network: Distilled, tmp_path: Path) -> None:
@@ -139,7 +214,9 @@ def test_distilling_lowers_the_errors_and_writes_a_network_of_vgg_size(
     tmp_path: Path, folders: Folders, vgg_file: Path
 ) -> None:
     recipe = dataclasses.replace(QUICK, updates=30, warmup=5)
-    work = Distillation(tmp_path / "loss.safetensors", folders, recipe, WeightSource(vgg_file), CPU)
+    work = Distillation(
+        tmp_path / "loss.safetensors", folders, recipe, WeightSource(vgg_file), None, CPU
+    )
     checkpoint_folder(work.output).mkdir()
     for parameter in work.network.parameters():  # the first guess is too good to be bettered
         parameter.data += 0.5 * parameter.data.std() * torch.randn_like(parameter)
@@ -151,8 +228,8 @@ def test_distilling_lowers_the_errors_and_writes_a_network_of_vgg_size(
     recipe = Recipe(loss_network="bundled")
     small = load_loss_network(recipe, WeightSource(work.output), CPU, torch.float32)
     image = torch.rand(1, 3, 32, 32)
-    predicted = small.predict("relu3_4", small(image)["relu3_4"])
-    true = work.teacher(image)["relu3_4"]
+    predicted = small.predict("relu3_1", small(image)["relu3_1"])
+    true = work.teacher(image)["relu3_1"]
     assert predicted.std() == pytest.approx(true.float().std().item(), rel=0.9)
 
 
@@ -204,8 +281,9 @@ def test_the_command_writes_the_file_and_says_how_good_it_is(
 def test_a_network_of_the_teachers_width_inherits_all_of_it(vgg_file: Path) -> None:
     torch.manual_seed(0)
     recipe = Recipe(style_layers=("relu1_2", "relu2_2"), content_layers=("relu2_2",))
-    teacher = load_vgg(recipe, WeightSource(vgg_file), CPU, torch.float32)
-    network = Distilled(DistilledConfig(layers=("relu1_2", "relu2_2"), widths=(64, 128)))
+    teacher = Teachers.load(recipe, WeightSource(vgg_file), None, CPU, torch.float32)
+    config = DistilledConfig(layers=("relu1_2", "relu2_2"), widths=(64, 128), padding="zeros")
+    network = Distilled(config)
     inherit(network, teacher, torch.rand(8, 3, 48, 48), {"relu1_2": 1.0, "relu2_2": 1.0})
     image = torch.rand(1, 3, 32, 32)
     for layer, true in teacher(image).items():
@@ -246,8 +324,8 @@ def test_a_learner_follows_the_small_network_and_makes_way_for_the_next(
     sittings = [work.learners.sit(count * age, photos, work.network) for age in range(7)]
     apart = [
         losses.style_loss(
-            work.network.gram_matrix("relu2_2", work.network(one.painted)["relu2_2"], "size"),
-            one.believed[0]["relu2_2"],
+            work.network.gram_matrix("relu2_1", work.network(one.painted)["relu2_1"], "size"),
+            one.believed[0]["relu2_1"],
             relative=True,
         ).mean()
         for one in sittings
@@ -283,7 +361,7 @@ def test_at_hand_takes_the_bundled_network_only_where_nothing_better_is_there(
     assert at_hand(Recipe(), nothing).loss_network == "bundled"
     assert at_hand(Recipe(), WeightSource(vgg_file)).loss_network == "vgg19"
     assert at_hand(load_recipe("johnson"), nothing).loss_network == "vgg16"
-    cached = home / "cache" / "vgg19-IMAGENET1K_V1-relu3_4.safetensors"
+    cached = home / "cache" / "vgg19-IMAGENET1K_V1-relu5_1.safetensors"
     cached.parent.mkdir(parents=True)
     save_file({"features.0.weight": torch.zeros(1)}, cached)
     assert at_hand(Recipe(), nothing).loss_network == "vgg19"

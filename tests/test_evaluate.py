@@ -119,7 +119,8 @@ def test_the_means_of_the_csv_are_those_of_the_json(command: list[str], out: Pat
     assert stylepack([*command, "--style", "dawn"]) == 0
     recipe = report(out)["recipe"]
     for method, quantities in report(out)["packs"]["dawn"]["methods"].items():
-        assert quantities.keys() == {"content", "style", "total"}
+        layers = {f"style {layer}" for layer in recipe["style_layers"]}
+        assert quantities.keys() == {"content", "style", "total"} | layers
         for quantity, figure in quantities.items():
             measured = values(out, "dawn", method, quantity)
             assert np.mean(measured) == pytest.approx(figure["mean"], rel=1e-5)

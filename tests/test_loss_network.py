@@ -26,7 +26,7 @@ URL = "https://download.example.org/vgg19.pth"
 def weights(vgg_file: Path) -> dict[str, Tensor]:
     """conv1_1 and conv1_2, whole numbers of bytes only."""
     return {
-        k: v for k, v in load_file(vgg_file).items() if k.startswith(("features.0", "features.2"))
+        k: v for k, v in load_file(vgg_file).items() if k.startswith(("features.0.", "features.2."))
     }
 
 

@@ -19,9 +19,7 @@ AS_IN_THE_PAPER = {
     "scales": 1,
     "identity": False,
     "content_weight": 1.0,
-    "border_weight": 0.0,
-    "lattice_weight": 0.0,
-    "hatching_weight": 0.0,
+    "widths": (32, 64, 128),
 }
 FOUR = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
 PAPERS = {
@@ -166,7 +164,7 @@ WRONG = {
     "enormous paintings": ("style_side = 1000000", "mine.toml: style_side is 1000000"),
     "an enormous batch": ("batch = 999999999999999", "it must be at most 65536"),
     "a rate beyond float32": ("learning_rate = 1e41", "it must be at most 1e+30"),
-    "more scales than pixels": ("scales = 30", "at 7 scales at most"),
+    "more scales than pixels": ("scales = 30", "at 5 scales at most"),
 }
 
 

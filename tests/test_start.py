@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from conftest import picture
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stylepack.cli.main import run as stylepack
@@ -44,6 +44,7 @@ def finetune(painting: Path, photos: Path, vgg_file: Path, steps: int, **more: f
     return Finetune(described, photos, BUNDLED_TRUNK, recipe, WeightSource(vgg_file), CPU, **more)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 5), st.integers(0, 100))
 def test_the_simplex_solver_finds_nothing_better_among_random_weights(k: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)

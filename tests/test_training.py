@@ -362,18 +362,6 @@ def test_resume_takes_new_options_and_a_kill_between_renames_loses_nothing(
     assert stylepack(["train", "--resume", str(run), "-o", str(tmp_path / "other")]) == 2
 
 
-@pytest.mark.parametrize("term", ["border_weight", "lattice_weight", "hatching_weight"])
-def test_a_run_from_before_a_term_goes_on_without_it(
-    arguments: list[str], tmp_path: Path, term: str
-) -> None:
-    run = tmp_path / "run"
-    assert stylepack([*arguments, str(run), "--updates", "1"]) == 0
-    facts = json.loads((run / "run.json").read_text())
-    assert facts["recipe"].pop(term) == getattr(Recipe(), term) > 0
-    (run / "run.json").write_text(json.dumps(facts))
-    assert getattr(RunSettings.read(run).recipe, term) == 0
-
-
 def test_damaged_photographs_are_never_held_out(
     arguments: list[str], photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

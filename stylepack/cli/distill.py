@@ -37,6 +37,13 @@ def distill(
     seed: Seed = None,
     vgg_weights: VggWeights = None,
     vgg_input: VggInput = None,
+    deep_network: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="A loss network that stands in for VGG-19 from block 4 on.  (default: VGG-19)",
+        ),
+    ] = None,
     trunk: TrunkFile = None,
     device: Device = "auto",
 ) -> None:
@@ -61,7 +68,7 @@ def distill(
     source = WeightSource(vgg_weights, vgg_input)
     target = pick_device(device)
     screen.say("loading VGG-19, and making a first guess of the small network")
-    work = Distillation.start(output, folders, recipe, source, target, resume=resume)
+    work = Distillation.start(output, folders, recipe, source, deep_network, target, resume=resume)
     with closing(work):
         stop = follow(work, updates)
         if stop and work.update < updates:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from stylepack.training.comparison import Comparison, Figures
     from stylepack.training.evaluate import Figure
 
-COLUMNS = ("pack", "method", "content", "95 %", "style", "95 %", "total", "PSNR")
+COLUMNS = ("pack", "method", "content", "95 %", "style", "95 %", "PSNR")
 
 
 def evaluate(
@@ -103,7 +104,7 @@ def evaluate(
         raise typer.Exit(stop.exit_code)
     figures = comparison.figures()
     comparison.write(output, figures)
-    screen.show_table(COLUMNS, table(figures))
+    screen.show_table((*COLUMNS, *base.style_layers), table(figures, base.style_layers))
     done, planned = len(comparison.measured), comparison.planned
     cut_short = stop and done < planned
     photographs = "1 photograph" if done == 1 else f"{done} photographs"
@@ -136,13 +137,13 @@ def measure(comparison: Comparison) -> Stop:
     return stop
 
 
-def table(figures: Figures) -> list[list[str]]:
-    """A row a pack and method, under `COLUMNS`; what a method does not have is left blank."""
+def table(figures: Figures, layers: Sequence[str]) -> list[list[str]]:
+    """A row a pack and method, under `COLUMNS` and the style layers; blank is what it lacks."""
     rows = []
     for pack, methods in figures.items():
         for method, quantities in methods.items():
             content, style = quantities.get("content"), quantities.get("style")
-            rest = (quantities.get("total"), quantities.get("psnr"))
+            rest = [quantities.get(name) for name in ("psnr", *(f"style {x}" for x in layers))]
             cells = (mean(content), interval(content), mean(style), interval(style))
             rows.append([pack, method, *cells, *map(mean, rest)])
     return rows

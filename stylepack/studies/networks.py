@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice, pairwise
 
 import torch
@@ -18,6 +18,7 @@ from stylepack.training.history import NAME, History
 from stylepack.training.objective import Objective
 from stylepack.training.photos import Batches, PhotoFolder, decoded, on_device, random_crop
 from stylepack.training.recipe import Recipe
+from stylepack.training.start import untrained_trunk
 from stylepack.training.trainer import Step, Trainer
 
 CHECKPOINT_EVERY = 500  # updates
@@ -277,10 +278,5 @@ def _is_second(norm: str) -> bool:
 
 
 def _untrained(recipe: Recipe, styles: int) -> tuple[Trunk, Tensor]:
-    torch.manual_seed(recipe.seed)
-    trunk = Trunk()
-    trunk.config = replace(trunk.config, grain=recipe.grain)
-    if recipe.initial_std:
-        for weight in trunk.parameters():
-            torch.nn.init.normal_(weight, 0.0, recipe.initial_std)
+    trunk = untrained_trunk(recipe)
     return trunk, trunk.config.neutral_style().repeat(styles, 1)

@@ -5,7 +5,7 @@ import io
 import json
 import sys
 from collections.abc import Generator, Iterable
-from dataclasses import asdict, astuple, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,6 @@ from stylepack.training.recipe import Recipe
 from stylepack.training.settings import versions
 
 METHODS = ("photograph", "pack", "optimized", "painting")  # in the order they are shown
-QUANTITIES = ("content", "style", "total", "psnr")
 SHEET_PHOTOS = 4
 CELL = 224  # pixels
 CLOSEST = 1e-10  # mean squared error below which two pictures are the same: 100 dB
@@ -52,20 +51,17 @@ class Request:
 
 @dataclass(frozen=True)
 class Row:
-    """One picture, measured.  `psnr` is in dB.
+    """One picture, measured: quantity -> value.
 
-    `total` is the sum of the content, style and total-variation losses at the recipe's weights.
-
-    The identity style has `content` and `psnr`, the others all but `psnr`.
+    `content`, and for the identity style `psnr` in dB.  For the others `style`, that of each layer
+    at full size (`style relu4_1`), and `total`, the sum of the content, style and total-variation
+    losses at the recipe's weights.
     """
 
     pack: str
     method: str
     photograph: str
-    content: float
-    style: float | None = None
-    total: float | None = None
-    psnr: float | None = None
+    values: dict[str, float]
 
 
 Figures = dict[str, dict[str, dict[str, Figure]]]  # pack -> method -> quantity
@@ -159,10 +155,8 @@ class Comparison:
         found: dict[str, dict[str, dict[str, list[float]]]] = {}
         for row in self.rows:
             methods = found.setdefault(row.pack, {})
-            for quantity in QUANTITIES:
-                value = getattr(row, quantity)
-                if value is not None:
-                    methods.setdefault(row.method, {}).setdefault(quantity, []).append(value)
+            for quantity, value in row.values.items():
+                methods.setdefault(row.method, {}).setdefault(quantity, []).append(value)
         return {
             pack: {
                 method: {quantity: Figure.of(v) for quantity, v in methods[method].items()}
@@ -190,8 +184,8 @@ class Comparison:
         names = [contender.name for contender in self.contenders if contender.painting]
         indices = torch.arange(len(names), device=self.device)
         terms = self.objective(view.photo, view.photo, indices, targets=view.targets)
-        for index, (name, style) in enumerate(zip(names, terms.style.tolist(), strict=True)):
-            self._add(view, name, "photograph", index, terms, style)
+        for index, name in enumerate(names):
+            self._add(view, name, "photograph", index, terms, index)
         view.pictures.append(_small(view.photo))
 
     def _contender(self, view: _View, contender: Contender, index: int) -> Generator[str]:
@@ -201,8 +195,8 @@ class Comparison:
         view.pictures.append(_small(painted))
         if painting is None:
             terms = self._terms(painted, view, 0)
-            closeness = psnr(painted, view.photo)
-            view.rows.append(Row(name, "pack", view.name, terms.content.item(), psnr=closeness))
+            values = {"content": terms.content.item(), "psnr": psnr(painted, view.photo)}
+            view.rows.append(Row(name, "pack", view.name, values))
         else:
             height, width = view.photo.shape[-2:]
             itself = cropped(painting.path, (width, height))[None].to(self.device)
@@ -234,15 +228,17 @@ class Comparison:
         method: str,
         index: int,
         terms: Terms,
-        style: float | None = None,
+        place: int = 0,
     ) -> None:
-        """One row more; `style` is given where the terms hold the style losses of several."""
-        content = terms.content.item()
-        style = terms.style.item() if style is None else style
+        """One row more, with the style losses at a `place` of the terms."""
+        content, style = terms.content.item(), terms.style[place].item()
         total = self.recipe.content_weight * content
         total += self.recipe.tv_weight * terms.variation.item()
         total += self.objective.style_weights[index].item() * style
-        view.rows.append(Row(pack, method, view.name, content, style, total))
+        layers = zip(self.recipe.style_layers, terms.layers[:, place].tolist(), strict=True)
+        values = {"content": content, "style": style, "total": total}
+        values |= {f"style {layer}": loss for layer, loss in layers}
+        view.rows.append(Row(pack, method, view.name, values))
 
     def _report(self, figures: Figures) -> dict[str, Any]:
         request, source = self.request, self.source
@@ -310,10 +306,13 @@ def _fitted(picture: Image.Image) -> Image.Image:
 
 def _csv(rows: Iterable[Row]) -> str:
     text = io.StringIO()
+    rows = list(rows)
+    quantities = list(dict.fromkeys(quantity for row in rows for quantity in row.values))
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(field.name for field in fields(Row))
+    writer.writerow(["pack", "method", "photograph", *quantities])
     for row in rows:
-        writer.writerow(f"{v:.6g}" if isinstance(v, float) else v for v in astuple(row))
+        found = [f"{row.values[q]:.6g}" if q in row.values else "" for q in quantities]
+        writer.writerow([row.pack, row.method, row.photograph, *found])
     return text.getvalue()
 
 

@@ -38,10 +38,11 @@ from stylepack.training.inherit import inherit
 from stylepack.training.learners import Learners, Sitting
 from stylepack.training.lock import NAME as LOCK
 from stylepack.training.lock import FolderLock
-from stylepack.training.loss_network import WeightSource, load_vgg
+from stylepack.training.loss_network import WeightSource
 from stylepack.training.objective import Grams, pyramid_grams
 from stylepack.training.recipe import Recipe
 from stylepack.training.settings import versions
+from stylepack.training.teachers import Teachers
 from stylepack.training.trainer import follow, scheduled
 
 CHECKPOINT_EVERY = 250  # updates
@@ -59,7 +60,7 @@ class DistillRecipe:
     updates: int = 600
     batch: int = 8
     crop: int = 128
-    learning_rate: float = 7e-4
+    learning_rate: float = 2e-4
     warmup: int = 100
     ema: float = 0.995
     activation_weight: float = 0.5
@@ -104,13 +105,15 @@ class Distillation:
         folders: Folders,
         recipe: DistillRecipe,
         source: WeightSource,
+        deep: Path | None,
         device: torch.device,
     ) -> None:
-        self.output, self.recipe, self.source, self.device = output, recipe, source, device
+        self.output, self.recipe, self.source, self.deep = output, recipe, source, deep
+        self.device = device
         self.wanted = Recipe()  # its layers are those that the small network answers for
         style, content = self.wanted.style_layers, self.wanted.content_layers
         config = DistilledConfig(self.wanted.loss_network, tuple(dict.fromkeys(style + content)))
-        self.teacher = load_vgg(self.wanted, source, device, training_dtype(device))
+        self.teacher = Teachers.load(self.wanted, source, deep, device, training_dtype(device))
         draws = Recipe(
             updates=recipe.updates,
             batch=recipe.batch // 4,
@@ -138,6 +141,7 @@ class Distillation:
         folders: Folders,
         recipe: DistillRecipe,
         source: WeightSource,
+        deep: Path | None,
         device: torch.device,
         *,
         resume: bool,
@@ -156,7 +160,7 @@ class Distillation:
         try:
             if has_checkpoint(place) and not resume:
                 raise UsageError(f"{place} holds a checkpoint; add --resume to go on, or delete it")
-            work = cls(output, folders, recipe, source, device)
+            work = cls(output, folders, recipe, source, deep, device)
             if resume:
                 work.restore(load_checkpoint(place))
         except BaseException:
@@ -191,6 +195,7 @@ class Distillation:
             "updates": self.update,
             "seed": self.recipe.seed,
             "teacher_weights": self.source.file.name if self.source.file else "torchvision",
+            "deep_teacher": self.deep.name if self.deep else "",
             **versions(),
         }
         save_distilled(self.output, self.finished(), {"stylepack.train": json.dumps(facts)})

@@ -2,17 +2,19 @@
 
 It has VGG's pooling and layer names, a fraction of its channels, and for each layer that
 losses are taken at a linear head that predicts VGG's activations there.  Because the heads
-are linear they are never evaluated over an image: with F the small network's activations,
-W the head and G_F the Gram matrix of F, VGG's Gram matrix is predicted by W G_F W^T, and the
-squared distance of VGG's activations by the trace of W D W^T, D being the Gram matrix of the
-difference.  Both are products of small matrices.
+are linear they are never evaluated over an image.  Let A = [W b] be a head, and M the mean over
+the pixels of g g^T, where g is the small network's activations at a pixel and a 1.  Then VGG's Gram
+matrix is predicted by A M A^T, and the mean square of its activations by the trace of that.
+
+A network in use has R of A = Q R in the place of A.  Q only turns Gram matrices, so their distances
+stay, and R M R^T is up to sixteen times smaller.
 """
 
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +29,7 @@ from stylepack.training.features import WIDTHS, activations_of, plan
 ARCHITECTURE = "stylepack-loss-v1"
 CONFIG_KEY = "stylepack.loss_network"
 LARGEST = 64 << 20
+Padding = Literal["zeros", "reflect"]
 MEAN, DEVIATION = 0.45, 0.25  # of photographs in 0..1, near enough
 
 
@@ -35,8 +38,9 @@ class DistilledConfig:
     """Sizes of a distilled loss network, and the network that it was distilled from."""
 
     teacher: str = "vgg19"
-    layers: tuple[str, ...] = ("relu1_2", "relu2_2", "relu3_2", "relu3_4")
-    widths: tuple[int, ...] = (32, 64, 128)  # channels a block
+    layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+    widths: tuple[int, ...] = (24, 48, 96, 112, 112)  # channels a block
+    padding: Padding = "reflect"  # around every 3x3 convolution
 
     def steps(self) -> list[str]:
         """Layers in order of use: the teacher's, up to the deepest one named."""
@@ -47,7 +51,7 @@ class DistilledConfig:
         found, channels = [], 3
         for step in self.steps():
             if step.startswith("conv"):
-                width = self.widths[_block(step)]
+                width = self.widths[block_of(step)]
                 found.append((step, channels, width))
                 channels = width
         return found
@@ -68,7 +72,7 @@ class Distilled(nn.Module):
         for name, c_in, c_out in config.convolutions():
             self.add_module(name, nn.Conv2d(c_in, c_out, 3, padding=1))
         for layer in config.layers:
-            block = _block(layer)
+            block = block_of(layer)
             self.add_module(f"head_{layer}", nn.Conv2d(config.widths[block], WIDTHS[block], 1))
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -83,39 +87,80 @@ class Distilled(nn.Module):
         It stops after the deepest of `layers`.
         """
         x = ((images.float() - MEAN) / DEVIATION).to(self.dtype)
-        return activations_of(x, self.steps, self.layers if layers is None else layers, self._conv)
+        return activations_of(
+            x, self.steps, self.layers if layers is None else layers, self.convolve
+        )
 
-    def _conv(self, step: str, x: Tensor) -> Tensor:
+    def convolve(self, step: str, x: Tensor) -> Tensor:
+        """One convolution or head of (N, c, H, W), padded as the network's are."""
         weight, bias = self.get_parameter(f"{step}.weight"), self.get_parameter(f"{step}.bias")
-        return F.conv2d(x, weight.to(x.dtype), bias.to(x.dtype), padding=weight.shape[-1] // 2)
+        padded = self.padded(x, weight.shape[-1] // 2)
+        return F.conv2d(padded, weight.to(x.dtype), bias.to(x.dtype))
+
+    def padded(self, x: Tensor, edge: int) -> Tensor:
+        """(N, C, H, W) with `edge` pixels more on every side, as a convolution takes it."""
+        if not edge:
+            return x
+        mode = "constant" if self.config.padding == "zeros" else "reflect"
+        if mode == "reflect" and min(x.shape[-2:]) <= edge:  # nothing to reflect
+            mode = "replicate"
+        return F.pad(x, (edge, edge, edge, edge), mode=mode)
 
     def predict(self, layer: str, activations: Tensor) -> Tensor:
         """The teacher's activations at a layer, from this network's own there."""
-        return self._conv(f"head_{layer}", activations)
+        return self.convolve(f"head_{layer}", activations)
 
     def gram_matrix(self, layer: str, activations: Tensor, divisor: str) -> Tensor:
-        """Gram matrix of the predicted activations, (N, C, C) float32: `losses.gram_matrix`."""
-        weight, bias = self._head(layer)
-        own, mean = losses.gram_and_mean(activations, "pixels")
-        # (W f + b)(W f + b)^T, averaged over the pixels.
-        cross = (mean @ weight.T)[:, :, None] * bias
-        gram = weight @ own @ weight.T + cross + cross.transpose(1, 2) + bias[:, None] * bias
-        return gram / len(weight) if divisor == "size" else gram
+        """Gram matrix of the predicted activations, (N, C, C) float32: `losses.gram_matrix`.
+
+        Of a `frozen` network it is turned and smaller, (N, c + 1, c + 1), and scaled so that the
+        mean square of a difference is what it was.
+        """
+        turned: Tensor | None = getattr(self, f"turned_{layer}", None)
+        head = self._head(layer) if turned is None else turned
+        gram = head @ _moments(activations) @ head.T
+        return gram / self._channels(layer) if divisor == "size" else gram
 
     def content_loss(self, layer: str, painted: Tensor, photo: Tensor, relative: bool) -> Tensor:
         """Squared distance of the predicted activations, (N,): `losses.content_loss`."""
-        weight, _ = self._head(layer)
-        metric = weight.T @ weight / len(weight)
+        head = self._head(layer)
+        metric = head.T @ head / self._channels(layer)
         apart = losses.gram_matrix(painted - photo, "pixels")
-        error = (apart * metric).sum(dim=(1, 2))
+        error = (apart * metric[:-1, :-1]).sum(dim=(1, 2))
         if not relative:
             return error
-        size = self.gram_matrix(layer, photo, "size").diagonal(dim1=1, dim2=2).sum(1)
+        size = (_moments(photo) * metric).sum(dim=(1, 2))
         return error / size.clamp_min(1e-12)
 
-    def _head(self, layer: str) -> tuple[Tensor, Tensor]:
-        weight = self.get_parameter(f"head_{layer}.weight")[:, :, 0, 0]
-        return weight.float(), self.get_parameter(f"head_{layer}.bias").float()
+    def similarity_loss(self, layer: str, painted: Tensor, photo: Tensor) -> Tensor:
+        """Distance of the predicted self-similarities, (N,): `losses.similarity_loss`."""
+        places = (self.predict(layer, losses.some_places(x)) for x in (painted, photo))
+        return losses.similarity_loss(*places)
+
+    def frozen(self) -> "Distilled":
+        """This network for use: no gradients for its weights, and turned heads."""
+        for layer in self.config.layers:
+            root = torch.linalg.qr(self._head(layer).detach(), mode="r").R
+            scaled = root * (len(root) / self._channels(layer)) ** 0.5
+            self.register_buffer(f"turned_{layer}", scaled, persistent=False)
+        return self.requires_grad_(False).eval()
+
+    def _head(self, layer: str) -> Tensor:
+        """A = [W b], (C, c + 1) float32."""
+        weight, bias = (self.get_parameter(f"head_{layer}.{kind}") for kind in ("weight", "bias"))
+        return torch.cat([weight[:, :, 0, 0], bias[:, None]], dim=1).float()
+
+    def _channels(self, layer: str) -> int:
+        return WIDTHS[block_of(layer)]
+
+
+def _moments(activations: Tensor) -> Tensor:
+    """Second moments of the channels and of a 1: (N, c, H, W) -> (N, c + 1, c + 1) float32."""
+    own, mean = losses.gram_and_mean(activations, "pixels")
+    ones = mean.new_ones(len(mean), 1)
+    return torch.cat(
+        [torch.cat([own, mean[:, :, None]], 2), torch.cat([mean, ones], 1)[:, None]], 1
+    )
 
 
 def save_distilled(path: Path, network: Distilled, metadata: dict[str, str]) -> None:
@@ -150,7 +195,7 @@ def load_distilled(path: Path, layers: Iterable[str], dtype: torch.dtype) -> Dis
     network.load_state_dict({k: t.float() for k, t in tensors.items()}, assign=True)
     for name, _, _ in config.convolutions():
         network.get_submodule(name).to(dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return network.requires_grad_(False).eval()
+    return network.frozen()
 
 
 def _read_config(header: Header, path: Path) -> DistilledConfig:
@@ -160,8 +205,11 @@ def _read_config(header: Header, path: Path) -> DistilledConfig:
         fields: dict[str, Any] = json.loads(header.metadata[CONFIG_KEY])
         layers = tuple(str(layer) for layer in fields["layers"])
         widths = tuple(int(width) for width in fields["widths"])
-        config = DistilledConfig(str(fields["teacher"]), layers, widths)
-        deepest = max(_block(step) for step in config.steps())
+        padding = fields.get("padding", "zeros")
+        if padding not in get_args(Padding):
+            raise ValueError(padding)
+        config = DistilledConfig(str(fields["teacher"]), layers, widths, padding)
+        deepest = max(block_of(step) for step in config.steps())
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError, UsageError):
         raise PackError(f"{path}: metadata '{CONFIG_KEY}' is missing or damaged") from None
     if len(widths) <= deepest or not all(1 <= width <= 1024 for width in widths):
@@ -169,6 +217,6 @@ def _read_config(header: Header, path: Path) -> DistilledConfig:
     return config
 
 
-def _block(step: str) -> int:
+def block_of(step: str) -> int:
     """The block that a layer belongs to, from 0."""
     return int(step[4]) - 1

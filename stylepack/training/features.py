@@ -82,6 +82,10 @@ class VGG(nn.Module):
         """Distance of the activations at a layer, (N,): `losses.content_loss`."""
         return losses.content_loss(painted, photo, relative)
 
+    def similarity_loss(self, layer: str, painted: Tensor, photo: Tensor) -> Tensor:
+        """Distance of self-similarities at a layer, (N,): `losses.similarity_loss`."""
+        return losses.similarity_loss(losses.some_places(painted), losses.some_places(photo))
+
     def load(self, weights: Mapping[str, Tensor], source: object) -> "VGG":
         """Take over weights under torchvision's names `features.N.weight` and `.bias`.
 

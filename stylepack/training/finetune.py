@@ -25,15 +25,13 @@ from stylepack.training.paintings import Painting
 from stylepack.training.photos import Batch, Batches, PhotoFolder, on_device
 from stylepack.training.recipe import Recipe
 from stylepack.training.start import nearest_mix, packs_of
-from stylepack.training.trainer import Step, Trainer, without_border
+from stylepack.training.trainer import Step, Trainer
 
 # Only 3,206 numbers are learned, from a good start: they take a higher rate and far fewer
 # updates than a trunk.  Measured in docs/training.md.
 STEPS = 250
 CROP = 256
 LEARNING_RATE = 2e-2
-# At most: gamma and beta alone pay for these with more of the other losses.
-BORDER_WEIGHT, LATTICE_WEIGHT, HATCHING_WEIGHT = 0.1, 0.5, 0.1
 WARMUP = 10
 EMA = 0.95
 POOL = 16  # batches that are drawn; with four crops each, enough for 3,206 numbers
@@ -54,9 +52,6 @@ def finetune_recipe(recipe: Recipe, steps: int | None = None) -> Recipe:
         first_crop=0,
         learning_rate=LEARNING_RATE,
         style_rate=1.0,
-        border_weight=min(BORDER_WEIGHT, recipe.border_weight),
-        lattice_weight=min(LATTICE_WEIGHT, recipe.lattice_weight),
-        hatching_weight=min(HATCHING_WEIGHT, recipe.hatching_weight),
         warmup=WARMUP,
         ema=EMA,
         identity=False,
@@ -141,12 +136,8 @@ class Finetune:
         """The weighted losses of the moving average on photographs that it is not trained on."""
         photos = on_device(batch.photos, self.trainer.device)
         style = self.trainer.average["style"].expand(len(photos), -1)
-        whole, inner = photos.to(self.trainer.dtype), None
-        painted = self.trunk(whole, style).float()
-        if self.recipe.border_weight:
-            inner = self.trunk(without_border(whole), style).float()
-        objective = self.trainer.objective
-        terms = objective(painted, photos, batch.styles, targets=batch.targets, cut=inner)
+        painted = self.trunk(photos.to(self.trainer.dtype), style).float()
+        terms = self.trainer.objective(painted, photos, batch.styles, targets=batch.targets)
         return terms.total.item()
 
     def _batches(self) -> Iterator[Batch]:

@@ -11,14 +11,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stylepack.training.distilled import DEVIATION, MEAN, Distilled
-from stylepack.training.features import VGG
+from stylepack.training.teachers import Teachers
 
 MOST_ROWS = 40_000  # pixels that a layer is fitted to
 RIDGE = 1e-4  # of the mean square of what is fitted from
 
 
 @torch.no_grad()
-def inherit(network: Distilled, teacher: VGG, images: Tensor, sizes: dict[str, float]) -> None:
+def inherit(network: Distilled, teacher: Teachers, images: Tensor, sizes: dict[str, float]) -> None:
     """Set the weights of `network` so that it answers somewhat like the teacher.
 
     Args:
@@ -28,7 +28,7 @@ def inherit(network: Distilled, teacher: VGG, images: Tensor, sizes: dict[str, f
         sizes: layer -> what the teacher's activations are divided by for the heads.
     """
     names = [name for name, _, _ in network.config.convolutions()]
-    answers = teacher(images, names)
+    answers = teacher(images, [*names, *network.layers])
     x = (images - MEAN) / DEVIATION
     for step in network.steps:
         if step.startswith("conv"):
@@ -37,14 +37,13 @@ def inherit(network: Distilled, teacher: VGG, images: Tensor, sizes: dict[str, f
             wanted = wanted[:, kept]
             wanted = wanted / _root_mean_square(F.relu(wanted), (0, 2, 3)).clamp_min(1e-6)
             _fit(network, step, x, wanted)
-            x = network.get_submodule(step)(x)
+            x = network.convolve(step, x)
         elif step.startswith("relu"):
             x = F.relu(x)
         else:
             x = F.max_pool2d(x, 2)
         if step in network.layers:
-            head = F.relu(answers[step.replace("relu", "conv")].float()) / sizes[step]
-            _fit(network, f"head_{step}", x, head)
+            _fit(network, f"head_{step}", x, answers[step].float() / sizes[step])
 
 
 def telling(activations: Tensor, count: int) -> Tensor:
@@ -70,7 +69,7 @@ def _fit(network: Distilled, name: str, x: Tensor, wanted: Tensor) -> None:
     """Least squares: the convolution `name` of (N, c, H, W) becomes `wanted`, (N, C, H, W)."""
     weight, bias = network.get_parameter(f"{name}.weight"), network.get_parameter(f"{name}.bias")
     edge = weight.shape[-1] // 2
-    patches = F.unfold(x, weight.shape[-1], padding=edge).transpose(0, 1).flatten(1)
+    patches = F.unfold(network.padded(x, edge), weight.shape[-1]).transpose(0, 1).flatten(1)
     rows = wanted.transpose(0, 1).flatten(1)
     stride = max(1, patches.shape[1] // MOST_ROWS)
     given = torch.cat([patches[:, ::stride], patches.new_ones(1, patches[:, ::stride].shape[1])])

@@ -15,10 +15,10 @@ from stylepack.network.device import training_dtype
 from stylepack.network.trunk import Trunk
 from stylepack.training.checkpoint import restore_training, training_state
 from stylepack.training.distilled import Distilled
-from stylepack.training.features import VGG
 from stylepack.training.objective import Grams, Objective, pyramid_grams
 from stylepack.training.photos import seeded
 from stylepack.training.recipe import Recipe
+from stylepack.training.teachers import Teachers
 
 SHORTEST, LONGEST = 20, 160  # updates that a pack is learned for
 LEARNING_RATE = 5e-3  # a quarter of that of `add-style`
@@ -47,7 +47,7 @@ class Learners:
         trunk: Trunk,
         packs: Tensor,
         picture: Callable[[int], Tensor],
-        teacher: VGG,
+        teacher: Teachers,
         seed: int,
         count: int = 4,
     ) -> None:

@@ -1,6 +1,7 @@
 """Where a loss network's weights come from: a file, the cache, or torchvision once."""
 
 import importlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from http.client import HTTPException
 from importlib.metadata import PackageNotFoundError, version
@@ -69,9 +70,15 @@ def at_hand(recipe: Recipe, source: WeightSource) -> Recipe:
     return replace(recipe, loss_network="bundled") if stands_in else recipe
 
 
-def load_vgg(recipe: Recipe, source: WeightSource, device: torch.device, dtype: torch.dtype) -> VGG:
-    """The VGG of a recipe: see `load_loss_network`."""
-    layers = (*recipe.content_layers, *recipe.style_layers)
+def load_vgg(
+    recipe: Recipe,
+    source: WeightSource,
+    device: torch.device,
+    dtype: torch.dtype,
+    layers: Sequence[str] = (),
+) -> VGG:
+    """The VGG of a recipe for some layers, by default the recipe's: see `load_loss_network`."""
+    layers = tuple(layers) or (*recipe.content_layers, *recipe.style_layers)
     file, scale = source.file, source.scale
     if file is None:
         file, scale = cached_weights(recipe, layers), SCALE_OF[recipe.weights]

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+PLACES = 256  # whose self-similarity is compared: 16x16
+
 
 def gram_matrix(features: Tensor, divisor: str = "size") -> Tensor:
     """Gram matrices of activations: (N, C, H, W) -> (N, C, C) float32.
@@ -79,6 +81,33 @@ def _mean_square(x: Tensor) -> Tensor:
     return norm.square() / x[0].numel()
 
 
+def similarity_loss(painted: Tensor, photo: Tensor) -> Tensor:
+    """Distance of self-similarities an image: two (N, C, H, W) -> (N,), 0 to 2.
+
+    Kolkin, Salavon & Shakhnarovich 2019 (STROTSS), equation 5: the cosine distances between the
+    activations at all pairs of places, each row divided by its sum; here the absolute differences
+    are summed over a row and averaged over the rows.  Places that are alike in the photograph must
+    be alike in the painting, so a cloud that covers half a cat costs much.
+    """
+    return (_distances(painted) - _distances(photo)).abs().sum(2).mean(1)
+
+
+def _distances(features: Tensor) -> Tensor:
+    """Cosine distances between places, every row of sum 1: (N, C, H, W) -> (N, P, P) float32."""
+    rows = torch.nn.functional.normalize(features.float().flatten(2), dim=1)
+    apart = 1 - rows.transpose(1, 2) @ rows
+    return apart / apart.sum(2, keepdim=True).clamp_min(1e-6)
+
+
+def some_places(features: Tensor) -> Tensor:
+    """Every k-th row and column of (N, C, H, W), so that at most `PLACES` places are left."""
+    height, width = features.shape[-2:]
+    step = 1
+    while -(-height // step) * -(-width // step) > PLACES:
+        step += 1
+    return features[..., ::step, ::step]
+
+
 def style_loss(gram: Tensor, target: Tensor, relative: bool) -> Tensor:
     """Distance of Gram matrices an image: two (N, C, C) -> (N,).
 
@@ -112,110 +141,6 @@ def saturation_loss(logits: Tensor) -> Tensor:
     early in training would stay a white blob in every style.  Ours; no paper has it.
     """
     return (logits.float().abs() - 3.5).clamp_min(0).square().mean(dim=(1, 2, 3))
-
-
-def border_loss(painted: Tensor, cut: Tensor) -> Tensor:
-    """How far a picture has bands along its sides: (N,).
-
-    `painted` is (N, 3, H, W), `cut` the same photograph painted without `edge` pixels, at least
-    8, on every side.  Both are averaged over 8x8 pixels.  The rows of `cut` within `edge` of its
-    top and bottom and the columns within `edge` of its left and right are compared, by their mean
-    colours, with what they are in the middle of `painted`, less the difference of the whole.
-    Squares are averaged over each side, summed over the four, and divided by the variance of the
-    middle's colours (0.01 at least).  Nothing is learned by `painted`.
-
-    A network sees where its image is padded.  A band along a side, in the colours of the
-    painting that the photograph calls for least, costs no content and brings the Gram matrices
-    near, so without this many styles learn one.  Ours; no paper has it.
-    """
-    edge = (painted.shape[-1] - cut.shape[-1]) // 2
-    inside = half(half(half(painted.detach()[..., edge:-edge, edge:-edge])))
-    sides = along_sides(half(half(half(cut))) - inside, edge // 8)
-    error = torch.stack([side.square().mean(dim=(1, 2)) for side in sides]).sum(0)
-    variance: Tensor = inside.flatten(2).var(dim=2).mean(1)
-    return error / variance.clamp_min(1e-2)
-
-
-def along_sides(apart: Tensor, depth: int) -> list[Tensor]:
-    """Means along the top, bottom, left and right of a difference: (N, C, H, W) -> (N, C, depth).
-
-    Of its first and last rows and columns, less the mean of the whole.
-    """
-    apart = apart - apart.mean(dim=(2, 3), keepdim=True)
-    rows, columns = apart.mean(3), apart.mean(2)
-    return [rows[..., :depth], rows[..., -depth:], columns[..., :depth], columns[..., -depth:]]
-
-
-def lattice_loss(painted: Tensor, period: int) -> Tensor:
-    """How far a picture shows a lattice of `period` x `period` pixels: (N,).
-
-    It may repeat one pattern, or have its edges rather between tiles than within them.  Ten times
-    the mean square of the `mean_tile` of (N, 3, H, W) pictures, over the variance of their
-    colours (0.01 at least; nothing is learned by that); and the mean square of the `mean_tile` of
-    squared steps from pixel to pixel, over the square of their mean (0.0001 at least), for steps
-    down and for steps across.
-
-    A network that doubles its picture twice sees at which of 4x4 places each pixel is.  A faint
-    weave that is the same everywhere costs little content and brings the Gram matrices near,
-    and so do strokes cut at the lattice.  Ours; no paper has it.
-    """
-    variance: Tensor = painted.detach().flatten(2).var(dim=2).mean(1)
-    repeated = _mean_square(mean_tile(painted, period)) / variance.clamp_min(1e-2)
-    uneven = torch.zeros_like(repeated)
-    for axis in (2, 3):
-        steps = painted.diff(dim=axis).square().mean(1, keepdim=True)
-        mean = steps.mean(dim=(1, 2, 3)).clamp_min(1e-4)
-        uneven = uneven + _mean_square(mean_tile(steps, period)) / mean.square()
-    return 10 * repeated + uneven
-
-
-def hatching_loss(energies: Tensor, allowed: Tensor) -> Tensor:
-    """How much more fine hatching there is than may be: two (N, K) `fine_energies` -> (N,).
-
-    The mean square of the logarithm of their ratio, where it is above 1; 1e-5 is always allowed,
-    a deviation of 0.8 of 255.
-
-    VGG's Gram matrices hardly tell stripes of two or three pixels, green and magenta, from the
-    grain of a canvas, and a network that doubles its picture twice has them for nothing.
-    Ours; no paper has it.
-    """
-    excess = (energies.clamp_min(1e-12) / (allowed + 1e-5)).log().clamp_min(0)
-    return excess.square().mean(1)
-
-
-def fine_energies(images: Tensor, waves: Tensor) -> Tensor:
-    """Mean squares of what is finer than four pixels, by direction and colour: (N, 36) float32.
-
-    (N, 3, H, W) RGB in 0..1, at least 4 pixels a side, are convolved with the `fine_waves`, which
-    lie on their device.  At every third pixel, down and across: that takes all places of a 4x4
-    lattice alike.
-    """
-    found = torch.nn.functional.conv2d(images.float(), waves, stride=3)
-    return found.square().mean(dim=(2, 3))
-
-
-def fine_waves() -> Tensor:
-    """(36, 3, 4, 4) float32: orthonormal waves of which one factor at least has 4 pixels or less.
-
-    Grey and two differences of colours, times products of the four waves of the DCT-II.
-    """
-    places = torch.arange(4, dtype=torch.float64)
-    lines = (torch.pi / 8 * places[:, None] * (2 * places + 1)).cos() * 0.5**0.5
-    lines[0] = 0.5
-    products = torch.einsum("ui,vj->uvij", lines, lines)
-    fine = torch.cat([products[:2, 2:].flatten(0, 1), products[2:].flatten(0, 1)])
-    colours = torch.tensor([[1.0, 1, 1], [1, 0, -1], [1, -2, 1]], dtype=torch.float64)
-    colours /= torch.linalg.vector_norm(colours, dim=1, keepdim=True)
-    return torch.einsum("kc,fij->kfcij", colours, fine).flatten(0, 1).float()
-
-
-def mean_tile(images: Tensor, side: int) -> Tensor:
-    """The mean of all side x side tiles, less its own mean: (N, C, H, W) -> (N, C, side, side)."""
-    n, c, height, width = images.shape
-    rows, columns = height // side, width // side
-    whole = images[..., : rows * side, : columns * side]
-    tile = whole.reshape(n, c, rows, side, columns, side).mean(dim=(2, 4))
-    return tile - tile.mean(dim=(2, 3), keepdim=True)
 
 
 def half(images: Tensor) -> Tensor:

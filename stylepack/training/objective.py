@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from stylepack.network.device import training_dtype
-from stylepack.network.trunk import STRIDE
 from stylepack.training import losses
 from stylepack.training.loss_network import LossNetwork, WeightSource, load_loss_network
 from stylepack.training.paintings import Painting
@@ -21,13 +20,14 @@ Grams = list[dict[str, Tensor]]  # one a scale: layer -> (S, C, C)
 class Terms:
     """The losses of one batch before weighting, (N,) float32 each, and the weighted mean of all.
 
-    `total` also has the pixels of the identity style and the lattice, hatching and border terms.
+    `total` also has the pixels of the identity style.
     """
 
     content: Tensor
     style: Tensor
     variation: Tensor
     saturation: Tensor  # zeros where no logits were given
+    layers: Tensor  # (L, N), the style loss of each style layer at the first scale
     total: Tensor  # scalar, carries the gradient
 
 
@@ -49,8 +49,6 @@ class Objective:
         self.network = network
         self.recipe = recipe
         self.targets = self._targets(paintings)
-        self.waves = losses.fine_waves().to(network.device)
-        self.fine = self._fine(paintings)
         self.identity = torch.tensor([p is None for p in paintings], device=network.device)
         balance = torch.tensor(weights or [1.0] * len(paintings), device=network.device)
         self.style_weights = recipe.style_weight * balance
@@ -76,7 +74,6 @@ class Objective:
         styles: Tensor,
         logits: Tensor | None = None,
         targets: dict[str, Tensor] | None = None,
-        cut: Tensor | None = None,
     ) -> Terms:
         """Losses of painted photographs.
 
@@ -85,42 +82,35 @@ class Objective:
             styles: (N,) index of each image's painting.
             logits: what the sigmoid made `painted` of, for the recipe's saturation term.
             targets: the photographs' `content_targets`, if they are known already.
-            cut: what the photographs without their borders are painted as, for the border term.
         """
         recipe = self.recipe
         wanted = self.content_targets(photos) if targets is None else targets
         features = self.network(painted)
-        content = torch.stack(
-            [
-                self.network.content_loss(layer, features[layer], wanted[layer], recipe.relative)
-                for layer in recipe.content_layers
-            ]
-        ).sum(0)
-        style = self._style(painted, features, styles)
+        pairs = [(layer, features[layer], wanted[layer]) for layer in recipe.content_layers]
+        content = sum_of(self.network.content_loss(*pair, recipe.relative) for pair in pairs)
+        terms = self._style(painted, features, styles)
+        # Relative losses are averaged over layers and scales, plain ones summed (the papers).
+        style = terms.mean(0) if recipe.relative else terms.sum(0)
         variation = losses.total_variation(painted)
         weighted = recipe.content_weight * content + recipe.tv_weight * variation
+        if recipe.similarity_weight:
+            alike = sum_of(self.network.similarity_loss(*pair) for pair in pairs)
+            weighted = weighted + recipe.similarity_weight * alike
         identity = self.identity[styles]
         pixels = losses.pixel_loss(painted, photos)
         painting = self.style_weights[styles] * style
-        if recipe.lattice_weight:
-            painting = painting + recipe.lattice_weight * losses.lattice_loss(painted, STRIDE)
-        if recipe.hatching_weight:
-            allowed = self.fine[styles] + losses.fine_energies(photos, self.waves)
-            hatching = losses.hatching_loss(losses.fine_energies(painted, self.waves), allowed)
-            painting = painting + recipe.hatching_weight * hatching
         weighted = weighted + torch.where(identity, recipe.identity_weight * pixels, painting)
         saturation = torch.zeros_like(content)
         if logits is not None:
             saturation = losses.saturation_loss(logits)
             weight = recipe.saturation_weight * (~identity)  # a photograph may be black and white
             weighted = weighted + weight * saturation
-        if cut is not None:
-            weighted = weighted + recipe.border_weight * losses.border_loss(painted, cut)
         return Terms(
             content.detach(),
             torch.where(identity, torch.zeros_like(style), style).detach(),
             variation.detach(),
             saturation.detach(),
+            terms[: len(recipe.style_layers)].detach(),
             weighted.mean(),
         )
 
@@ -138,15 +128,13 @@ class Objective:
         return pyramid_grams(self.network, self.recipe, images, features)
 
     def _style(self, painted: Tensor, features: dict[str, Tensor], styles: Tensor) -> Tensor:
-        """Relative losses are averaged over layers and scales, plain ones summed (the papers)."""
-        relative = self.recipe.relative
+        """Style losses of every scale's layers: (scales * L, N)."""
         terms = [
-            losses.style_loss(gram, targets[layer][styles], relative)
+            losses.style_loss(gram, targets[layer][styles], self.recipe.relative)
             for level, targets in zip(self.grams(painted, features), self.targets, strict=True)
             for layer, gram in level.items()
         ]
-        stacked = torch.stack(terms)
-        return stacked.mean(0) if relative else stacked.sum(0)
+        return torch.stack(terms)
 
     @torch.no_grad()
     def _targets(self, paintings: Sequence[Tensor | None]) -> Grams:
@@ -161,12 +149,10 @@ class Objective:
             for level in range(self.recipe.scales)
         ]
 
-    @torch.no_grad()
-    def _fine(self, paintings: Sequence[Tensor | None]) -> Tensor:
-        """(S, 36) `fine_energies` of every painting; zeros for the identity, which has no use."""
-        blank = torch.zeros(3, 4, 4)
-        pictures = [(blank if p is None else p)[None].to(self.waves) for p in paintings]
-        return torch.cat([losses.fine_energies(picture, self.waves) for picture in pictures])
+
+def sum_of(terms: Iterable[Tensor]) -> Tensor:
+    """The sum of at least one (N,) loss."""
+    return torch.stack([*terms]).sum(0)
 
 
 def pyramid_grams(

@@ -22,7 +22,7 @@ class PixelOptimization:
     """One photograph painted by gradient descent; `picture` is where it stands.
 
     It starts from the photograph.  The pixels are the sigmoid of what is learned, so they stay in
-    0..1, and the loss is the objective's own, the saturation, lattice and hatching terms with it.
+    0..1, and the loss is the objective's own, the saturation term with it.
     """
 
     def __init__(

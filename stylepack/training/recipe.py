@@ -34,9 +34,9 @@ class Recipe:
 
     Its losses are free of scale, so one pair of weights suits every painting: content is
     the mean squared error over the mean square of the photograph's features, style is
-    ||G - A||^2 / ||A||^2 averaged over layers and scales.  The smaller scales stand in for the
-    larger strokes that a fourth VGG block would see, and without the smallest one textures
-    become a regular weave: at a quarter of its size that is one flat colour.
+    ||G - A||^2 / ||A||^2 averaged over layers and scales.  One deep content layer keeps what things
+    are and lets strokes move their edges; a style layer a block sees strokes of every size (the
+    five layers of Gatys et al. 2016).
     """
 
     name: str = "default"
@@ -44,20 +44,18 @@ class Recipe:
     # The loss network: VGG by torchvision's names, or the small one that is bundled.
     loss_network: Literal["bundled", "vgg16", "vgg19"] = "vgg19"
     weights: Literal["IMAGENET1K_V1", "IMAGENET1K_FEATURES"] = "IMAGENET1K_V1"
-    content_layers: tuple[str, ...] = ("relu3_2",)
-    style_layers: tuple[str, ...] = ("relu1_2", "relu2_2", "relu3_4")
+    content_layers: tuple[str, ...] = ("relu4_1",)
+    style_layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 
     # The losses.
     relative: bool = True  # divide each loss by the size of its target
-    scales: int = 3  # style is measured on the image, its half and its quarter
+    scales: int = 2  # style is measured on the image and its half
     gram_divisor: GramDivisor = "size"  # C*H*W ("size") or H*W ("pixels")
-    content_weight: float = 1.0
-    style_weight: float = 7.5
+    content_weight: float = 0.7
+    similarity_weight: float = 2.0  # on the self-similarity of the content layers
+    style_weight: float = 6.0
     tv_weight: float = 0.0  # on the mean squared difference of neighbours, RGB in 0..1
     saturation_weight: float = 10.0  # on logits so large that the sigmoid passes no gradient
-    border_weight: float = 0.3  # on bands along the sides of pictures
-    lattice_weight: float = 2.0  # on a lattice of 4x4 pixels, the step of the two doublings
-    hatching_weight: float = 0.5  # on hatching finer than the painting's and the photograph's
     identity_weight: float = 10.0  # on the pixels of the identity style `photo`
 
     # The optimisation.
@@ -72,6 +70,9 @@ class Recipe:
     selection: Selection = "random"
     identity: bool = True  # train the identity style `photo` too
     seed: int = 0
+
+    # The network, where training starts from nothing.
+    widths: tuple[int, ...] = (16, 32, 64)  # channels at full, half and quarter size
 
     # The images.  Sizes are in pixels.
     grain: float = 0.02  # deviation of the noise on photographs, RGB in 0..1
@@ -94,6 +95,10 @@ class Recipe:
         if min(self.side, self.photo_side) < 32:
             raise UsageError(
                 "crop, first_crop, photo_side and style_side must be at least 32 pixels"
+            )
+        if len(self.widths) != 3 or not all(1 <= width <= 1024 for width in self.widths):
+            raise UsageError(
+                f"widths is {list(self.widths)}; it must be three numbers of 1 to 1024"
             )
         if self.ema == 1:
             raise UsageError("ema is 1; it must be below 1")
@@ -144,11 +149,6 @@ class Recipe:
         return "".join(lines).replace("\x7f", "\\u007f")
 
 
-# Without the terms on what a network paints of its own accord: as recipes were before there were
-# any, and as the usual training loops are.
-NO_PATTERN_TERMS = {"border_weight": 0.0, "lattice_weight": 0.0, "hatching_weight": 0.0}
-
-
 # Johnson, Alahi & Fei-Fei 2016, "Perceptual Losses for Real-Time Style Transfer"; values
 # from the authors' train.lua (github.com/jcjohnson/fast-neural-style), whose layers 4, 9,
 # 16, 23 are relu1_2, relu2_2, relu3_3, relu4_3.  Its total variation (TotalVariation.lua)
@@ -167,17 +167,16 @@ _JOHNSON = Recipe(
     scales=1,
     gram_divisor="size",
     content_weight=1.0,
+    similarity_weight=0.0,
     style_weight=5.0,
     tv_weight=2.6e4,
     saturation_weight=0.0,
-    border_weight=0.0,
-    lattice_weight=0.0,
-    hatching_weight=0.0,
     updates=40_000,
     batch=4,
     learning_rate=1e-3,
     style_rate=1.0,
     warmup=0,
+    widths=(32, 64, 128),
     grain=0.0,
     decay="none",
     ema=0.0,
@@ -287,6 +286,10 @@ def _checked(key: str, value: Any, expected: Any, source: object) -> Any:
         if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
             return tuple(value)
         what = "a list of layer names"
+    elif expected == tuple[int, ...]:
+        if isinstance(value, list) and value and all(type(item) is int for item in value):
+            return tuple(value)
+        what = "a list of whole numbers"
     elif choices:
         if value in choices:
             return value

@@ -12,7 +12,7 @@ from typing import Any
 
 from stylepack.errors import TrainingError
 from stylepack.files import write_text
-from stylepack.training.recipe import NO_PATTERN_TERMS, Recipe, recipe_from
+from stylepack.training.recipe import Recipe, recipe_from
 
 SETTINGS = "run.json"
 WRONG = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
@@ -74,7 +74,7 @@ class RunSettings:
                 styles=Path(fields["styles"]),
                 photos=Path(fields["photos"]),
                 # A run begun before there was a term goes on without it.
-                recipe=recipe_from(NO_PATTERN_TERMS | fields["recipe"], path),
+                recipe=recipe_from(fields["recipe"], path),
                 vgg_weights=Path(weights) if weights else None,
                 vgg_input=fields["vgg_input"],
                 checkpoint_every=int(fields["checkpoint_every"]),

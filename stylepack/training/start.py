@@ -22,12 +22,18 @@ def first_trunk(recipe: Recipe, file: Path | None) -> tuple[Trunk, dict[str, Pac
     if file is not None:
         trunk, digest = load_trunk(file)
         return trunk, packs_of(file, digest, trunk.config)
+    return untrained_trunk(recipe), {}
+
+
+def untrained_trunk(recipe: Recipe) -> Trunk:
+    """A trunk of random weights in the recipe's widths, drawn from its seed."""
     torch.manual_seed(recipe.seed)
-    trunk = Trunk()
+    first, second, third = recipe.widths
+    trunk = Trunk(TrunkConfig(widths=(first, second, third), grain=recipe.grain))
     if recipe.initial_std:
         for weight in trunk.parameters():
             torch.nn.init.normal_(weight, 0.0, recipe.initial_std)
-    return trunk, {}
+    return trunk
 
 
 def packs_of(trunk: Path, digest: str, config: TrunkConfig) -> dict[str, Pack]:

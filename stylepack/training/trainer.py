@@ -16,7 +16,7 @@ from stylepack.network.device import (
     training_dtype,
 )
 from stylepack.network.grain import random_grain
-from stylepack.network.trunk import STRIDE, Trunk
+from stylepack.network.trunk import Trunk
 from stylepack.training.checkpoint import restore_training, training_state
 from stylepack.training.objective import Objective
 from stylepack.training.photos import Batch, on_device, seeded
@@ -26,7 +26,6 @@ from stylepack.training.recipe import Recipe
 GROUP = 20  # updates whose losses are read together from a device of its own
 SATURATED = 25.0  # mean squared excess of logits beyond 3.5: |logit| is 8.5, black or white
 JUDGED = 4  # images on which new weights are judged before they are kept
-BORDER = 32  # pixels: how deep the bands are that styles learn without the border term
 LAST_RATE = 0.02  # cosine decay ends at this share of the learning rate
 
 
@@ -209,11 +208,7 @@ class Trainer:
         grainy = (photos + grain).to(self.dtype)
         style = self._style(photos, styles)
         logits = self.trunk.logits(grainy, style)
-        painted, cut = torch.sigmoid(logits.float()), None
-        if self.recipe.border_weight:
-            style = self._style(without_border(photos), styles)
-            cut = torch.sigmoid(self.trunk.logits(without_border(grainy), style).float())
-        terms = self.objective(painted, photos, styles, logits, targets, cut)
+        terms = self.objective(torch.sigmoid(logits.float()), photos, styles, logits, targets)
         each = [terms.content, terms.style, terms.variation, terms.saturation]
         return terms.total, torch.stack([*each, terms.total.detach().expand_as(terms.content)])
 
@@ -321,15 +316,6 @@ def _trouble(total: float, saturation: list[float]) -> str:
     if sum(saturation) > SATURATED * len(saturation):
         return "nothing but black and white is painted"
     return ""
-
-
-def without_border(images: Tensor) -> Tensor:
-    """(N, C, H, W) images without `BORDER` pixels on every side, or a quarter of small ones.
-
-    On every side a multiple of the network's stride, so that it sees the same pixels together.
-    """
-    edge = min(BORDER, min(images.shape[-2:]) // (4 * STRIDE) * STRIDE)
-    return images[..., edge:-edge, edge:-edge]
 
 
 @torch.no_grad()

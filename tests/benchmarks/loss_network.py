@@ -23,7 +23,7 @@ from stylepack.training.recipe import Recipe
 WARM, TIMED, ROUNDS = 3, 8, 3
 
 
-def random_vgg(path: Path, network: str = "vgg19", layers: Sequence[str] = ("relu3_4",)) -> Path:
+def random_vgg(path: Path, network: str = "vgg19", layers: Sequence[str] = ("relu5_1",)) -> Path:
     """A VGG of random weights down to the deepest of `layers`, under torchvision's names."""
     steps, weights = plan(network, layers), {}
     for name, shape in parameter_shapes(network, layers).items():

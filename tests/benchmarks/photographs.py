@@ -3,7 +3,7 @@
 python tests/benchmarks/photographs.py PHOTOS [cpu|cuda] [UPDATES] [CROP]
 
 The real loop: `Trainer` over `Batches`, batch 4, 10 styles, the loss network VGG-16 to relu4_3
-with random weights, which take as long as trained ones, and no border, lattice or hatching term.
+with random weights, which take as long as trained ones.
 """
 
 import sys
@@ -21,7 +21,7 @@ from stylepack.training.loss_network import WeightSource, load_loss_network
 from stylepack.training.machine import available_memory, processors
 from stylepack.training.objective import Objective
 from stylepack.training.photos import Batches, Decoder, PhotoFolder
-from stylepack.training.recipe import NO_PATTERN_TERMS, Recipe
+from stylepack.training.recipe import Recipe
 from stylepack.training.run import CACHE_SHARE
 from stylepack.training.trainer import Trainer
 
@@ -31,7 +31,6 @@ RECIPE = Recipe(
     content_layers=("relu3_3",),
     style_layers=("relu1_2", "relu2_2", "relu3_3", "relu4_3"),
     scales=1,
-    **NO_PATTERN_TERMS,
 )
 
 

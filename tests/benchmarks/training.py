@@ -5,8 +5,8 @@ python tests/benchmarks/training.py [cpu|cuda]
 The usual loop is that of github.com/pytorch/examples, fast_neural_style: its network, float32,
 NCHW, a pass of the loss network over the painted photographs and one over the plain ones, Gram
 matrices by bmm, Adam.  Both have the same loss network (VGG-19 to relu3_4 with random weights,
-which take as long as trained ones), batch and size, one scale, no border, lattice or hatching
-term.  Each runs in a process of its own: what stylepack tells the C library about memory must
+which take as long as trained ones), batch and size, one scale.
+Each runs in a process of its own: what stylepack tells the C library about memory must
 not help the usual loop.
 """
 
@@ -28,7 +28,7 @@ from stylepack.network.trunk import Trunk
 from stylepack.training.loss_network import WeightSource, load_loss_network
 from stylepack.training.objective import Objective
 from stylepack.training.photos import Batch
-from stylepack.training.recipe import NO_PATTERN_TERMS, Recipe
+from stylepack.training.recipe import Recipe
 from stylepack.training.trainer import Trainer
 
 BATCH, CROP, STYLES = 4, 256, 10
@@ -69,7 +69,7 @@ def gram(x: Tensor) -> Tensor:
 
 
 def our_step(weights: WeightSource, device: torch.device) -> Callable[[Batch], object]:
-    recipe = Recipe(scales=1, batch=BATCH, crop=CROP, **NO_PATTERN_TERMS)
+    recipe = Recipe(scales=1, batch=BATCH, crop=CROP)
     vgg = load_loss_network(recipe, weights, device, training_dtype(device))
     paintings = [torch.rand(3, CROP, CROP) for _ in range(STYLES)]
     trunk = Trunk().to(device)
