@@ -32,6 +32,7 @@ def test_everything_that_a_card_is_to_prove_is_rehearsed(
     assert (done.returncode, facts["all: failed"]) == (0, "nothing"), done.stdout + done.stderr
     assert facts["trunk: updates in all"] == facts["trunk: updates until the stop"] + 4  # type: ignore[operator]
     assert facts["trunk: packs"] == 3
+    assert not [name for name in facts if name.endswith("notices")]  # compiling has not failed
     for network in ("five-block", "vgg16"):
         assert facts[f"training: {network}, times the usual loop"] > 0.1  # type: ignore[operator]
     with tarfile.open(tmp_path / "out" / "trained.tar.gz") as tar:
