@@ -60,7 +60,8 @@ class DistillRecipe:
     updates: int = 600
     batch: int = 8
     crop: int = 128
-    learning_rate: float = 2e-4
+    learning_rate: float = 5e-4
+    most_gradient: float = 1.0  # norm; one hard batch can undo a deep network
     warmup: int = 100
     ema: float = 0.995
     activation_weight: float = 0.5
@@ -222,6 +223,7 @@ class Distillation:
         )
         self.adam.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), recipe.most_gradient)
         self.adam.step()
         self.update = update + 1
         follow(self.average, self.parameters, recipe.ema, self.update)

@@ -51,9 +51,9 @@ class Recipe:
     relative: bool = True  # divide each loss by the size of its target
     scales: int = 2  # style is measured on the image and its half
     gram_divisor: GramDivisor = "size"  # C*H*W ("size") or H*W ("pixels")
-    content_weight: float = 0.7
-    similarity_weight: float = 2.0  # on the self-similarity of the content layers
-    style_weight: float = 6.0
+    content_weight: float = 1.0
+    similarity_weight: float = 0.4  # on the self-similarity of the content layers
+    style_weight: float = 8.0
     tv_weight: float = 0.0  # on the mean squared difference of neighbours, RGB in 0..1
     saturation_weight: float = 10.0  # on logits so large that the sigmoid passes no gradient
     identity_weight: float = 10.0  # on the pixels of the identity style `photo`
