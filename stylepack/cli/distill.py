@@ -10,7 +10,7 @@ import typer
 
 from stylepack.cli import screen
 from stylepack.cli.options import Device, Seed, TrunkFile, VggInput, VggWeights
-from stylepack.cli.stopping import Stop, stop_on_signals
+from stylepack.signals import Stop, stop_on_signals
 from stylepack.cli.train import check_vgg_input
 from stylepack.errors import UsageError
 from stylepack.files import check_target
@@ -74,7 +74,7 @@ def distill(
 def follow(work: Distillation, updates: int) -> Stop:
     """Show the training to its end, or to the first Ctrl-C."""
     with (
-        stop_on_signals("saving a checkpoint") as stop,
+        stop_on_signals("saving a checkpoint", screen.say) as stop,
         screen.meter("distilling", updates, work.update) as meter,
         closing(work.train()) as steps,
     ):

@@ -11,7 +11,7 @@ import typer
 from stylepack.cli import screen
 from stylepack.cli.completion import complete_pack
 from stylepack.cli.options import Device, LossNetwork, RecipeName, TrunkFile, VggInput, VggWeights
-from stylepack.cli.stopping import Stop, stop_on_signals
+from stylepack.signals import Stop, stop_on_signals
 from stylepack.cli.train import check_vgg_input
 from stylepack.files import make_folder
 from stylepack.packs.shelf import find_pack
@@ -120,7 +120,7 @@ def measure(comparison: Comparison) -> Stop:
     """Measure every photograph, or as many as there is time for until the first Ctrl-C."""
     told = 0
     with (
-        stop_on_signals("writing what has been measured") as stop,
+        stop_on_signals("writing what has been measured", screen.say) as stop,
         screen.meter("measuring", len(comparison)) as meter,
         closing(comparison.measure()) as pieces,
     ):

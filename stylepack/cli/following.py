@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from stylepack.cli import screen
-from stylepack.cli.stopping import Stop, stop_on_signals
+from stylepack.signals import Stop, stop_on_signals
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -25,7 +25,7 @@ def follow_style(work: Finetune, steps: Generator[Step], total: int) -> None:
     """Show the learning of one style to its end; Ctrl-C ends the command."""
     told = done = 0
     with (
-        stop_on_signals("nothing will be written") as stop,
+        stop_on_signals("nothing will be written", screen.say) as stop,
         screen.meter(f"learning {work.painting.name}", total) as meter,
         closing(steps),
     ):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from stylepack.cli import screen
-from stylepack.cli.stopping import stop_on_signals
+from stylepack.signals import stop_on_signals
 from stylepack.cli.train import check_vgg_input
 from stylepack.errors import UsageError
 from stylepack.studies.plans import study_recipe
@@ -90,7 +90,7 @@ def follow(study: Study) -> None:
     """Show a study's progress to its end and print the report's path, or stop at Ctrl-C."""
     total, told, done = len(study), 0, 0
     with (
-        stop_on_signals("keeping what is done") as stop,
+        stop_on_signals("keeping what is done", screen.say) as stop,
         screen.meter("studying", total) as meter,
         contextlib.closing(study.run()) as pieces,
     ):

@@ -24,7 +24,7 @@ from stylepack.cli.options import (
     VggWeights,
     of_recipe,
 )
-from stylepack.cli.stopping import stop_on_signals
+from stylepack.signals import stop_on_signals
 from stylepack.errors import UsageError
 from stylepack.files import make_folder
 from stylepack.packs.mix import parse_mix
@@ -238,7 +238,7 @@ def follow_updates(run: Run) -> int:
     )
     told = 0 if run.ranks.first else len(run.skipped)
     with (
-        stop_on_signals("saving a checkpoint") as stop,
+        stop_on_signals("saving a checkpoint", screen.say) as stop,
         screen.meter("training", recipe.updates, run.trainer.update, speed=True) as meter,
         notices_of(run),
         closing(run.train()) as steps,
@@ -269,7 +269,9 @@ def follow_updates(run: Run) -> int:
 
 def follow_measuring(run: Run) -> int:
     """Write the trunk and show how its styles are measured for their packs; as `follow`."""
-    with stop_on_signals(f"`stylepack train --resume {run.folder}` writes the packs") as stop:
+    with stop_on_signals(
+        f"`stylepack train --resume {run.folder}` writes the packs", screen.say
+    ) as stop:
         evaluation = run.evaluation()
         known = len(run.skipped)
         measure(evaluation, stop)
