@@ -200,7 +200,7 @@ def test_a_folder_that_cannot_be_read_is_told_and_stops_nothing(home, monkeypatc
     assert said == f"warning: cannot read {folder}: Permission denied\n"
     assert stylepack(["trunks", "list"]) == 0
     shown = capsys.readouterr()
-    assert shown.out.startswith(f"*\tbundled\t{len(BUNDLED)}\t")
+    assert shown.out.startswith(f"bundled\t{len(BUNDLED)}\t")
     assert shown.err.startswith("warning: trunk 'mine': ")
 
 

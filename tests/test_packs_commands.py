@@ -247,7 +247,7 @@ def test_a_blend_says_what_it_was_made_of(packs, make_pack, tiny_trunk, home: Pa
     code, _, said = packs(*words)
     assert code == 1
     assert "'dusk' is installed already" in said
-    assert packs(*words, "-U", "--title", "Dusk")[0] == 0
+    assert packs(*words, "--replace", "--title", "Dusk")[0] == 0
     assert shelf()["dusk"].manifest().title == "Dusk"
 
 
@@ -256,7 +256,7 @@ def test_licences_that_differ_are_left_out_and_it_is_said(packs, make_pack, tiny
     words = ("blend", f"{a},{b}", "--name", "dusk", "--trunk", tiny_trunk[0])
     assert "one licence" in packs(*words)[2]
     assert shelf()["dusk"].manifest().license == ""
-    assert "one licence" not in packs(*words, "-U", "--license", "MIT")[2]
+    assert "one licence" not in packs(*words, "--replace", "--license", "MIT")[2]
     assert shelf()["dusk"].manifest().license == "MIT"
 
 

@@ -192,7 +192,7 @@ def test_a_preview_paints_every_weight_and_installs_nothing(
     recipe = tmp_path / "small.toml"
     recipe.write_text("batch = 2\ncrop = 32\nphoto_side = 40\nstyle_side = 48\n")
     options = ["--photos", str(photos), "--vgg-weights", str(vgg_file), "--recipe", str(recipe)]
-    command = ["add-style", str(painting), *options, "--preview", "--steps", "2"]
+    command = ["add-style", str(painting), *options, "--preview", "--updates", "2"]
     assert stylepack(command) == 0
     assert capsys.readouterr().out.strip() == "dream.preview.png"
     with Image.open("dream.preview.png") as sheet:

@@ -46,7 +46,7 @@ def add_style(
     recipe: RecipeName = None,
     updates: Annotated[
         int | None,
-        typer.Option("--updates", "--steps", min=1, help="Updates at most.  (default: 250)"),
+        typer.Option(min=1, help="Updates at most.  (default: 250)"),
     ] = None,
     max_time: Annotated[
         float | None, typer.Option(metavar="SECONDS", min=1, help="Learn no longer than this.")

@@ -10,12 +10,12 @@ import typer
 
 from stylepack.cli import screen
 from stylepack.cli.options import Device, Seed, TrunkFile, VggInput, VggWeights
-from stylepack.signals import Stop, stop_on_signals
 from stylepack.cli.train import check_vgg_input
 from stylepack.errors import UsageError
 from stylepack.files import check_target
 from stylepack.packs.shelf import SUFFIX
 from stylepack.packs.trunks import find_trunk
+from stylepack.signals import Stop, stop_on_signals
 
 if TYPE_CHECKING:
     from stylepack.training.distill import Distillation, DistillStep

@@ -11,11 +11,11 @@ import typer
 from stylepack.cli import screen
 from stylepack.cli.completion import complete_pack
 from stylepack.cli.options import Device, LossNetwork, RecipeName, TrunkFile, VggInput, VggWeights
-from stylepack.signals import Stop, stop_on_signals
 from stylepack.cli.train import check_vgg_input
 from stylepack.files import make_folder
 from stylepack.packs.shelf import find_pack
 from stylepack.packs.trunks import choose_trunk
+from stylepack.signals import Stop, stop_on_signals
 from stylepack.training.recipe import load_recipe
 
 if TYPE_CHECKING:

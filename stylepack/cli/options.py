@@ -24,18 +24,12 @@ TrunkFile = Annotated[
     Path | None,
     typer.Option(
         metavar="NAME|FILE",
-        help="A trunk.  (default: the one that the packs belong to, else the one in use)",
+        help="A trunk.  (default: the one that the packs belong to, else the bundled one)",
         autocompletion=complete_trunk,
     ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Use packs that do not name their trunk.")]
-Replace = Annotated[
-    bool, typer.Option("--replace", help="Replace an installed pack of the same name.")
-]
-Upgrade = Annotated[
-    bool,
-    typer.Option("-U", "--upgrade", "--replace", help="Replace installed packs of the same name."),
-]
+Replace = Annotated[bool, typer.Option("--replace", help="Replace what has the same name.")]
 RecipeName = Annotated[
     str | None,
     typer.Option(metavar="NAME|FILE", help=f"A preset ({', '.join(RECIPES)}) or a .toml file."),

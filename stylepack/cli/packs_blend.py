@@ -9,7 +9,7 @@ import typer
 
 from stylepack.cli import screen
 from stylepack.cli.completion import complete_mix
-from stylepack.cli.options import Author, Force, License, TrunkFile, Upgrade
+from stylepack.cli.options import Author, Force, License, Replace, TrunkFile
 from stylepack.errors import UsageError
 from stylepack.files import check_target
 from stylepack.packs.manifest import Manifest, typed_name
@@ -35,7 +35,7 @@ def blend(
     title: Annotated[str, typer.Option(help="The new pack's title.")] = "",
     author: Author = None,
     license: License = None,
-    upgrade: Upgrade = False,
+    replace: Replace = False,
     trunk: TrunkFile = None,
     force: Force = False,
 ) -> None:
@@ -51,7 +51,7 @@ def blend(
     if output and output.suffix != SUFFIX:
         raise UsageError(f"-o is {output}; name it like {name}{SUFFIX}")
     if output:
-        check_target(output, "-o", upgrade)
+        check_target(output, "-o", replace)
 
     from stylepack.packs.blending import blend_packs
     from stylepack.packs.installing import install_new
@@ -64,7 +64,7 @@ def blend(
     for reference, pack in packs.items():
         check_trunk(pack.manifest, digest, f"'{reference}'", force)
     if not output:
-        check_free(name, upgrade)
+        check_free(name, replace)
     told = Manifest(
         name=name, title=title, author=author or "", license=license or "", date=today()
     )
@@ -75,7 +75,7 @@ def blend(
         blended.save(output, network.config)
         done = f"wrote {output}"
     else:
-        done = f"installed '{name}' as {install_new(blended, network.config, upgrade)}"
+        done = f"installed '{name}' as {install_new(blended, network.config, replace)}"
     if not blended.manifest.license:
         screen.warn("the packs do not have one licence in common: the blend names none; --license")
     screen.say(done)

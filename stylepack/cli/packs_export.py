@@ -10,7 +10,7 @@ import typer
 
 from stylepack.cli import screen
 from stylepack.cli.completion import complete_pack
-from stylepack.cli.options import Force, TrunkFile, Upgrade
+from stylepack.cli.options import Force, Replace, TrunkFile
 from stylepack.errors import StylepackError, UsageError
 from stylepack.files import check_target, replacing
 from stylepack.packs.shelf import by_name, find_pack
@@ -32,7 +32,7 @@ def export(
         ),
     ] = None,
     trunk: TrunkFile = None,
-    upgrade: Upgrade = False,
+    replace: Replace = False,
     force: Force = False,
 ) -> None:
     r"""Write a trunk as ONNX, and packs as JSON beside it, to be blended where they are run.
@@ -45,7 +45,7 @@ def export(
         raise UsageError(f"-o is '{output}'; name it like {like or 'trunk'}.onnx")
     beside = output.with_suffix(".json")
     for file in (output, beside):
-        check_target(file, "-o", upgrade)
+        check_target(file, "-o", replace)
     missing = [name for name in EXTRA if find_spec(name) is None]
     if missing:
         raise StylepackError(

@@ -9,7 +9,7 @@ import typer
 from stylepack.cli import screen
 from stylepack.cli.asking import confirm
 from stylepack.cli.completion import complete_hidden, complete_installed, complete_pack
-from stylepack.cli.options import Force, TrunkFile, Upgrade
+from stylepack.cli.options import Force, Replace, TrunkFile
 from stylepack.errors import UsageError
 from stylepack.packs.removing import hide_packs, removable, remove_pack, restore_packs
 from stylepack.packs.shelf import bundled_packs
@@ -23,7 +23,7 @@ def install(
         ),
     ],
     name: Annotated[str, typer.Option("--as", help="Install one pack under another name.")] = "",
-    upgrade: Upgrade = False,
+    replace: Replace = False,
     sha256: Annotated[
         str, typer.Option(metavar="HEX", help="The SHA-256 that the one source must have.")
     ] = "",
@@ -42,11 +42,11 @@ def install(
 
     manifests = check_packs(files, trunk, force)
     named = [(name or manifest.name, file) for manifest, file in zip(manifests, files, strict=True)]
-    plan = plan_install(named, upgrade)
+    plan = plan_install(named, replace)
     for same in plan.same:
         screen.say(f"'{same}' is installed already, with the same content")
     if plan.new:
-        for path in install_all(plan.new, upgrade):
+        for path in install_all(plan.new, replace):
             verb = "replaced" if path.stem in plan.replaced else "installed"
             screen.say(f"{verb} '{path.stem}' as {path}")
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from stylepack.cli import screen
-from stylepack.signals import stop_on_signals
 from stylepack.cli.train import check_vgg_input
 from stylepack.errors import UsageError
+from stylepack.signals import stop_on_signals
 from stylepack.studies.plans import study_recipe
 from stylepack.training.recipe import load_recipe
 

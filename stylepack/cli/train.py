@@ -24,11 +24,11 @@ from stylepack.cli.options import (
     VggWeights,
     of_recipe,
 )
-from stylepack.signals import stop_on_signals
 from stylepack.errors import UsageError
 from stylepack.files import make_folder
 from stylepack.packs.mix import parse_mix
 from stylepack.packs.trunks import find_trunk
+from stylepack.signals import stop_on_signals
 from stylepack.training.launch import Launch
 from stylepack.training.recipe import load_recipe
 from stylepack.training.settings import RunSettings

@@ -83,7 +83,7 @@ def plan_install(packs: Sequence[tuple[str, PackFile]], replace: bool) -> Plan:
         if taken and not replace:
             raise PackError(
                 f"a pack '{name}' {taken.presence} already, and {file.source} is another; "
-                "replace it with --upgrade (or --replace), or choose another name with --as NAME"
+                "replace it with --replace, or choose another name with --as NAME"
             )
         if taken:
             plan.replaced.append(name)

@@ -14,12 +14,12 @@ from platformdirs import user_cache_path, user_data_path
 from stylepack.errors import PackError, UsageError
 from stylepack.files import make_folder
 from stylepack.packs.hidden import read_hidden
-from stylepack.packs.inuse import BUNDLED, read_in_use
 from stylepack.packs.manifest import NAME_PATTERN, Manifest, read_manifest, typed_name
 from stylepack.packs.packages import packages
 
 SUFFIX = ".safetensors"
 TRUNK_FILE = "trunk.safetensors"  # in a folder beside `packs/`
+BUNDLED = "bundled"  # the name of the trunk that comes with stylepack
 IDENTITY = "photo"  # the name of a trunk's identity style
 HOME_VARIABLE = "STYLEPACK_HOME"
 MOVE_HOME = f"set {HOME_VARIABLE} to a folder you own"
@@ -95,28 +95,22 @@ def cache_folder() -> Path:
 def shelf() -> dict[str, Shelved]:
     """Every pack by the shortest reference that finds it, sorted.
 
-    A plain name is your own pack; else that of the trunk in use; else the bundled one; else the
-    only one of that name among Python packages and the other trunks.  The rest go by
-    `COLLECTION/NAME`, but for bundled and packages' packs whose place a pack of yours has taken.
-    Bundled packs that the user has hidden are left out.
+    A plain name is your own pack; else the bundled one; else the only one of that name among
+    Python packages and installed trunks.  The rest go by `COLLECTION/NAME`, but for bundled and
+    packages' packs whose place a pack of yours has taken.  Bundled packs that the user has hidden
+    are left out.
 
     Raises:
-        PackError: the list of hidden packs, or the note of the trunk in use, is damaged.
+        PackError: the list of hidden packs is damaged.
     """
-    hidden, used = read_hidden(home_folder()), read_in_use(home_folder())
+    hidden = read_hidden(home_folder())
     packs: dict[Origin, list[Shelved]] = {origin: [] for origin in Origin}
     for pack in every_pack():
         packs[pack.origin].append(pack)
     yours = {pack.name for pack in packs[Origin.YOURS]}
-    first = [
-        *packs[Origin.YOURS],
-        *(pack for pack in packs[Origin.TRUNK] if pack.collection == used),
-        *(pack for pack in packs[Origin.BUNDLED] if pack.name not in hidden),
-    ]
-    others = [
-        *(pack for pack in packs[Origin.TRUNK] if pack.collection != used),
-        *packs[Origin.PACKAGE],
-    ]
+    shown = [pack for pack in packs[Origin.BUNDLED] if pack.name not in hidden]
+    first = [*packs[Origin.YOURS], *shown]
+    others = [*packs[Origin.TRUNK], *packs[Origin.PACKAGE]]
     found: dict[str, Shelved] = {}
     for pack in first:
         found.setdefault(pack.name, pack)

@@ -58,8 +58,8 @@ def install_trunk(name: str, trunk: CheckedTrunk, replace: bool) -> Path:
         raise PackError(f"this trunk is here already, as '{here}'; see `stylepack trunks list`")
     if name in known_trunks() and not replace:
         raise PackError(
-            f"a trunk '{name}' is installed already; replace it and its packs with --upgrade (or "
-            "--replace), or choose another name with --as NAME"
+            f"a trunk '{name}' is installed already; replace it and its packs with "
+            "--replace, or choose another name with --as NAME"
         )
     if name in known_trunks() and not here:
         removable_trunk(name)

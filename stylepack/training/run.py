@@ -146,11 +146,11 @@ class Run:
         """
         run = cls(folder, settings, device, ranks, launch)
         run._take_folder()
-        if settings.paintings and [*settings.paintings.items()] != [*run.fingerprints.items()]:
+        if [*settings.paintings.items()] != [*run.fingerprints.items()]:
             raise TrainingError(
                 f"the paintings in {settings.styles} are not those that {folder} was started with"
             )
-        if ranks.first and settings.photographs not in ("", run.photographs):
+        if ranks.first and settings.photographs != run.photographs:
             run.notices.append(
                 f"{settings.photos} does not hold the photographs that {folder} has learned on so "
                 "far; it goes on with these, to other weights than it would have had"

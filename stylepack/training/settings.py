@@ -12,7 +12,7 @@ from typing import Any
 
 from stylepack.errors import TrainingError
 from stylepack.files import write_text
-from stylepack.training.recipe import NO_PATTERN_TERMS, Recipe, recipe_from
+from stylepack.training.recipe import Recipe, recipe_from
 
 SETTINGS = "run.json"
 WRONG = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
@@ -30,7 +30,7 @@ class RunSettings:
     checkpoint_every: int = 500
     sheet_every: int = 500
     paintings: dict[str, str] = field(default_factory=dict)  # name -> SHA-256 of the file
-    photographs: str = ""  # `fingerprint` of what is trained on; "" in runs of before it was kept
+    photographs: str = ""  # `fingerprint` of what is trained on
     balance: dict[str, float] = field(default_factory=dict)  # name -> times the style weight
     start_from: Path | None = None  # a trunk file; None starts from random weights
     compiled: bool | None = None  # through torch.compile; None is on CUDA
@@ -73,20 +73,19 @@ class RunSettings:
             settings = cls(
                 styles=Path(fields["styles"]),
                 photos=Path(fields["photos"]),
-                # A run begun before there was a term goes on without it.
-                recipe=recipe_from(NO_PATTERN_TERMS | fields["recipe"], path),
+                recipe=recipe_from(fields["recipe"], path),
                 vgg_weights=Path(weights) if weights else None,
                 vgg_input=fields["vgg_input"],
                 checkpoint_every=int(fields["checkpoint_every"]),
                 sheet_every=int(fields["sheet_every"]),
-                paintings=dict(fields.get("paintings", {})),
-                photographs=str(fields.get("photographs", "")),
-                balance={k: float(v) for k, v in fields.get("balance", {}).items()},
-                start_from=Path(start) if (start := fields.get("start_from")) else None,
-                compiled=fields.get("compiled"),
+                paintings=dict(fields["paintings"]),
+                photographs=str(fields["photographs"]),
+                balance={k: float(v) for k, v in fields["balance"].items()},
+                start_from=Path(start) if (start := fields["start_from"]) else None,
+                compiled=fields["compiled"],
                 author=fields["author"],
                 license=fields["license"],
-                starts=tuple(fields.get("starts", ())),
+                starts=tuple(fields["starts"]),
             )
             settings._check()
             return settings

@@ -271,9 +271,8 @@ class Trainer:
         self.update = restore_training(tensors, self.parameters, self.adam)
         for name, average in self.average.items():
             average.copy_(tensors[f"average/{name}"])
-        rate = self.recipe.learning_rate
-        chosen = rate != float(tensors.get("learning_rate", rate))  # by somebody, since then
-        self.rate_scale = 1.0 if chosen else float(tensors.get("rate_scale", 1.0))
+        chosen = self.recipe.learning_rate != float(tensors["learning_rate"])  # since then
+        self.rate_scale = 1.0 if chosen else float(tensors["rate_scale"])
         self._last = None
 
     @torch.no_grad()
