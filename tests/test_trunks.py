@@ -18,9 +18,10 @@ from stylepack.packs import trunk_install
 from stylepack.packs.installing import install_pack
 from stylepack.packs.manifest import Manifest, read_manifest
 from stylepack.packs.pack import Pack, load_pack
+from stylepack.packs.resolve import resolve
 from stylepack.packs.shelf import BUNDLED_PACKS, BUNDLED_TRUNK, find_pack, shelf, user_packs
 from stylepack.packs.trunkfile import load_trunk, save_trunk
-from stylepack.packs.trunks import choose_trunk, find_trunk, known_trunks
+from stylepack.packs.trunks import find_trunk, known_trunks
 from stylepack.painting.stylizer import Stylizer
 
 STEPS = ("--updates", "2")
@@ -100,11 +101,10 @@ def test_packs_choose_their_trunk_and_a_mix_across_trunks_is_refused(
     mine, other = make_run("mine", ["dawn"], 1), make_run("other", ["dusk"], 2)
     for run in (mine, other):
         assert trunks("trunks", "install", run)[0] == 0
-    places = {name: find_pack(name) for name in ("dawn", "dusk", "wave")}
-    trunk_files = [choose_trunk({name: path}) for name, path in places.items()]
+    trunk_files = [resolve([name]).trunk for name in ("dawn", "dusk", "wave")]
     known = known_trunks()
     assert trunk_files == [known["mine"].path, known["other"].path, BUNDLED_TRUNK]
-    assert choose_trunk({}) == BUNDLED_TRUNK
+    assert resolve([]).trunk == BUNDLED_TRUNK
     for words in (
         ["apply", photo, "--mix", "dawn,dusk"],
         ["apply", photo, "--style", "dawn", "--region", f"{photo}=dusk"],

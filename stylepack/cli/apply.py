@@ -14,7 +14,7 @@ from stylepack.cli.options import Device, Force, Precision, TrunkFile
 from stylepack.errors import PhotoError, UsageError
 from stylepack.files import make_folder
 from stylepack.packs.mix import Mix, parse_mix
-from stylepack.packs.shelf import find_pack
+from stylepack.packs.resolve import resolve
 
 if TYPE_CHECKING:
     from stylepack.painting.jobs import Job
@@ -104,6 +104,9 @@ def apply(
     """
     wanted = choose_mix(mix, style)
     regions = [parse_region(text) for text in region or ()]
+    mixes = [wanted, *(mix for _, mix in regions)]
+    references = [reference for one in mixes for reference in one.references]
+    selection = resolve(references, trunk, identity=strength != 1)
 
     from stylepack.painting.jobs import STANDARD, is_done, plan_jobs, share_of
     from stylepack.pictures.imagefile import output_format
@@ -137,14 +140,8 @@ def apply(
     from stylepack.painting.many import Painter
     from stylepack.painting.stylizer import Stylizer
 
-    stylizer = Stylizer.load(
-        wanted,
-        regions=[mix for _, mix in regions],
-        strength=strength,
-        trunk=trunk,
-        device=device,
-        precision=precision,
-        force=force,
+    stylizer = Stylizer.on(
+        selection.load(force), mixes, strength=strength, device=device, precision=precision
     )
     painter = Painter(
         stylizer,
@@ -158,8 +155,8 @@ def apply(
         region_masks=region_masks,
     )
     kind = str(stylizer.dtype).removeprefix("torch.")
-    mixes = " and ".join(map(str, stylizer.mixes))
-    screen.say(f"painting {mixes} on {stylizer.device} in {kind}")
+    shown = " and ".join(map(str, mixes))
+    screen.say(f"painting {shown} on {stylizer.device} in {kind}")
     follow(painter, todo, jobs)
 
 
@@ -189,17 +186,14 @@ def follow(painter: Painter, todo: list[Job], workers: int) -> None:
 
 
 def choose_mix(mix: str, style: str) -> Mix:
-    """The mix that `--mix` or `--style` asks for; its packs exist.
+    """The mix that `--mix` or `--style` asks for.
 
     Raises:
-        UsageError: both, neither, unparsable, or an unknown pack.
+        UsageError: both, neither, or unparsable.
     """
     if bool(mix) == bool(style):
         raise UsageError("give one of --style A or --mix A=0.5,B=0.5; see `stylepack packs list`")
-    wanted = (parse_mix(mix) if mix else Mix(((style, 1.0),))).normalised()
-    for reference in wanted.references:
-        find_pack(reference)
-    return wanted
+    return (parse_mix(mix) if mix else Mix(((style, 1.0),))).normalised()
 
 
 def parse_region(text: str) -> tuple[Path, Mix]:

@@ -13,8 +13,7 @@ from stylepack.cli.completion import complete_pack
 from stylepack.cli.options import Device, LossNetwork, RecipeName, TrunkFile, VggInput, VggWeights
 from stylepack.cli.train import check_vgg_input
 from stylepack.files import make_folder
-from stylepack.packs.shelf import find_pack
-from stylepack.packs.trunks import choose_trunk
+from stylepack.packs.resolve import resolve
 from stylepack.signals import Stop, stop_on_signals
 from stylepack.training.recipe import load_recipe
 
@@ -70,6 +69,7 @@ def evaluate(
     """
     check_vgg_input(vgg_input)
     base = load_recipe(recipe or "default", {"loss_network": loss_network})
+    selection = resolve(style or (), trunk).by_name()
 
     from stylepack.network.device import pick_device
     from stylepack.training.comparison import Comparison, Request
@@ -79,16 +79,7 @@ def evaluate(
     source = WeightSource(vgg_weights, vgg_input)
     if not loss_network:
         base = at_hand(base, source)
-    named = {} if trunk else {name: find_pack(name) for name in style or ()}
-    request = Request(
-        photos,
-        paintings,
-        choose_trunk(named, trunk),
-        tuple(style or ()),
-        limit,
-        optimize or 0,
-        held_out,
-    )
+    request = Request(photos, paintings, selection, limit, optimize or 0, held_out)
     comparison = Comparison(request, base, source, target)
     if comparison.unmatched:
         screen.warn(f"skipped, no painting in {paintings}: {', '.join(comparison.unmatched)}")

@@ -13,8 +13,7 @@ from stylepack.cli.completion import complete_pack
 from stylepack.cli.options import Force, Replace, TrunkFile
 from stylepack.errors import StylepackError, UsageError
 from stylepack.files import check_target, replacing
-from stylepack.packs.shelf import by_name, find_pack
-from stylepack.packs.trunks import choose_trunk
+from stylepack.packs.resolve import resolve
 
 EXTRA = ("onnx", "onnxruntime")
 
@@ -51,28 +50,20 @@ def export(
         raise StylepackError(
             f"exporting needs {' and '.join(missing)}: pip install 'stylepack[export]'"
         )
-    found = {reference: find_pack(reference) for reference in packs or ()}
-    named = by_name(found.values())
-    place = choose_trunk(found, trunk)
+    selection = resolve(packs or (), trunk).by_name()
 
     from stylepack.packs.onnxfile import checked_model, packs_beside
-    from stylepack.packs.pack import check_trunk, load_pack
-    from stylepack.packs.trunkfile import load_trunk
-    from stylepack.training.start import packs_of
 
-    network, digest = load_trunk(place)
-    loaded = {name: load_pack(path, network.config) for name, path in named.items()}
-    for name, pack in loaded.items():
-        check_trunk(pack.manifest, digest, f"'{name}'", force)
-    loaded = loaded or packs_of(place, digest, network.config)
-    if not loaded:
-        raise UsageError(f"no pack of {place} is installed; name packs by their files")
-    content, apart = checked_model(network, [pack.numbers for pack in loaded.values()])
-    text = packs_beside(loaded, network, digest, output.name)
+    loaded = selection.load(force)
+    found = loaded.packs
+    if not found:
+        raise UsageError(f"no pack of {selection.trunk} is installed; name packs by their files")
+    content, apart = checked_model(loaded.trunk, [pack.numbers for pack in found.values()])
+    text = packs_beside(found, loaded.trunk, loaded.sha256, output.name)
     with replacing(output) as model, replacing(beside) as told:  # both whole before either is there
         model.write_bytes(content)
         told.write_text(text, encoding="utf-8")
-    packs_in_words = "1 pack" if len(loaded) == 1 else f"{len(loaded)} packs"
+    packs_in_words = "1 pack" if len(found) == 1 else f"{len(found)} packs"
     screen.say(f"{packs_in_words}; onnxruntime and torch differ by at most {apart:.1e} of 1")
     print(output)
     print(beside)

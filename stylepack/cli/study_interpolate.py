@@ -25,8 +25,7 @@ from stylepack.cli.study_running import (
     request_of,
     split,
 )
-from stylepack.packs.shelf import find_pack
-from stylepack.packs.trunks import choose_trunk
+from stylepack.packs.resolve import resolve
 from stylepack.studies.plans import CORNERS, InterpolatePlan, planned
 
 
@@ -92,6 +91,4 @@ def interpolate(
 
     from stylepack.studies.interpolation import InterpolateStudy
 
-    named = {} if trunk else {corner: find_pack(corner) for corner in plan.corners}
-    place = choose_trunk(named, trunk)
-    follow(InterpolateStudy(request, plan, output, trunk=place, photo=photo))
+    follow(InterpolateStudy(request, plan, output, resolve(plan.corners, trunk), photo))

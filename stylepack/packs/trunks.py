@@ -13,7 +13,6 @@ from stylepack.packs.manifest import (
     LARGEST_TRUNK,
     check_version,
     checked_name,
-    read_manifest,
 )
 from stylepack.packs.shelf import (
     BUNDLED,
@@ -107,27 +106,15 @@ def find_trunk(reference: str | Path | None) -> Path:
     )
 
 
-def choose_trunk(packs: Mapping[str, Path], given: str | Path | None = None) -> Path:
-    """The trunk that is given, else the one that the packs name, else the bundled one.
+def trunk_of(hashes: Mapping[str, str]) -> Path:
+    """The file of the trunk that packs name, else of the bundled one.
 
     Args:
-        packs: files by what the user called them.
-        given: a trunk's name or file.
+        hashes: the trunk's by the packs' references; empty where a pack names no trunk.
 
     Raises:
-        UsageError: packs of several trunks, or no such trunk.
-        WrongTrunkError: the packs' trunk is not here.
-    """
-    if given is not None:
-        return find_trunk(given)
-    return trunk_of({name: read_manifest(path).trunk_sha256 for name, path in packs.items()})
-
-
-def trunk_of(hashes: Mapping[str, str]) -> Path:
-    """The trunk that packs name by its hash, else the bundled one; as `choose_trunk`.
-
-    Args:
-        hashes: by what the user called the packs; empty where a pack names no trunk.
+        UsageError: packs of several trunks.
+        WrongTrunkError: the packs' trunk is not installed.
     """
     named: dict[str, str] = {}
     for reference, digest in hashes.items():

@@ -19,12 +19,10 @@ from stylepack.network.device import (
 )
 from stylepack.network.int8 import Products
 from stylepack.network.trunk import Trunk
-from stylepack.packs.manifest import read_manifest
 from stylepack.packs.mix import Mix, parse_mix
-from stylepack.packs.pack import Pack, blend, check_trunk, load_pack
-from stylepack.packs.shelf import IDENTITY, SUFFIX, find_pack
-from stylepack.packs.trunkfile import load_trunk
-from stylepack.packs.trunks import choose_trunk
+from stylepack.packs.pack import Pack, blend
+from stylepack.packs.resolve import Loaded, resolve
+from stylepack.packs.shelf import IDENTITY
 from stylepack.painting.detail import enlarge
 from stylepack.painting.layers import Style
 from stylepack.painting.regions import Regions
@@ -104,30 +102,45 @@ class Stylizer:
             DeviceError: the device is not there, or int8 is not.
         """
         wanted = [_as_mix(one).normalised() for one in (mix, *regions)]
+        references = (reference for one in wanted for reference in one.references)
+        packs = resolve(references, trunk, identity=strength != 1).load(force)
+        return cls.on(packs, wanted, strength=strength, device=device, precision=precision)
+
+    @classmethod
+    def on(
+        cls,
+        loaded: Loaded,
+        mixes: Sequence[Mix],
+        *,
+        strength: float = 1.0,
+        device: str = "auto",
+        precision: str = "auto",
+    ) -> "Stylizer":
+        """A stylizer of packs that are loaded; other options as in `load`.
+
+        Args:
+            loaded: by the references of `mixes`; with the identity pack if `strength` is not 1.
+            mixes: normalised, the first the one outside all regions.
+
+        Raises:
+            UsageError: an unknown precision, or a strength out of range.
+            DeviceError: the device is not there, or int8 is not.
+        """
         if not STRENGTHS[0] <= strength <= STRENGTHS[1]:
             raise UsageError(f"strength is {strength}; it must be from 0 to {STRENGTHS[1]}")
-        paths = {name: find_pack(name) for one in wanted for name in one.references}
         chosen = pick_device(device)
         dtype = painting_dtype(chosen, precision)
-        trunk_file = choose_trunk(paths, trunk)
-        network, digest = load_trunk(trunk_file)
-        if strength != 1:
-            paths[IDENTITY] = _identity_pack(trunk_file, digest)
-        packs = {}
-        for name, path in paths.items():
-            pack = load_pack(path, network.config)
-            check_trunk(pack.manifest, digest, f"'{name}'", force)
-            packs[name] = pack
+        network, packs = loaded.trunk, loaded.packs
         numbers = torch.stack(
-            [blend([packs[name].numbers for name in one.references], one.weights) for one in wanted]
+            [blend([packs[name].numbers for name in one.references], one.weights) for one in mixes]
         )
+        faint = None
         if strength != 1:
-            last = network.slots["out"].gamma.start
-            numbers = _at_strength(numbers, packs[IDENTITY].numbers, strength, last)
-        style = _style_of(numbers)
-        faint = Faint(packs[IDENTITY].numbers[None], 1 - strength) if strength < 1 else None
-        made = _provenance(wanted, strength, packs, digest)
-        return cls(network, style, wanted, packs, chosen, dtype, made, faint)
+            identity = packs[IDENTITY].numbers
+            numbers = _at_strength(numbers, identity, strength, network.slots["out"].gamma.start)
+            faint = Faint(identity[None], 1 - strength) if strength < 1 else None
+        made = _provenance(mixes, strength, packs, loaded.sha256)
+        return cls(network, _style_of(numbers), mixes, packs, chosen, dtype, made, faint)
 
     @property
     def mix(self) -> Mix:
@@ -272,21 +285,6 @@ def memory_for(device: torch.device) -> Memory:
     free, _ = torch.cuda.mem_get_info(device)
     # A strip's pixel needs some 1,000 bytes at its widest, in float32.
     return Memory(strip=max(SMALLEST_STRIP, free // 8000), keep=free // 16)
-
-
-def _identity_pack(trunk: Path, digest: str) -> Path:
-    """The identity pack that lies with a trunk, else the one on the shelf.
-
-    Raises:
-        UsageError: neither belongs to this trunk.
-    """
-    beside = trunk.parent / "packs" / f"{IDENTITY}{SUFFIX}"
-    path = beside if beside.is_file() else find_pack(IDENTITY)
-    if read_manifest(path).trunk_sha256 != digest:
-        raise UsageError(
-            f"--strength needs the identity style of trunk {digest[:12]}, and there is no {beside}"
-        )
-    return path
 
 
 def _as_photo(photo: object) -> Photo:

@@ -16,12 +16,12 @@ from torch import Tensor
 from stylepack.errors import TrainingError, UsageError, printable
 from stylepack.files import write_text
 from stylepack.network.device import keep_large_blocks, training_dtype
-from stylepack.packs.trunkfile import load_trunk
+from stylepack.packs.resolve import Selection
 from stylepack.pictures.imagefile import open_image, upright
 from stylepack.pictures.photo import Photo
 from stylepack.pictures.sheet import contact_sheet, save_png
 from stylepack.training import evaluate
-from stylepack.training.contenders import Contender, find_packs, match
+from stylepack.training.contenders import Contender, match
 from stylepack.training.evaluate import Figure
 from stylepack.training.loss_network import WeightSource
 from stylepack.training.objective import Objective, Terms
@@ -40,12 +40,11 @@ CLOSEST = 1e-10  # mean squared error below which two pictures are the same: 100
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be compared.  No names are all packs of the trunk; 0 updates optimise nothing."""
+    """What to compare.  updates: pixel-optimisation steps; 0 skips it."""
 
     photos: Path
     paintings: Path
-    trunk: Path
-    names: tuple[str, ...] = ()
+    packs: Selection
     limit: int = 24  # photographs
     updates: int = 0  # of the pixels
     held_out: bool = False  # only photographs that training on this folder holds out
@@ -95,14 +94,13 @@ class Comparison:
         paintings = read_paintings(request.paintings)
         photos = PhotoFolder.open(request.photos, [p.path for p in paintings])
         self.photos = sampled(photos.split()[1] if request.held_out else photos)
-        self.trunk, self.digest = load_trunk(request.trunk)
-        self.trunk.to(device)
-        packs = find_packs(request.trunk, self.digest, self.trunk.config, request.names)
-        self.contenders, self.unmatched = match(packs, paintings)
+        loaded = request.packs.load()
+        self.trunk, self.digest = loaded.trunk.to(device), loaded.sha256
+        self.contenders, self.unmatched = match(loaded.packs, paintings)
         if not self.contenders:
             raise UsageError(
-                f"{request.paintings} holds no painting of {', '.join(packs) or 'any pack'}; "
-                "name a painting's file like its pack"
+                f"{request.paintings} holds no painting of {', '.join(loaded.packs) or 'any pack'}; name "
+                "a painting's file like its pack"
             )
         # Content loss needs no painting, but an objective does.
         against = [c.painting for c in self.contenders if c.painting] or paintings[:1]
@@ -252,7 +250,7 @@ class Comparison:
             "command": [printable(word) for word in sys.argv],
             "versions": versions(),
             "device": self.device.type,
-            "trunk": {"file": printable(str(request.trunk)), "sha256": self.digest},
+            "trunk": {"file": printable(str(request.packs.trunk)), "sha256": self.digest},
             "recipe": asdict(self.recipe),
             "loss_network": {
                 "name": self.recipe.loss_network,

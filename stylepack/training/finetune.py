@@ -16,7 +16,7 @@ from torch import Tensor
 
 from stylepack.packs.mix import Mix
 from stylepack.packs.pack import Pack, blend
-from stylepack.packs.trunkfile import load_trunk
+from stylepack.packs.resolve import resolve
 from stylepack.training.evaluate import Evaluation
 from stylepack.training.export import describe_pack, provenance, thumbnail
 from stylepack.training.loss_network import WeightSource
@@ -24,7 +24,7 @@ from stylepack.training.objective import Objective
 from stylepack.training.paintings import Painting
 from stylepack.training.photos import Batch, Batches, PhotoFolder, on_device
 from stylepack.training.recipe import Recipe
-from stylepack.training.start import nearest_mix, packs_of
+from stylepack.training.start import nearest_mix
 from stylepack.training.trainer import Step, Trainer, without_border
 
 # Only 3,206 numbers are learned, from a good start: they take a higher rate and far fewer
@@ -82,10 +82,9 @@ class Finetune:
         self.begun, self.max_time = time.monotonic(), max_time
         self.painting, self.recipe, self.source = painting, recipe, source
         self.photos, self.held_out = PhotoFolder.open(photos, [painting.path]).split()
-        self.trunk, self.digest = load_trunk(trunk)
-        self.trunk.to(device)
+        loaded = resolve((), trunk).load()
+        self.trunk, self.digest, packs = loaded.trunk.to(device), loaded.sha256, loaded.packs
         objective = Objective.for_paintings(recipe, source, [painting], device)
-        packs = packs_of(trunk, self.digest, self.trunk.config)
         crops = on_device(Batches(self.photos, recipe, styles=1).draw(0).photos, device)
         self.started_from = nearest_mix(self.trunk, packs, objective, crops)
         start = blend(
