@@ -99,8 +99,8 @@ class Comparison:
         self.contenders, self.unmatched = match(loaded.packs, paintings)
         if not self.contenders:
             raise UsageError(
-                f"{request.paintings} holds no painting of {', '.join(loaded.packs) or 'any pack'}; name "
-                "a painting's file like its pack"
+                f"{request.paintings} holds no painting of {', '.join(loaded.packs) or 'any pack'};"
+                " name a painting's file like its pack"
             )
         # Content loss needs no painting, but an objective does.
         against = [c.painting for c in self.contenders if c.painting] or paintings[:1]

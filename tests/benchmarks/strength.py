@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from stylepack import Stylizer
+from stylepack.packs.resolve import resolve
 from stylepack.packs.shelf import BUNDLED_PHOTOS
 from stylepack.pictures.imagefile import find_images
 from stylepack.pictures.photo import Photo, read_photo
@@ -32,9 +33,8 @@ PHOTOS = 8
 def main() -> None:
     photos, paintings, weights = map(Path, sys.argv[1:4])
     device = torch.device("cpu")
-    loaded = resolve([]).load()
-    trunk = loaded.trunk
-    contenders = [c for c in match(loaded.packs, read_paintings(paintings))[0] if c.painting]
+    packs = resolve([]).load().packs
+    contenders = [c for c in match(packs, read_paintings(paintings))[0] if c.painting]
     objective = Objective.for_paintings(
         Recipe(), WeightSource(weights), [c.painting for c in contenders], device
     )
