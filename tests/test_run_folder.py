@@ -363,4 +363,4 @@ def test_the_few_photographs_that_can_be_read_serve_for_both(photos: Path) -> No
         (photos / f"broken{index}.jpg").write_bytes(b"nothing")
     learned, held_out = PhotoFolder.open(photos).split()
     assert learned.paths == held_out.paths == [photos / "0.jpg", photos / "1.jpg"]
-    assert len(learned.skipped) == 34
+    assert len(learned.journal.skipped) == 34

@@ -9,12 +9,7 @@ from typing import Annotated
 import typer
 
 from stylepack.cli import screen
-from stylepack.cli.following import (
-    follow_previews,
-    follow_style,
-    measure,
-    metrics_in_words,
-)
+from stylepack.cli.following import follow, follow_previews, follow_style
 from stylepack.cli.options import (
     Author,
     Device,
@@ -33,7 +28,7 @@ from stylepack.errors import UsageError
 from stylepack.packs.manifest import typed_name
 from stylepack.packs.shelf import BUNDLED_PHOTOS, check_free
 from stylepack.packs.trunks import find_trunk
-from stylepack.training.recipe import load_recipe
+from stylepack.training.recipe import RecipeChanges, load_recipe
 
 
 def add_style(
@@ -85,11 +80,12 @@ def add_style(
         raise UsageError(f"no such file: {painting}")
     if name:
         typed_name(name, "--name")
-    changes = {"style_weight": style_weight, "seed": seed, "loss_network": loss_network}
+    changes = RecipeChanges(style_weight=style_weight, seed=seed, loss_network=loss_network)
     base = load_recipe(recipe or "default", changes)
 
     from stylepack.network.device import pick_device
     from stylepack.packs.installing import install_new
+    from stylepack.training.export import metrics_in_words
     from stylepack.training.finetune import Finetune, finetune_recipe
     from stylepack.training.loss_network import WeightSource, at_hand
     from stylepack.training.paintings import describe, pack_name
@@ -118,9 +114,9 @@ def add_style(
     if preview:
         follow_previews([Preview(work)], Path(f"{described.name}.preview.png"))
         return
-    follow_style(work, work.train(), work.recipe.updates)
+    follow_style(work.train(), described.name, work.recipe.updates)
     evaluation = work.evaluation()
-    measure(evaluation)
+    follow(evaluation.measure(), "measuring", len(evaluation))
     pack = work.pack(evaluation, author or "", license or "")
     place = install_new(pack, work.trunk.config, replace)
     screen.say(metrics_in_words(pack.manifest))

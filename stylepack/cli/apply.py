@@ -138,7 +138,7 @@ def apply(
         make_folder(todo[0].target.parent, "choose another -o")
 
     from stylepack.painting.many import Painter
-    from stylepack.painting.stylizer import Stylizer
+    from stylepack.painting.stylizer import PaintOptions, Stylizer
 
     stylizer = Stylizer.on(
         selection.load(force), mixes, strength=strength, device=device, precision=precision
@@ -146,13 +146,9 @@ def apply(
     painter = Painter(
         stylizer,
         SaveOptions(quality, subsampling, not no_metadata),
+        PaintOptions(size, not no_upscale, keep_colors, painted_where, region_masks),
         background=background,
         stdout_format=stdout_format,
-        size=size,
-        upscale=not no_upscale,
-        keep_colors=keep_colors,
-        mask=painted_where,
-        region_masks=region_masks,
     )
     kind = str(stylizer.dtype).removeprefix("torch.")
     shown = " and ".join(map(str, mixes))

@@ -21,12 +21,13 @@ from stylepack.cli.study_running import (
     Photos,
     Quick,
     Styles,
-    follow,
+    follow_study,
     request_of,
     split,
 )
 from stylepack.packs.resolve import resolve
 from stylepack.studies.plans import CORNERS, InterpolatePlan, planned
+from stylepack.training.recipe import RecipeChanges
 
 
 def interpolate(
@@ -79,7 +80,7 @@ def interpolate(
     plan = planned(InterpolatePlan, published=as_published, quick=quick, changes=changes)
     request = request_of(
         recipe,
-        {"loss_network": loss_network},
+        RecipeChanges(loss_network=loss_network),
         published=as_published,
         quick=quick,
         styles=styles,
@@ -91,4 +92,4 @@ def interpolate(
 
     from stylepack.studies.interpolation import InterpolateStudy
 
-    follow(InterpolateStudy(request, plan, output, resolve(plan.corners, trunk), photo))
+    follow_study(InterpolateStudy(request, plan, output, resolve(plan.corners, trunk), photo))

@@ -12,12 +12,13 @@ from stylepack.cli.study_running import (
     AsPublished,
     Quick,
     Styles,
-    follow,
+    follow_study,
     request_of,
     split,
 )
 from stylepack.errors import UsageError
 from stylepack.studies.plans import REPORT_LAYERS, ReconstructPlan, planned
+from stylepack.training.recipe import RecipeChanges
 
 
 def reconstruct(
@@ -72,11 +73,9 @@ def reconstruct(
         "seed": seed,
     }
     plan = planned(ReconstructPlan, published=as_published, quick=quick, changes=changes)
-    measured = {
-        "content_layers": [chosen[0]],
-        "style_layers": [*chosen],
-        "loss_network": loss_network,
-    }
+    measured = RecipeChanges(
+        content_layers=[chosen[0]], style_layers=[*chosen], loss_network=loss_network
+    )
     request = request_of(
         recipe,
         measured,
@@ -91,4 +90,4 @@ def reconstruct(
 
     from stylepack.studies.reconstruction import ReconstructStudy
 
-    follow(ReconstructStudy(request, plan, output))
+    follow_study(ReconstructStudy(request, plan, output))

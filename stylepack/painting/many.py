@@ -6,14 +6,14 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 from stylepack.errors import PhotoError, StylepackError
 from stylepack.files import make_folder
 from stylepack.network.device import is_out_of_memory
 from stylepack.painting.jobs import STANDARD, Job
 from stylepack.painting.streaming import Advance, in_silence
-from stylepack.painting.stylizer import Stylizer
+from stylepack.painting.stylizer import PaintOptions, Stylizer
 from stylepack.pictures.photo import Photo, SaveOptions, read_photo
 
 AHEAD = 2  # photographs decoded before they are needed
@@ -36,10 +36,10 @@ class Painter:
         self,
         stylizer: Stylizer,
         saving: SaveOptions,
+        options: PaintOptions = PaintOptions(),  # noqa: B008 - it is frozen
         *,
         background: str = "",
         stdout_format: str = "PNG",
-        **options: Any,
     ) -> None:
         self.stylizer = stylizer
         self.saving = saving
@@ -91,7 +91,7 @@ class Painter:
                 job, photo = reading.popleft()
                 written: Future[None] = Future()
                 try:
-                    painted = self.stylizer.paint(photo.result(), advance=advance, **self.options)
+                    painted = self.stylizer.paint_with(self.options, photo.result(), advance)
                     written = pool.submit(self.write, job, painted)
                 except Exception as error:
                     written.set_exception(error)

@@ -37,6 +37,17 @@ STRENGTHS = (0.0, 1.5)
 _ROWS = 1024  # of an image that are worked on at a time
 
 
+@dataclass(frozen=True)
+class PaintOptions:
+    """How every photograph is painted: see `Stylizer.paint`."""
+
+    size: int | None = None
+    upscale: bool = True
+    keep_colors: bool = False
+    mask: str | Path | Tensor | None = None
+    region_masks: Sequence[str | Path | Tensor] = ()
+
+
 class Stylizer:
     """Paints photographs in one mix of styles, or in several, each in its region.
 
@@ -174,21 +185,22 @@ class Stylizer:
             PhotoError: not an image, or damaged.
             DeviceError: too large for the device's memory.
         """
-        photo = _as_photo(photo)
+        options = PaintOptions(size, upscale, keep_colors, mask, region_masks)
+        return self.paint_with(options, _as_photo(photo), advance)
+
+    def paint_with(
+        self, options: PaintOptions, photo: Photo, advance: Advance = in_silence
+    ) -> Photo:
+        """Paint a photograph as `paint` does, with options that are the same for many."""
+        size, regions = options.size, len(self.mixes) - 1
         if size is not None and size < SMALLEST_SIZE:
             raise UsageError(f"size is {size}; it must be {SMALLEST_SIZE} or more")
-        if len(region_masks) != len(self.mixes) - 1:
-            raise UsageError(f"{len(region_masks)} masks for {len(self.mixes) - 1} regions")
+        if len(options.region_masks) != regions:
+            raise UsageError(f"{len(options.region_masks)} masks for {regions} regions")
         try:
             small = photo if size is None else photo.resized(size)
-            pixels = self._painted(
-                small,
-                photo if upscale else small,
-                keep_colors=keep_colors,
-                mask=mask,
-                region_masks=region_masks,
-                advance=advance,
-            )
+            target = photo if options.upscale else small
+            pixels = self._painted(small, target, options, advance)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -198,30 +210,23 @@ class Stylizer:
                 f"{width}x{height} pixels do not fit in the memory of {self.device}; make the "
                 f"photograph or --size smaller{instead}"
             ) from error
-        return replace(photo if upscale else small, pixels=pixels, provenance=self.provenance)
+        return replace(target, pixels=pixels, provenance=self.provenance)
 
     def _painted(
-        self,
-        small: Photo,
-        photo: Photo,
-        *,
-        keep_colors: bool,
-        mask: str | Path | Tensor | None,
-        region_masks: Sequence[str | Path | Tensor],
-        advance: Advance,
+        self, small: Photo, photo: Photo, options: PaintOptions, advance: Advance
     ) -> Tensor:
         """`small`, painted, at the size of `photo`: (3, H, W) uint8."""
-        masks = [_as_mask(one, small.size) for one in region_masks]
+        masks = [_as_mask(one, small.size) for one in options.region_masks]
         if self.faint is not None and self.faint.share == 1:
             pixels = photo.pixels
         else:
             pixels = self._network(small.pixels, masks, advance)
             if small.size != photo.size:
                 pixels = _back_to_size(pixels, small, photo)
-        if keep_colors:
+        if options.keep_colors:
             pixels = with_colors_of(pixels, photo.pixels)
-        if mask is not None:
-            pixels = composite(pixels, photo.pixels, _as_mask(mask, photo.size))
+        if options.mask is not None:
+            pixels = composite(pixels, photo.pixels, _as_mask(options.mask, photo.size))
         return pixels
 
     def _network(self, pixels: Tensor, masks: Sequence[Tensor], advance: Advance) -> Tensor:

@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from stylepack.errors import UsageError, printable
+from stylepack.events import Event, Progress
 from stylepack.network.device import training_dtype
 from stylepack.packs.mix import Mix
 from stylepack.packs.pack import blend
@@ -23,7 +24,7 @@ from stylepack.studies.corners import grid
 from stylepack.studies.materials import Materials, Request
 from stylepack.studies.plans import InterpolatePlan
 from stylepack.studies.report import Report, counted, intervals, quantity
-from stylepack.studies.study import Json, Progress, StudyFolder
+from stylepack.studies.study import Json, StudyFolder
 from stylepack.training.contenders import Contender, match
 from stylepack.training.evaluate import Figure
 from stylepack.training.paintings import read_paintings
@@ -68,7 +69,6 @@ class InterpolateStudy:
         paintings = [c.painting for c in self.contenders if c.painting]
         self.materials = Materials(request, paintings)
         self.objective = self.materials.objective(paintings) if paintings else None
-        self.skipped = self.materials.skipped
         settings = request.settings(
             {
                 "study": "interpolate",
@@ -105,8 +105,11 @@ class InterpolateStudy:
         found = self.materials.held_out.paths if self.request.photos else self._bundled()
         return found[: self.plan.photographs]
 
-    def run(self) -> Generator[Progress]:
+    def run(self) -> Generator[Event]:
         """Paint the grid and measure the sweep, as far as they are not done."""
+        return self.materials.journal.around(self._steps())
+
+    def _steps(self) -> Generator[Progress]:
         if self.folder.part(GRID, dict) is None or not self._grid.is_file():
             yield from self._paint_grid()
         yield Progress(self._cells, "grid done")

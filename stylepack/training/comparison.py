@@ -14,6 +14,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from stylepack.errors import TrainingError, UsageError, printable
+from stylepack.events import Event, Progress
 from stylepack.files import write_text
 from stylepack.network.device import keep_large_blocks, training_dtype
 from stylepack.packs.resolve import Selection
@@ -121,8 +122,8 @@ class Comparison:
         """How many photographs are to be measured."""
         return min(self.request.limit, len(self.photos.paths))
 
-    def measure(self) -> Generator[str]:
-        """Measure photograph after photograph; yield what was done after every piece of it.
+    def measure(self) -> Generator[Event]:
+        """Measure photograph after photograph; yield a step after every piece of it.
 
         A photograph counts once all of it has been measured, which it has been when its last
         piece is yielded.  In the place of a damaged one comes another.
@@ -130,6 +131,10 @@ class Comparison:
         Raises:
             TrainingError: not one of the photographs can be read.
         """
+        return self.photos.journal.around(self._steps())
+
+    def _steps(self) -> Generator[Progress]:
+        done = 0
         for path, photo in evaluate.whole_photographs(self.photos, self.device):
             if photo is None:
                 continue
@@ -138,13 +143,15 @@ class Comparison:
             words = ""
             for following in self._pieces(view):
                 if words:
-                    yield words
+                    done += 1
+                    yield Progress(done, words)
                 words = following
             self.measured.append(name)
             self.rows += view.rows
             if len(self.pictures) < SHEET_PHOTOS:
                 self.pictures.append(view.pictures)
-            yield words
+            done += 1
+            yield Progress(done, words)
             if len(self.measured) == self.planned:
                 return
         if not self.measured:
@@ -261,7 +268,7 @@ class Comparison:
             "interval": f"95 %, percentile bootstrap of {evaluate.RESAMPLES} resamples",
             "photographs_planned": self.planned,
             "photographs": self.measured,
-            "skipped": [printable(reason) for reason in self.photos.skipped],
+            "skipped": [printable(reason) for reason in self.photos.journal.skipped],
             "packs": {c.name: _described(c, figures.get(c.name, {})) for c in self.contenders},
         }
 
@@ -284,7 +291,7 @@ class Comparison:
 def sampled(photos: PhotoFolder) -> PhotoFolder:
     """The photographs in an order that is drawn once and for all: its beginning is a sample."""
     order = torch.randperm(len(photos.paths), generator=seeded(0, "evaluation")).tolist()
-    return PhotoFolder([photos.paths[index] for index in order], photos.skipped)
+    return PhotoFolder([photos.paths[index] for index in order], photos.journal)
 
 
 def psnr(picture: Tensor, photo: Tensor) -> float:

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from stylepack.events import Event
 from stylepack.packs.mix import Mix
 from stylepack.packs.pack import Pack, blend
 from stylepack.packs.resolve import resolve
@@ -101,11 +102,14 @@ class Finetune:
         objective.style_weights.fill_(weight)
         self.trainer = Trainer(self.trunk, style, objective, self.recipe, frozen=True)
 
-    def train(self) -> Generator[Step]:
-        """Yield each update, until the held-out loss no longer falls or the time is over.
+    def train(self) -> Generator[Event]:
+        """Report each update, until the held-out loss no longer falls or the time is over.
 
         When it no longer falls the learning rate still may: it falls to its end, and that is it.
         """
+        return self.photos.journal.around(self._steps())
+
+    def _steps(self) -> Generator[Step]:
         trainer, lowest, checks_since = self.trainer, math.inf, 0
         end, before = self.recipe.updates, 0
         held_out = Batches(self.held_out, replace(self.recipe, batch=HELD_OUT_CROPS), styles=1)
@@ -166,7 +170,7 @@ class Finetune:
         return replace(batch, photos=photos, styles=styles, targets=targets)
 
     def evaluation(self) -> Evaluation:
-        """Iterated, it measures the style on the held-out photographs."""
+        """Measurements of the style on the held-out photographs, still to be made."""
         return Evaluation(self.trunk, self.best, self.trainer.objective, self.held_out)
 
     def pack(self, evaluation: Evaluation, author: str, license: str) -> Pack:

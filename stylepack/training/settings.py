@@ -19,6 +19,23 @@ WRONG = (ValueError, KeyError, TypeError, AttributeError, OverflowError, Recursi
 
 
 @dataclass(frozen=True)
+class RunOptions:
+    """Settings of a run that a command line replaces; None keeps what is there."""
+
+    styles: Path | None = None
+    photos: Path | None = None
+    start_from: Path | None = None
+    balance: dict[str, float] | None = None
+    vgg_weights: Path | None = None
+    vgg_input: str | None = None
+    sheet_every: int | None = None
+    checkpoint_every: int | None = None
+    compiled: bool | None = None
+    author: str | None = None
+    license: str | None = None
+
+
+@dataclass(frozen=True)
 class RunSettings:
     """What a run was asked for; written once, read by `--resume`."""
 
@@ -37,6 +54,10 @@ class RunSettings:
     author: str = ""
     license: str = ""
     starts: tuple[dict[str, Any], ...] = ()  # every start: when, at which update, how, with what
+
+    def changed(self, options: RunOptions) -> "RunSettings":
+        """These settings with the options that are given."""
+        return replace(self, **{k: v for k, v in vars(options).items() if v is not None})
 
     def with_start(self, update: int, device: str, processes: int) -> "RunSettings":
         """With one more start, of this moment and by this process's command line."""

@@ -4,11 +4,13 @@ import math
 import warnings
 from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
+from statistics import fmean
 
 import torch
 from torch import Tensor, nn
 
 from stylepack.errors import TrainingError
+from stylepack.events import Journal
 from stylepack.network.device import (
     fast_products,
     is_out_of_memory,
@@ -42,6 +44,17 @@ class Step:
     total: float
     learning_rate: float
 
+    @property
+    def done(self) -> int:
+        """How many updates are done."""
+        return self.update
+
+    @property
+    def words(self) -> str:
+        """The mean losses; the identity style's zero style loss is left out."""
+        styles = [loss for loss in self.style if loss > 0] or [0.0]
+        return f"content {fmean(self.content):.3f}  style {fmean(styles):.3f}"
+
 
 @dataclass(frozen=True)
 class _Pending:
@@ -66,7 +79,7 @@ class Trainer:
     Weights are float32; activations are in the device's fast dtype.  `parameters` maps
     names to what is trained: `style`, (S, style_size), and `trunk.<name>`.  With several
     `ranks` each trains on its part of every batch.  `compiled` runs networks and losses through
-    torch.compile; where that fails, `notices` says so and training goes on without.
+    torch.compile; where that fails, `journal` gets a notice and training goes on without.
     """
 
     def __init__(
@@ -79,6 +92,7 @@ class Trainer:
         frozen: bool,
         ranks: Ranks = ALONE,
         compiled: bool = False,
+        journal: Journal | None = None,
     ) -> None:
         self.device = styles.device
         self.dtype = training_dtype(self.device)
@@ -86,7 +100,7 @@ class Trainer:
         self.objective = objective
         self.recipe = recipe
         self.ranks = ranks
-        self.notices: list[str] = []
+        self.journal = journal or Journal()
         self._compiled = _compiled(self._losses, self.device) if compiled else None
         self.group = 1 if self.device.type == "cpu" else GROUP
         self.update = 0
@@ -186,7 +200,7 @@ class Trainer:
                     raise
                 self._compiled = None
                 reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
-                self.notices.append(f"torch.compile failed ({reason}); going on without it")
+                self.journal.note(f"torch.compile failed ({reason}); going on without it")
                 self.adam.zero_grad(set_to_none=True)
         return self._backward(self._losses, photos, styles, grain, targets)
 

@@ -21,7 +21,7 @@ from stylepack.training.loss_network import WeightSource, load_vgg
 from stylepack.training.machine import available_memory, processors
 from stylepack.training.objective import Objective
 from stylepack.training.photos import Batches, Decoder, PhotoFolder
-from stylepack.training.recipe import NO_PATTERN_TERMS, Recipe
+from stylepack.training.recipe import NO_PATTERN_TERMS, Recipe, RecipeChanges
 from stylepack.training.run import CACHE_SHARE
 from stylepack.training.trainer import Trainer
 
@@ -53,13 +53,13 @@ def main() -> None:
     device = torch.device(sys.argv[2] if len(sys.argv) > 2 else "cpu")
     updates = int(sys.argv[3]) if len(sys.argv) > 3 else 20
     crop = int(sys.argv[4]) if len(sys.argv) > 4 else 256
-    recipe = RECIPE.changed({"updates": updates, "crop": crop, "photo_side": 3 * crop // 2})
+    recipe = RECIPE.changed(RecipeChanges(updates=updates, crop=crop, photo_side=3 * crop // 2))
     photos = PhotoFolder.open(folder)
     threads = torch.get_num_threads()
     print(f"{device}, {processors()} processors, {threads} threads, torch {torch.__version__}")
     print(f"{len(photos.paths)} photographs, batch {recipe.batch} at {crop} px")
 
-    alone = recipe.changed({"updates": 400 // recipe.batch})
+    alone = recipe.changed(RecipeChanges(updates=400 // recipe.batch))
     decoder = Decoder(recipe.photo_side, int(CACHE_SHARE * available_memory()))
     for name in ("decoded", "kept in memory"):
         start = time.perf_counter()
@@ -67,7 +67,7 @@ def main() -> None:
         print(f"{count / (time.perf_counter() - start):7.0f} photographs a second, {name}")
 
     trainer = random_trainer(recipe, device)
-    warm = Batches(photos, recipe.changed({"updates": 2}), STYLES)
+    warm = Batches(photos, recipe.changed(RecipeChanges(updates=2)), STYLES)
     list(trainer.steps(warm))
     batches = Batches(photos, recipe, STYLES, pinned=device.type == "cuda")
     start = time.perf_counter()

@@ -29,7 +29,7 @@ from stylepack.training.features import parameter_shapes
 from stylepack.training.loss_network import WeightSource
 from stylepack.training.machine import available_memory
 from stylepack.training.photos import Batch, Batches, Decoder, PhotoFolder
-from stylepack.training.recipe import Recipe
+from stylepack.training.recipe import Recipe, RecipeChanges
 from stylepack.training.run import CACHE_SHARE
 
 WHOLE = 40_000  # updates of the papers
@@ -122,11 +122,11 @@ def real_loop(recipe: Recipe, device: torch.device, folder: Path) -> float:
     trainer = random_trainer(recipe, device, compiled=device.type == "cuda")
     decoder = Decoder(recipe.photo_side, int(CACHE_SHARE * available_memory()))
     pinned = device.type == "cuda"
-    warm = recipe.changed({"updates": min(40, recipe.updates)})
+    warm = recipe.changed(RecipeChanges(updates=min(40, recipe.updates)))
     list(trainer.steps(Batches(photos, warm, STYLES, decoder=decoder, pinned=pinned)))
     batches = Batches(photos, recipe, STYLES, decoder=decoder, pinned=pinned)
     spent = timed(lambda: list(trainer.steps(batches)), device)
-    print(*trainer.notices, sep="\n", end="\n" if trainer.notices else "")
+    print(*trainer.journal.notices, sep="\n", end="\n" if trainer.journal.notices else "")
     each = spent / recipe.updates
     print(f"the real loop: {1 / each:.2f} updates a second, {batches.waited / spent:.2%} waiting")
     print(f"{WHOLE:,} updates: {WHOLE * each / 60:.1f} minutes")
@@ -153,7 +153,7 @@ def main() -> None:
     updates = int(sys.argv[2]) if len(sys.argv) > 2 else 400
     crop = int(sys.argv[3]) if len(sys.argv) > 3 else 256
     folder = Path(sys.argv[4]) if len(sys.argv) > 4 else BUNDLED_PHOTOS
-    recipe = RECIPE.changed({"updates": updates, "crop": crop, "photo_side": 3 * crop // 2})
+    recipe = RECIPE.changed(RecipeChanges(updates=updates, crop=crop, photo_side=3 * crop // 2))
     print(machine(device.type))
     print(f"batch {recipe.batch} at {crop} px, {STYLES} styles, VGG-16 to relu4_3")
     against_the_usual(recipe, device, crop, min(updates, 50))
