@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import BUNDLED, TINY, picture
+from conftest import BUNDLED, TINY, install_pack, picture
 
 from stylepack import Stylizer
 from stylepack.cli.completion import (
@@ -25,7 +25,6 @@ from stylepack.cli.screen import _narrowed
 from stylepack.errors import PackError, UsageError
 from stylepack.packs.blending import blend_packs
 from stylepack.packs.compare import compare, load_pair
-from stylepack.packs.installing import install_pack
 from stylepack.packs.manifest import Manifest, read_manifest
 from stylepack.packs.mix import parse_mix
 from stylepack.packs.pack import Pack, load_pack

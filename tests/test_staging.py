@@ -9,11 +9,12 @@ from pathlib import Path
 from threading import Event, Thread
 
 import pytest
+from conftest import install_pack
 
 from stylepack.cli.main import run as stylepack
 from stylepack.errors import PackError
 from stylepack.packs import installing, staging
-from stylepack.packs.installing import install_all, install_pack, plan_install
+from stylepack.packs.installing import install_all, plan_install
 from stylepack.packs.shelf import BUNDLED_PACKS
 from stylepack.packs.sources import PackFile
 

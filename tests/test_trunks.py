@@ -9,13 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TINY, picture
+from conftest import TINY, install_pack, picture
 
 from stylepack.cli.main import run as stylepack
 from stylepack.errors import StylepackError, UsageError, WrongTrunkError
 from stylepack.network.trunk import Trunk
 from stylepack.packs import trunk_install
-from stylepack.packs.installing import install_pack
 from stylepack.packs.manifest import Manifest, read_manifest
 from stylepack.packs.pack import Pack, load_pack
 from stylepack.packs.resolve import resolve

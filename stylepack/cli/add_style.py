@@ -23,7 +23,6 @@ from stylepack.cli.options import (
     VggInput,
     VggWeights,
 )
-from stylepack.cli.train import check_vgg_input
 from stylepack.errors import UsageError
 from stylepack.packs.manifest import typed_name
 from stylepack.packs.shelf import BUNDLED_PHOTOS, check_free
@@ -73,7 +72,6 @@ def add_style(
     are cached or given, and the small bundled network elsewhere: nothing is downloaded.
     Ctrl-C stops and installs nothing.
     """
-    check_vgg_input(vgg_input)
     if painting.is_dir():
         raise UsageError(f"{painting} is a folder; give the picture of one painting")
     if not painting.is_file():

@@ -11,7 +11,6 @@ import typer
 from stylepack.cli import screen
 from stylepack.cli.following import follow
 from stylepack.cli.options import Device, Seed, TrunkFile, VggInput, VggWeights
-from stylepack.cli.train import check_vgg_input
 from stylepack.errors import UsageError
 from stylepack.files import check_target
 from stylepack.packs.shelf import SUFFIX
@@ -43,7 +42,6 @@ def distill(
     It learns VGG-19's activations at the default recipe's layers.  Ctrl-C stops and keeps a
     checkpoint beside the file; `--resume` goes on from it.
     """
-    check_vgg_input(vgg_input)
     if output.suffix != SUFFIX:
         raise UsageError(f"-o is {output}; name it like {output.stem or 'loss-network'}{SUFFIX}")
     if output.parent.is_dir():  # else it is made

@@ -12,7 +12,6 @@ from stylepack.cli import screen
 from stylepack.cli.completion import complete_pack
 from stylepack.cli.following import follow
 from stylepack.cli.options import Device, LossNetwork, RecipeName, TrunkFile, VggInput, VggWeights
-from stylepack.cli.train import check_vgg_input
 from stylepack.files import make_folder
 from stylepack.packs.resolve import resolve
 from stylepack.signals import stop_on_signals
@@ -68,7 +67,6 @@ def evaluate(
     Writes evaluation.csv, evaluation.json and sheet.png.  Ctrl-C stops and writes the
     photographs that are done.
     """
-    check_vgg_input(vgg_input)
     base = load_recipe(recipe or "default", RecipeChanges(loss_network=loss_network))
     selection = resolve(style or (), trunk).by_name()
 

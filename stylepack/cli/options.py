@@ -1,7 +1,7 @@
 """Options that several commands share."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -47,7 +47,7 @@ LossNetwork = Annotated[
     typer.Option(metavar="bundled|vgg16|vgg19", help="The network that the losses are taken in."),
 ]
 VggInput = Annotated[
-    str | None,
+    Literal["caffe", "imagenet"] | None,
     typer.Option(help="What those weights expect: caffe (0..255 less the mean) or imagenet."),
 ]
 Author = Annotated[str | None, typer.Option(help="Author to name in the packs.")]

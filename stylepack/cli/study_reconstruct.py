@@ -16,8 +16,7 @@ from stylepack.cli.study_running import (
     request_of,
     split,
 )
-from stylepack.errors import UsageError
-from stylepack.studies.plans import REPORT_LAYERS, ReconstructPlan, planned
+from stylepack.studies.plans import REPORT_LAYERS, Optimizer, ReconstructPlan, planned
 from stylepack.training.recipe import RecipeChanges
 
 
@@ -36,7 +35,7 @@ def reconstruct(
         typer.Option(metavar="A,B,...", help=f"In order.  ({','.join(REPORT_LAYERS)})"),
     ] = None,
     optimizer: Annotated[
-        str | None, typer.Option(metavar="adam|lbfgs", help="lbfgs is that of Gatys et al.")
+        Optimizer | None, typer.Option(help="lbfgs is that of Gatys et al.")
     ] = None,
     learning_rate: Annotated[
         float | None,
@@ -62,8 +61,6 @@ def reconstruct(
     A study that was stopped goes on with the image that was not finished.
     """
     chosen = split("--layers", layers) or REPORT_LAYERS
-    if optimizer not in (None, "adam", "lbfgs"):
-        raise UsageError(f"--optimizer is '{optimizer}'; it must be adam or lbfgs")
     changes = {
         "layers": chosen,
         "optimizer": optimizer,

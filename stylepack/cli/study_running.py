@@ -9,7 +9,6 @@ import typer
 
 from stylepack.cli import screen
 from stylepack.cli.following import follow
-from stylepack.cli.train import check_vgg_input
 from stylepack.errors import UsageError
 from stylepack.signals import stop_on_signals
 from stylepack.studies.plans import study_recipe
@@ -71,7 +70,6 @@ def request_of(
     The recipe is `seed`, the report's, under --as-published; Without a `loss_network` among
     the changes the bundled one is taken where it serves and no VGG is at hand.
     """
-    check_vgg_input(vgg_input)
     base = load_recipe(recipe or ("seed" if published else "default"))
     chosen = study_recipe(base, quick=quick, changes=changes)
 

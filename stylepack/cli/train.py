@@ -137,7 +137,6 @@ def train(
     """
     launch = Launch.from_environment()
     screen.speak_as(launch.rank)
-    check_vgg_input(vgg_input)
     if any(every is not None and every < 1 for every in (sheet_every, checkpoint_every)):
         raise UsageError("--sheet-every and --checkpoint-every must be at least 1")
     changes = RecipeChanges(
@@ -260,13 +259,3 @@ def whole_number(text: str | None, option: str) -> int | None:
     if text is None or text.isdecimal():
         return None if text is None else int(text)
     raise UsageError(f"{option} is '{text}'; it must be a whole number or auto")
-
-
-def check_vgg_input(value: str | None) -> None:
-    """Refuse anything but the two input scales.
-
-    Raises:
-        UsageError: `value` is neither None, caffe nor imagenet.
-    """
-    if value not in (None, "caffe", "imagenet"):
-        raise UsageError(f"--vgg-input is '{value}'; it must be caffe or imagenet")

@@ -146,20 +146,6 @@ def _keep(pack: Pack, config: TrunkConfig, reason: str) -> Path:
     return kept
 
 
-def install_pack(source: Path, name: str | None = None, replace: bool = False) -> Path:
-    """Install one pack file that the caller has read as a pack before; return its place.
-
-    Raises:
-        PackError: not a pack, or its name is taken and `replace` is not set.
-    """
-    content = read_content(source, LARGEST_PACK)
-    name = name or Manifest.from_header(parse_content(content, source), source).name
-    plan = plan_install([(name, PackFile(str(source), content))], replace)
-    if plan.new:
-        return install_all(plan.new, replace)[0]
-    return shelf()[name].path
-
-
 def _holds(shelved: Shelved, content: bytes) -> bool:
     try:
         return read_content(shelved.path, LARGEST_PACK) == content
