@@ -526,7 +526,7 @@ def test_other_settings_are_refused_in_one_line(
         (["interpolate", "--corners", "wave,wave"], "--corners has wave twice"),
         (["losses", "--styles", "GALLERY", "--photos", "FEW"], "--photos has 4 photographs; this "),
         (["compare", "--styles", "GALLERY", "--photos", "FEW"], "needs at least 5"),
-        (["reconstruct", "--optimizer", "sgd"], "adam or lbfgs"),
+        (["reconstruct", "--optimizer", "sgd"], "'sgd' is not one of 'adam', 'lbfgs'"),
         (["reconstruct", "--learning-rate", "inf"], "--learning-rate is inf; it must be finite"),
         (["reconstruct", "--learning-rate", "nan"], "--learning-rate is nan; it must be above 0"),
         (["reconstruct", "--seed", "-1"], "--seed is -1; it must be 0 or more"),

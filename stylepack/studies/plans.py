@@ -95,7 +95,7 @@ QUICK: dict[type, dict[str, Any]] = {
 }
 # At the report's rate noise is left slowly.
 QUICK_PUBLISHED: dict[type, dict[str, Any]] = {ReconstructPlan: {"updates": 600}}
-QUICK_WARMUP = 20
+QUICK_RECIPE: dict[str, Any] = {"crop": 64, "photo_side": 96, "style_side": 192, "warmup": 20}
 OPTIONS = {"photographs": "limit"}  # what the command line calls a plan's number otherwise
 
 
@@ -131,6 +131,6 @@ def study_recipe(recipe: Recipe, *, quick: bool, changes: RecipeChanges) -> Reci
     With a constant learning rate a network can be read at any moment, not only at the end.
     """
     if quick:
-        warmup = min(recipe.warmup, QUICK_WARMUP)
-        recipe = replace(recipe, crop=64, photo_side=96, style_side=192, warmup=warmup)
+        warmup = QUICK_RECIPE["warmup"] if recipe.warmup else 0
+        recipe = replace(recipe, **QUICK_RECIPE | {"warmup": warmup})
     return replace(recipe, identity=False, decay="none", first_crop=0).changed(changes)

@@ -91,6 +91,8 @@ class RunSettings:
         try:
             fields = json.loads(path.read_text(encoding="utf-8"))
             weights = fields["vgg_weights"]
+            if missing := asdict(Recipe()).keys() - fields["recipe"].keys():
+                raise ValueError(f"its recipe lacks {', '.join(sorted(missing))}")
             settings = cls(
                 styles=Path(fields["styles"]),
                 photos=Path(fields["photos"]),
