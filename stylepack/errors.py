@@ -39,7 +39,7 @@ class PackError(StylepackError):
 
 
 class WrongTrunkError(PackError):
-    """A pack belongs to a trunk other than the one in use."""
+    """A pack belongs to a trunk other than the one that paints."""
 
 
 class TrainingError(StylepackError):

@@ -15,8 +15,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from stylepack.network.trunk import Trunk, TrunkConfig
-from stylepack.packs.manifest import Manifest
+from stylepack.packs.header import parse_content, read_content
+from stylepack.packs.installing import install_as_planned
+from stylepack.packs.manifest import LARGEST_PACK, Manifest
 from stylepack.packs.pack import Pack
+from stylepack.packs.shelf import shelf
+from stylepack.packs.sources import PackFile
 from stylepack.packs.trunkfile import load_trunk, save_trunk
 from stylepack.pictures.photo import Photo
 from stylepack.pictures.sheet import MARGIN
@@ -132,6 +136,19 @@ def make_pack(tmp_path: Path, tiny_trunk: tuple[Path, str]):
         return path
 
     return make
+
+
+def install_pack(source: Path, name: str | None = None, replace: bool = False) -> Path:
+    """Install one pack file as `packs install` does; return its place.
+
+    Raises:
+        UsageError: a name that is no pack's.
+        PackError: not a pack, or its name is taken and `replace` is not set.
+    """
+    content = read_content(source, LARGEST_PACK)
+    name = name or Manifest.from_header(parse_content(content, source), source).name
+    _, placed = install_as_planned([(name, PackFile(str(source), content))], replace)
+    return placed[0] if placed else shelf()[name].path
 
 
 def picture(width: int, height: int, seed: int = 0) -> Image.Image:

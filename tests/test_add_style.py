@@ -39,7 +39,7 @@ def options(photos: Path, vgg_file: Path, tmp_path: Path) -> list[str]:
     recipe.write_text("batch = 2\ncrop = 32\nphoto_side = 40\nstyle_side = 48\n")
     return [
         *("--photos", str(photos), "--vgg-weights", str(vgg_file), "--device", "cpu"),
-        *("--recipe", str(recipe), "--steps", "3"),
+        *("--recipe", str(recipe), "--updates", "3"),
     ]
 
 

@@ -134,7 +134,7 @@ def test_training_is_that_of_the_cpu(
     there = make_trainer(compiled=compiled)
     found = list(there.steps(Batches(folder, recipe, 2, pinned=CARD)))
     wanted = list(make_trainer(CPU).steps(Batches(folder, recipe, 2)))
-    assert there.notices == []
+    assert there.journal.notices == []
     assert [step.styles for step in found] == [step.styles for step in wanted]
     # TF32 rounds to 11 bits, and Adam makes whole steps of the smallest gradients' signs.
     torch.testing.assert_close(losses(found), losses(wanted), rtol=0.1, atol=1e-3)

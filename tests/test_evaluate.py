@@ -260,8 +260,8 @@ def test_ctrl_c_writes_the_whole_photographs(
 ) -> None:
     advance, pieces = screen.Meter.advance, []
 
-    def interrupted(meter: screen.Meter, words: str = "") -> None:
-        advance(meter, words)
+    def interrupted(meter: screen.Meter, words: str = "", to: int | None = None) -> None:
+        advance(meter, words, to)
         pieces.append(words)
         if len(pieces) == after:
             signal.raise_signal(signal.SIGINT)
@@ -289,7 +289,7 @@ def test_ctrl_c_writes_the_whole_photographs(
         (["--optimize", "0"], "--optimize"),
         (["--recipe", "nonesuch"], "no recipe 'nonesuch'"),
         (["--loss-network", "resnet"], "--loss-network is 'resnet'"),
-        (["--vgg-input", "raw"], "caffe or imagenet"),
+        (["--vgg-input", "raw"], "'raw' is not one of 'caffe', 'imagenet'"),
         (["--vgg-weights", "nowhere.safetensors"], "no such file: nowhere.safetensors"),
     ],
 )

@@ -80,7 +80,7 @@ def test_training_goes_on_where_compiling_fails(
     for update in range(2):
         ours, theirs = compiled.step(batch(update)), plain.step(batch(update))
         assert torch.equal(ours.losses, theirs.losses)
-    assert compiled.notices == ["torch.compile failed (no compiler); going on without it"]
+    assert compiled.journal.notices == ["torch.compile failed (no compiler); going on without it"]
     for name, parameter in plain.parameters.items():
         assert torch.equal(parameter, compiled.parameters[name]), name
 
@@ -94,7 +94,7 @@ def test_compiled_training_is_the_same_training(make_trainer: Callable[..., Trai
     for update in range(3):
         ours, theirs = compiled.step(batch(update)), plain.step(batch(update))
         torch.testing.assert_close(ours.losses, theirs.losses, rtol=1e-3, atol=1e-4)
-    assert compiled.notices == []
+    assert compiled.journal.notices == []
 
 
 def test_too_little_memory_is_not_taken_for_a_compiler_that_fails(

@@ -97,17 +97,16 @@ def place(tmp_path: Path, make_pack, monkeypatch) -> Path:
 TRUNK = ["--trunk", "../tiny-trunk.safetensors"]
 DOTS = "new/dots.safetensors"
 COMMANDS = {
-    "install": ["packs", "install", "new", "-U", *TRUNK],
-    "install one": ["packs", "install", DOTS, "-U", *TRUNK],
+    "install": ["packs", "install", "new", "--replace", *TRUNK],
+    "install one": ["packs", "install", DOTS, "--replace", *TRUNK],
     "install new": ["packs", "install", DOTS, "--as", "new", *TRUNK],
-    "upgrade a trunk": ["trunks", "install", "trunk2", "--as", "mine", "-U"],
-    "upgrade a trunk by two renames": ["trunks", "install", "trunk2", "--as", "mine", "-U"],
-    "install a trunk": ["trunks", "install", "trunk2", "-U"],
-    "use a trunk": ["trunks", "use", "mine"],
+    "upgrade a trunk": ["trunks", "install", "trunk2", "--as", "mine", "--replace"],
+    "upgrade a trunk by two renames": ["trunks", "install", "trunk2", "--as", "mine", "--replace"],
+    "install a trunk": ["trunks", "install", "trunk2", "--replace"],
     "hide": ["packs", "hide", "wave"],
     "restore": ["packs", "restore", "tahiti"],
     "apply": ["apply", "a.png", "--style", DOTS, *TRUNK, "-o", "b.png"],
-    "export": ["packs", "export", DOTS, "-o", "m.onnx", "-U", *TRUNK],
+    "export": ["packs", "export", DOTS, "-o", "m.onnx", "--replace", *TRUNK],
     "new": ["packs", "new", "some-packs", DOTS, *TRUNK],
     "remove": ["packs", "remove", "dots", "-y"],
     "remove a trunk": ["trunks", "remove", "mine", "-y"],

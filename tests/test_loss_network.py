@@ -3,6 +3,7 @@
 import enum
 import os
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.error import URLError
@@ -200,7 +201,7 @@ def test_weights_are_fetched_once_and_cut_down_to_what_is_needed(monkeypatch, ho
 
 def test_weights_that_torchvision_does_not_have_are_refused(monkeypatch) -> None:
     fake_torchvision(monkeypatch, dict)
-    recipe = SHALLOW.changed({"weights": "IMAGENET1K_FEATURES"})
+    recipe = replace(SHALLOW, weights="IMAGENET1K_FEATURES")
     with pytest.raises(UsageError, match="no vgg19 weights IMAGENET1K_FEATURES; it has IMAGENET"):
         load(None, recipe=recipe)
 

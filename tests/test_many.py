@@ -223,12 +223,12 @@ def test_no_rank_in_the_environment_is_told() -> None:
 def test_too_little_memory_for_one_photograph_does_not_stop_the_rest(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def paint(stylizer: Stylizer, photo: Photo, **options: object) -> Photo:
+    def paint(stylizer: Stylizer, options: object, photo: Photo, advance: object) -> Photo:
         if photo.size == (40, 32):
             raise MemoryError
         return photo
 
-    monkeypatch.setattr(Stylizer, "paint", paint)
+    monkeypatch.setattr(Stylizer, "paint_with", paint)
     Image.new("RGB", (40, 33)).save(folder / "last.png")
     assert stylepack(["apply", str(folder / "0.png"), str(folder / "last.png"), *STARRY]) == 1
     out, err = capsys.readouterr()
@@ -383,7 +383,7 @@ def test_as_many_photographs_are_read_ahead_as_there_are_threads(
         return read(painter, job)
 
     class Paints:
-        def paint(self, photo: Photo, **_: object) -> Photo:
+        def paint_with(self, _: object, photo: Photo, advance: object) -> Photo:
             end = time.monotonic() + 5
             while not counted and len(begun) < 4 and time.monotonic() < end:
                 time.sleep(0.001)

@@ -131,7 +131,7 @@ def test_a_pack_of_another_trunk_is_refused_naming_both(make_pack, tiny_trunk) -
     with pytest.raises(WrongTrunkError) as refused:
         check_trunk(manifest, tiny_trunk[1], "'dots'")
     assert "'dots' belongs to trunk cdcdcdcdcdcd," in str(refused.value)
-    assert f"in use is {tiny_trunk[1][:12]};" in str(refused.value)
+    assert f"this trunk is {tiny_trunk[1][:12]};" in str(refused.value)
 
 
 def test_a_pack_without_a_trunk_is_refused(make_pack, tiny_trunk) -> None:

@@ -11,14 +11,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import BUNDLED, picture
+from conftest import BUNDLED, install_pack, picture
 
 import stylepack as package
 from stylepack.cli.completion import complete_pack
 from stylepack.cli.main import run as stylepack
 from stylepack.errors import UsageError
 from stylepack.network.trunk import TrunkConfig
-from stylepack.packs.installing import install_pack
 from stylepack.packs.pack import load_pack
 from stylepack.packs.packages import packages
 from stylepack.packs.shelf import BUNDLED_PACKS, find_pack, shelf
@@ -200,7 +199,7 @@ def test_a_folder_that_cannot_be_read_is_told_and_stops_nothing(home, monkeypatc
     assert said == f"warning: cannot read {folder}: Permission denied\n"
     assert stylepack(["trunks", "list"]) == 0
     shown = capsys.readouterr()
-    assert shown.out.startswith(f"*\tbundled\t{len(BUNDLED)}\t")
+    assert shown.out.startswith(f"bundled\t{len(BUNDLED)}\t")
     assert shown.err.startswith("warning: trunk 'mine': ")
 
 

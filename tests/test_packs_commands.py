@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import BUNDLED, TINY, picture
+from conftest import BUNDLED, TINY, install_pack, picture
 
 from stylepack import Stylizer
 from stylepack.cli.completion import (
@@ -25,7 +25,6 @@ from stylepack.cli.screen import _narrowed
 from stylepack.errors import PackError, UsageError
 from stylepack.packs.blending import blend_packs
 from stylepack.packs.compare import compare, load_pair
-from stylepack.packs.installing import install_pack
 from stylepack.packs.manifest import Manifest, read_manifest
 from stylepack.packs.mix import parse_mix
 from stylepack.packs.pack import Pack, load_pack
@@ -247,7 +246,7 @@ def test_a_blend_says_what_it_was_made_of(packs, make_pack, tiny_trunk, home: Pa
     code, _, said = packs(*words)
     assert code == 1
     assert "'dusk' is installed already" in said
-    assert packs(*words, "-U", "--title", "Dusk")[0] == 0
+    assert packs(*words, "--replace", "--title", "Dusk")[0] == 0
     assert shelf()["dusk"].manifest().title == "Dusk"
 
 
@@ -256,7 +255,7 @@ def test_licences_that_differ_are_left_out_and_it_is_said(packs, make_pack, tiny
     words = ("blend", f"{a},{b}", "--name", "dusk", "--trunk", tiny_trunk[0])
     assert "one licence" in packs(*words)[2]
     assert shelf()["dusk"].manifest().license == ""
-    assert "one licence" not in packs(*words, "-U", "--license", "MIT")[2]
+    assert "one licence" not in packs(*words, "--replace", "--license", "MIT")[2]
     assert shelf()["dusk"].manifest().license == "MIT"
 
 

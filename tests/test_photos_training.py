@@ -3,6 +3,7 @@
 import shutil
 import threading
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from stylepack.errors import TrainingError, UsageError
 from stylepack.training.photos import Batch, Batches, PhotoFolder, decoded, random_crop
-from stylepack.training.recipe import Recipe
+from stylepack.training.recipe import Recipe, RecipeChanges
 
 SMALL = Recipe(crop=32, photo_side=40, style_side=32, updates=8, batch=2)
 MIDDLE = (0.5, 0.5, 0.5, 0.5)
@@ -40,7 +41,7 @@ def test_a_copy_of_a_painting_is_left_out_whatever_its_name(photos: Path, painti
     shutil.copyfile(paintings / "dawn.png", copy)
     folder = PhotoFolder.open(photos, [paintings / "dawn.png", paintings / "Dusk Over Sea.png"])
     assert [path.name for path in folder.paths] == [f"{index}.jpg" for index in range(6)]
-    assert folder.skipped == [f"{copy} is one of the paintings"]
+    assert folder.journal.skipped == [f"{copy} is one of the paintings"]
 
 
 def test_a_photo_of_a_paintings_size_and_name_is_kept(photos: Path, tmp_path: Path) -> None:
@@ -49,7 +50,7 @@ def test_a_photo_of_a_paintings_size_and_name_is_kept(photos: Path, tmp_path: Pa
     painting.write_bytes(content[:-3] + b"\0" + content[-2:])
     folder = PhotoFolder.open(photos, [painting])
     assert len(folder.paths) == 6
-    assert folder.skipped == []
+    assert folder.journal.skipped == []
 
 
 def test_a_folder_of_nothing_but_the_paintings_is_refused(paintings: Path) -> None:
@@ -70,7 +71,7 @@ def test_a_broken_photo_is_named_once_and_the_next_is_taken(photos: Path) -> Non
     folder = PhotoFolder.open(photos)
     for _ in range(3):
         assert torch.equal(folder.read_first(2, crop), crop(photos / "3.jpg"))
-    (message,) = folder.skipped
+    (message,) = folder.journal.skipped
     assert str(photos / "2.jpg") in message
 
 
@@ -83,7 +84,7 @@ def test_a_photo_deleted_during_training_is_skipped_like_a_broken_one(photos: Pa
     folder = PhotoFolder.open(photos)
     (photos / "2.jpg").unlink()
     assert torch.equal(folder.read_first(2, crop), crop(photos / "3.jpg"))
-    assert len(folder.skipped) == 1
+    assert len(folder.journal.skipped) == 1
 
 
 def test_photos_that_are_all_broken_are_refused(photos: Path) -> None:
@@ -96,9 +97,9 @@ def test_photos_that_are_all_broken_are_refused(photos: Path) -> None:
 def test_broken_photos_are_named_once_in_all_batches(photos: Path) -> None:
     (photos / "1.jpg").write_bytes(b"not a photograph")
     folder = PhotoFolder.open(photos)
-    batches = Batches(folder, SMALL.changed({"updates": 12}), 3)
+    batches = Batches(folder, SMALL.changed(RecipeChanges(updates=12)), 3)
     assert len(list(batches)) == 12
-    assert len(folder.skipped) == 1
+    assert len(folder.journal.skipped) == 1
 
 
 @pytest.mark.parametrize("broken", [False, True])
@@ -110,11 +111,11 @@ def test_batches_are_the_same_every_time_and_from_wherever_they_start(photos, br
     assert same(batches, drawn(photos))
     for first in (1, 5, 8):
         assert same(batches[first:], drawn(photos, first=first))
-    assert not same(batches, drawn(photos, SMALL.changed({"seed": 1})))
+    assert not same(batches, drawn(photos, SMALL.changed(RecipeChanges(seed=1))))
 
 
 def test_a_batch_has_the_shape_of_the_recipe(photos: Path) -> None:
-    recipe = SMALL.changed({"first_crop": 48, "updates": 4, "batch": 3})
+    recipe = SMALL.changed(RecipeChanges(first_crop=48, updates=4, batch=3))
     batches = drawn(photos, recipe)
     assert [tuple(batch.photos.shape[1:]) for batch in batches] == [(3, 48, 48)] * 2 + [
         (3, 32, 32)
@@ -126,18 +127,18 @@ def test_a_batch_has_the_shape_of_the_recipe(photos: Path) -> None:
 def test_every_photo_is_seen_once_an_epoch(tmp_path: Path) -> None:
     for shade in range(6):
         Image.new("RGB", (40, 40), (shade * 40,) * 3).save(tmp_path / f"{shade}.png")
-    batches = drawn(tmp_path, SMALL.changed({"updates": 6}))
+    batches = drawn(tmp_path, SMALL.changed(RecipeChanges(updates=6)))
     shades = [int(photo.float().mean()) // 40 for batch in batches for photo in batch.photos]
     assert sorted(shades[:6]) == sorted(shades[6:]) == list(range(6))
     assert shades[:6] != shades[6:]
 
 
 def test_styles_are_drawn_at_random_or_in_turn(photos: Path) -> None:
-    recipe = SMALL.changed({"updates": 40})
+    recipe = SMALL.changed(RecipeChanges(updates=40))
     counts = torch.bincount(torch.cat([batch.styles for batch in drawn(photos, recipe)]))
     assert len(counts) == 3
     assert counts.min() > 10
-    turns = drawn(photos, SMALL.changed({"selection": "round-robin"}))
+    turns = drawn(photos, replace(SMALL, selection="round-robin"))
     assert [batch.styles.tolist() for batch in turns] == [[i % 3] * 2 for i in range(8)]
 
 
@@ -165,6 +166,8 @@ def test_the_split_is_stable_and_disjoint(tmp_path: Path, count: int, held_out: 
 
 def test_fewer_than_five_photos_serve_for_both() -> None:
     paths = [Path(f"{index}.jpg") for index in range(4)]
-    kept, out = PhotoFolder(paths, ["a is one of the paintings"]).split()
+    folder = PhotoFolder(paths)
+    folder.journal.skip("a is one of the paintings")
+    kept, out = folder.split()
     assert kept.paths == out.paths == paths
-    assert kept.skipped == ["a is one of the paintings"]
+    assert kept.journal.skipped == ["a is one of the paintings"]

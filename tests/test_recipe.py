@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from stylepack.errors import UsageError
 from stylepack.training.features import plan
-from stylepack.training.recipe import RECIPES, Recipe, load_recipe, recipe_from
+from stylepack.training.recipe import RECIPES, Recipe, RecipeChanges, load_recipe, recipe_from
 
 ADAM = {"updates": 40_000, "learning_rate": 1e-3, "warmup": 0, "decay": "none", "ema": 0.0}
 AS_IN_THE_PAPER = {
@@ -198,18 +198,18 @@ def test_an_unknown_preset_lists_those_there_are(name: str) -> None:
 
 
 def test_changes_of_none_are_no_changes(tmp_path: Path) -> None:
-    assert Recipe().changed({field.name: None for field in fields(Recipe)}) == Recipe()
-    recipe = load_recipe("seed", {"batch": 2, "crop": None, "style_layers": ["relu1_1"]})
+    assert Recipe().changed(RecipeChanges()) == Recipe()
+    recipe = load_recipe("seed", RecipeChanges(batch=2, style_layers=["relu1_1"]))
     assert asdict(recipe) == asdict(RECIPES["seed"]) | {"batch": 2, "style_layers": ("relu1_1",)}
 
 
 def test_a_wrong_change_names_the_option() -> None:
     with pytest.raises(UsageError, match=r"^--batch is 'two'; it must be a whole number"):
-        Recipe().changed({"batch": "two"})
+        Recipe().changed(RecipeChanges(batch="two"))
     with pytest.raises(UsageError, match=r"^--style-weight is -1.0; it must be 0 or more"):
-        Recipe().changed({"style_weight": -1.0})
+        Recipe().changed(RecipeChanges(style_weight=-1.0))
     with pytest.raises(UsageError, match=r"^crop, first_crop, .* at least 32 pixels"):
-        Recipe().changed({"crop": 16})
+        Recipe().changed(RecipeChanges(crop=16))
 
 
 def test_the_crop_grows_half_way_through() -> None:

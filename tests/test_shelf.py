@@ -4,11 +4,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import BUNDLED
+from conftest import BUNDLED, install_pack
 
 from stylepack.errors import PackError, StylepackError, UsageError
 from stylepack.packs import shelf as shelf_room
-from stylepack.packs.installing import install_pack
 from stylepack.packs.removing import remove_pack
 from stylepack.packs.shelf import (
     BUNDLED_PACKS,

@@ -9,11 +9,12 @@ from pathlib import Path
 from threading import Event, Thread
 
 import pytest
+from conftest import install_pack
 
 from stylepack.cli.main import run as stylepack
 from stylepack.errors import PackError
 from stylepack.packs import installing, staging
-from stylepack.packs.installing import install_all, install_pack, plan_install
+from stylepack.packs.installing import install_all, plan_install
 from stylepack.packs.shelf import BUNDLED_PACKS
 from stylepack.packs.sources import PackFile
 
@@ -162,8 +163,8 @@ def test_a_folder_is_not_replaced_by_a_file(home: Path, capsys) -> None:
     folder = home / "packs" / "dir.safetensors"
     folder.mkdir(parents=True)
     (folder / "mine.txt").write_text("mine")
-    words = ["packs", "install", os.fspath(BUNDLED_PACKS / "wave.safetensors"), "--as", "dir", "-U"]
-    assert stylepack(words) == 1
+    words = ["packs", "install", os.fspath(BUNDLED_PACKS / "wave.safetensors"), "--as", "dir"]
+    assert stylepack([*words, "--replace"]) == 1
     assert "dir.safetensors is in the way and no file; move it away" in capsys.readouterr().err
     assert (folder / "mine.txt").read_text() == "mine"
     assert [path.name for path in (home / "packs").iterdir()] == ["dir.safetensors"]

@@ -1,6 +1,7 @@
 """Where a new style starts from, and when its learning stops."""
 
 import itertools
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ from stylepack.cli.main import run as stylepack
 from stylepack.packs.manifest import Manifest
 from stylepack.packs.pack import Pack
 from stylepack.packs.removing import hide_packs
+from stylepack.packs.resolve import resolve
 from stylepack.packs.shelf import BUNDLED_TRUNK, IDENTITY
 from stylepack.packs.trunkfile import load_trunk
 from stylepack.training import finetune as module
@@ -25,7 +27,7 @@ from stylepack.training.paintings import describe
 from stylepack.training.photos import Batch
 from stylepack.training.preview import WEIGHTS
 from stylepack.training.recipe import Recipe
-from stylepack.training.start import least_on_simplex, mean_style, nearest_mix, packs_of
+from stylepack.training.start import least_on_simplex, mean_style, nearest_mix
 
 CPU = torch.device("cpu")
 SMALL = Recipe(batch=2, crop=32, photo_side=48, style_side=48)
@@ -60,8 +62,8 @@ def test_the_simplex_solver_finds_nothing_better_among_random_weights(k: int, se
 
 
 def test_a_painting_that_looks_like_a_pack_starts_there(vgg_file: Path) -> None:
-    trunk, digest = load_trunk(BUNDLED_TRUNK)
-    packs = packs_of(BUNDLED_TRUNK, digest, trunk.config)
+    loaded = resolve([]).load()
+    trunk, packs = loaded.trunk, loaded.packs
     name = next(name for name in packs if name != IDENTITY)
     photos = torch.rand(2, 3, 48, 48)
     with torch.no_grad():
@@ -84,8 +86,8 @@ def test_without_packs_it_starts_from_nothing(vgg_file: Path) -> None:
 
 
 def test_the_users_pack_comes_before_the_one_beside_the_trunk(tmp_path: Path, home: Path) -> None:
-    trunk, digest = load_trunk(BUNDLED_TRUNK)
-    packs = packs_of(BUNDLED_TRUNK, digest, trunk.config)
+    loaded = resolve([]).load()
+    trunk, packs = loaded.trunk, loaded.packs
     name, pack = next(iter(packs.items()))
     (home / "packs").mkdir(parents=True)
     (tmp_path / "packs").mkdir()
@@ -93,10 +95,10 @@ def test_the_users_pack_comes_before_the_one_beside_the_trunk(tmp_path: Path, ho
     ours.save(home / "packs" / f"{name}.safetensors", trunk.config)
     pack.save(tmp_path / "packs" / f"{name}.safetensors", trunk.config)
     pack.save(tmp_path / "packs" / "beside.safetensors", trunk.config)
-    found = packs_of(tmp_path / "trunk.safetensors", digest, trunk.config)
+    shutil.copy(BUNDLED_TRUNK, tmp_path)
+    found = resolve([], tmp_path / BUNDLED_TRUNK.name).load().packs
     assert torch.equal(found[name].style, pack.style + 1)
     assert torch.equal(found["beside"].style, pack.style)
-    assert packs_of(BUNDLED_TRUNK, "another", trunk.config) == {}
 
 
 def test_learning_stops_when_the_held_out_loss_no_longer_falls(
@@ -193,7 +195,7 @@ def test_a_preview_paints_every_weight_and_installs_nothing(
     recipe = tmp_path / "small.toml"
     recipe.write_text("batch = 2\ncrop = 32\nphoto_side = 40\nstyle_side = 48\n")
     options = ["--photos", str(photos), "--vgg-weights", str(vgg_file), "--recipe", str(recipe)]
-    command = ["add-style", str(painting), *options, "--preview", "--steps", "2"]
+    command = ["add-style", str(painting), *options, "--preview", "--updates", "2"]
     assert stylepack(command) == 0
     assert capsys.readouterr().out.strip() == "dream.preview.png"
     with Image.open("dream.preview.png") as sheet:
@@ -217,7 +219,6 @@ def _objective_on(vgg_file: Path, painting: torch.Tensor) -> Objective:
 
 
 def test_hidden_packs_are_no_start() -> None:
-    trunk, digest = load_trunk(BUNDLED_TRUNK)
-    assert {"starry", "wave"} < packs_of(BUNDLED_TRUNK, digest, trunk.config).keys()
+    assert {"starry", "wave"} < resolve([]).load().packs.keys()
     hide_packs(["starry"])
-    assert "starry" not in packs_of(BUNDLED_TRUNK, digest, trunk.config)
+    assert "starry" not in resolve([]).load().packs

@@ -9,15 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from stylepack.__main__ import WAVE, End
-from stylepack.cli import stopping
-from stylepack.cli.stopping import stop_on_signals
+from stylepack import signals
 from stylepack.files import replacing
+from stylepack.signals import WAVE, End, stop_on_signals
 
 
 @pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT])
 def test_one_wish_to_stop_that_arrives_twice_stops_once(first: signal.Signals) -> None:
-    with stop_on_signals("saving") as stop:
+    with stop_on_signals("saving", print) as stop:
         for number in (first, first, signal.SIGTERM):
             signal.raise_signal(number)
     assert stop.exit_code == 128 + first
@@ -26,9 +25,9 @@ def test_one_wish_to_stop_that_arrives_twice_stops_once(first: signal.Signals) -
 def test_a_later_ctrl_c_stops_at_once_and_a_later_sigterm_does_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(stopping, "WAVE", -1.0)
+    monkeypatch.setattr(signals, "WAVE", -1.0)
     for first in (signal.SIGTERM, signal.SIGINT):
-        with stop_on_signals("saving") as stop:
+        with stop_on_signals("saving", print) as stop:
             signal.raise_signal(first)
             signal.raise_signal(signal.SIGTERM)
             with pytest.raises(KeyboardInterrupt):
@@ -63,7 +62,7 @@ def test_a_signal_during_an_import_is_not_lost(tmp_path: Path) -> None:
         "    signal.raise_signal(signal.SIGINT)\n"
     )
     code = (
-        "import signal; from stylepack.__main__ import End; "
+        "import signal; from stylepack.signals import End; "
         "signal.signal(signal.SIGINT, End()); import swallows; print('survived')"
     )
     done = subprocess.run(
@@ -75,7 +74,7 @@ def test_a_signal_during_an_import_is_not_lost(tmp_path: Path) -> None:
 def test_a_second_signal_ends_what_a_thread_keeps_waiting() -> None:
     code = (
         "import signal, threading, time\n"
-        "from stylepack.__main__ import End\n"
+        "from stylepack.signals import End\n"
         "signal.signal(signal.SIGTERM, End())\n"
         "threading.Thread(target=time.sleep, args=(600,)).start()\n"
         "try:\n"
@@ -103,8 +102,9 @@ def test_a_terminal_that_is_closed_ends_work_in_good_order(tmp_path: Path) -> No
     code = (
         "import pathlib, sys, time\n"
         "from stylepack.cli import screen\n"
-        "from stylepack.cli.stopping import stop_on_signals\n"
-        "with stop_on_signals('saving') as stop, screen.meter('working', 1000000) as meter:\n"
+        "from stylepack.signals import stop_on_signals\n"
+        "stopping = stop_on_signals('saving', screen.say)\n"
+        "with stopping as stop, screen.meter('working', 1000000) as meter:\n"
         "    pathlib.Path('begun').touch()\n"
         "    while not stop:\n"
         "        meter.advance()\n"

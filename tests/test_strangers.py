@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Event, Thread
 
 import pytest
-from conftest import TINY
+from conftest import TINY, install_pack
 from test_hostile import good_trunk
 
 from stylepack import files
@@ -21,7 +21,6 @@ from stylepack.cli.main import run as stylepack
 from stylepack.errors import PackError, UsageError
 from stylepack.files import replacing
 from stylepack.packs import archive, download, shelf, sources, verify
-from stylepack.packs.installing import install_pack
 from stylepack.packs.manifest import read_manifest
 from stylepack.packs.pack import Pack, load_pack
 from stylepack.packs.shelf import Shelved
@@ -216,7 +215,8 @@ def test_only_what_writes_home_needs_one(known, tmp_path: Path, monkeypatch, cap
     for words in (["packs", "list"], ["packs", "verify", "wave"], ["trunks", "info"]):
         assert stylepack(words) == 0
     assert shelf.cache_folder() == shelf.NOWHERE
-    for words in (["packs", "hide", "wave"], ["trunks", "use", "bundled"]):
+    install = ["packs", "install", str(shelf.BUNDLED_PACKS / "wave.safetensors"), "--as", "sea"]
+    for words in (["packs", "hide", "wave"], install):
         assert stylepack(words) == 1
         assert "set STYLEPACK_HOME to a folder you own" in capsys.readouterr().err
     monkeypatch.setattr("os.path.expanduser", lambda path: path)

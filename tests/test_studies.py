@@ -20,6 +20,7 @@ from PIL import Image
 from stylepack.cli import screen
 from stylepack.cli.main import run as stylepack
 from stylepack.network.trunk import Trunk
+from stylepack.packs.resolve import resolve
 from stylepack.packs.shelf import BUNDLED_TRUNK
 from stylepack.packs.trunkfile import load_trunk
 from stylepack.studies import plans
@@ -525,7 +526,7 @@ def test_other_settings_are_refused_in_one_line(
         (["interpolate", "--corners", "wave,wave"], "--corners has wave twice"),
         (["losses", "--styles", "GALLERY", "--photos", "FEW"], "--photos has 4 photographs; this "),
         (["compare", "--styles", "GALLERY", "--photos", "FEW"], "needs at least 5"),
-        (["reconstruct", "--optimizer", "sgd"], "adam or lbfgs"),
+        (["reconstruct", "--optimizer", "sgd"], "'sgd' is not one of 'adam', 'lbfgs'"),
         (["reconstruct", "--learning-rate", "inf"], "--learning-rate is inf; it must be finite"),
         (["reconstruct", "--learning-rate", "nan"], "--learning-rate is nan; it must be above 0"),
         (["reconstruct", "--seed", "-1"], "--seed is -1; it must be 0 or more"),
@@ -637,7 +638,7 @@ def test_the_reports_weights_do_not_sum_to_one() -> None:
 
 def test_the_sweeps_ends_are_the_single_packs(tmp_path: Path) -> None:
     request = Request(Recipe(loss_network="bundled"), WeightSource(), CPU)
-    study = InterpolateStudy(request, InterpolatePlan(), tmp_path, trunk=BUNDLED_TRUNK)
+    study = InterpolateStudy(request, InterpolatePlan(), tmp_path, resolve(InterpolatePlan.corners))
     trunk, _ = load_trunk(BUNDLED_TRUNK)
     photo = torch.rand(1, 3, 24, 32, generator=torch.Generator().manual_seed(0))
     for alpha, name in ((0.0, "starry"), (1.0, "scream")):

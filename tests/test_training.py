@@ -362,6 +362,16 @@ def test_resume_takes_new_options_and_a_kill_between_renames_loses_nothing(
     assert stylepack(["train", "--resume", str(run), "-o", str(tmp_path / "other")]) == 2
 
 
+def test_a_run_whose_recipe_lacks_a_term_is_refused(arguments: list[str], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert stylepack([*arguments, str(run), "--updates", "1"]) == 0
+    facts = json.loads((run / "run.json").read_text())
+    del facts["recipe"]["similarity_weight"]
+    (run / "run.json").write_text(json.dumps(facts))
+    with pytest.raises(TrainingError, match=r"run.json is damaged: its recipe lacks similarity"):
+        RunSettings.read(run)
+
+
 def test_damaged_photographs_are_never_held_out(
     arguments: list[str], photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -611,7 +621,7 @@ def test_every_preset_trains(preset: str, tmp_path: Path, paintings: Path, photo
     from stylepack.training.recipe import load_recipe
 
     small = {"batch": 2, "crop": 32, "photo_side": 40, "style_side": 40, "updates": 2}
-    recipe = load_recipe(preset, small)
+    recipe = replace(load_recipe(preset), **small)
     torch.manual_seed(0)
     layers = (*recipe.content_layers, *recipe.style_layers)
     vgg = VGG(recipe.loss_network, layers, next(iter(INPUT_SCALES)))

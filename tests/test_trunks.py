@@ -9,21 +9,21 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import BUNDLED, TINY, picture
+from conftest import TINY, install_pack, picture
 
 from stylepack.cli.main import run as stylepack
 from stylepack.errors import StylepackError, UsageError, WrongTrunkError
 from stylepack.network.trunk import Trunk
 from stylepack.packs import staging, trunk_install
-from stylepack.packs.installing import install_pack
 from stylepack.packs.manifest import Manifest, read_manifest
 from stylepack.packs.pack import Pack, load_pack
+from stylepack.packs.resolve import resolve
 from stylepack.packs.shelf import BUNDLED_PACKS, BUNDLED_TRUNK, find_pack, shelf, user_packs
 from stylepack.packs.trunkfile import load_trunk, save_trunk
-from stylepack.packs.trunks import choose_trunk, find_trunk, known_trunks, trunk_in_use
+from stylepack.packs.trunks import find_trunk, known_trunks
 from stylepack.painting.stylizer import Stylizer
 
-STEPS = ("--steps", "2")
+STEPS = ("--updates", "2")
 
 
 @pytest.fixture
@@ -100,11 +100,10 @@ def test_packs_choose_their_trunk_and_a_mix_across_trunks_is_refused(
     mine, other = make_run("mine", ["dawn"], 1), make_run("other", ["dusk"], 2)
     for run in (mine, other):
         assert trunks("trunks", "install", run)[0] == 0
-    places = {name: find_pack(name) for name in ("dawn", "dusk", "wave")}
-    trunk_files = [choose_trunk({name: path}) for name, path in places.items()]
+    trunk_files = [resolve([name]).trunk for name in ("dawn", "dusk", "wave")]
     known = known_trunks()
     assert trunk_files == [known["mine"].path, known["other"].path, BUNDLED_TRUNK]
-    assert choose_trunk({}) == BUNDLED_TRUNK
+    assert resolve([]).trunk == BUNDLED_TRUNK
     for words in (
         ["apply", photo, "--mix", "dawn,dusk"],
         ["apply", photo, "--style", "dawn", "--region", f"{photo}=dusk"],
@@ -139,23 +138,19 @@ def test_every_command_takes_the_trunk_that_packs_name(make_run, trunks, photo, 
     assert read_manifest(find_pack("both")).trunk_sha256 == known_trunks()["mine"].sha256
 
 
-def test_use_says_what_plain_names_mean(make_run, trunks, home: Path) -> None:
+def test_a_plain_name_is_the_bundled_pack_before_that_of_a_trunk(make_run, trunks, home) -> None:
     run = make_run("mine", ["dawn", "photo", "starry"])
     assert trunks("trunks", "install", run)[0] == 0
-    assert find_pack("starry") == BUNDLED_PACKS / "starry.safetensors"
-    assert trunks("trunks", "use", "mine")[2] == "using trunk 'mine'\n"
-    assert find_pack("starry") == home / "trunks" / "mine" / "packs" / "starry.safetensors"
-    assert find_pack("bundled/starry") == BUNDLED_PACKS / "starry.safetensors"
-    assert find_pack("wave") == BUNDLED_PACKS / "wave.safetensors"
-    assert find_trunk(None) == trunk_in_use().path == home / "trunks" / "mine" / "trunk.safetensors"
+    assert (
+        find_pack("starry") == find_pack("bundled/starry") == BUNDLED_PACKS / "starry.safetensors"
+    )
+    assert find_pack("mine/starry") == home / "trunks" / "mine" / "packs" / "starry.safetensors"
     rows = [line.split("\t") for line in trunks("packs", "list")[1].splitlines()]
     told = {row[0]: (row[4], row[6]) for row in rows}
-    assert told["starry"] == ("mine", "trunk mine")
-    assert told["bundled/starry"] == ("bundled", "bundled")
-    assert trunks("trunks", "list")[1].splitlines()[1].split("\t")[:3] == ["*", "mine", "3"]
-    assert trunks("trunks", "use", "bundled")[0] == 0
-    assert set(BUNDLED) <= shelf().keys()
-    assert trunks("trunks", "use", "mein")[0] == 2
+    assert told["mine/starry"] == ("mine", "trunk mine")
+    assert told["starry"] == ("bundled", "bundled")
+    assert trunks("trunks", "list")[1].splitlines()[1].split("\t")[:2] == ["mine", "3"]
+    assert find_trunk(None) == BUNDLED_TRUNK
 
 
 @pytest.fixture
@@ -178,11 +173,11 @@ def test_learning_and_measuring_are_on_the_trunk_that_is_meant(
     code, _, said = trunks(*evaluate, "--style", "dawn")  # the one that the pack names
     assert code == 0, said
     assert json.loads((tmp_path / "e" / "evaluation.json").read_text())["trunk"]["sha256"] == mine
-    assert trunks("trunks", "use", "mine")[0] == 0
-    code, _, said = trunks("add-style", paintings / "dawn.png", "--name", "new", *learning, *STEPS)
+    words = ["add-style", paintings / "dawn.png", "--trunk", "mine", "--name", "new", *STEPS]
+    code, _, said = trunks(*words, *learning)
     assert code == 0, said
     assert read_manifest(find_pack("new")).trunk_sha256 == mine
-    words = ["add-style", paintings / "dawn.png", "--trunk", "bundled", "--name", "old", *STEPS]
+    words = ["add-style", paintings / "dawn.png", "--name", "old", *STEPS]
     assert trunks(*words, *learning)[0] == 0
     assert read_manifest(find_pack("old")).trunk_sha256 == known_trunks()["bundled"].sha256
 
@@ -203,7 +198,6 @@ def test_training_starts_from_a_trunk_by_name_and_is_installed(
 def test_an_own_pack_comes_first_and_the_trunks_is_still_there(make_run, trunks) -> None:
     run = make_run("mine", ["dawn"])
     assert trunks("trunks", "install", run)[0] == 0
-    assert trunks("trunks", "use", "mine")[0] == 0
     code, _, said = trunks("packs", "install", BUNDLED_PACKS / "wave.safetensors", "--as", "dawn")
     assert code == 1
     assert "a pack 'dawn' comes with trunk mine already" in said
@@ -298,8 +292,8 @@ def test_a_taken_name_is_refused_or_replaced_whole(make_run, trunks, home: Path)
     first, second = make_run("one", ["dawn", "dusk"], 1), make_run("two", ["noon"], 2)
     assert trunks("trunks", "install", first, "--as", "mine")[0] == 0
     code, _, said = trunks("trunks", "install", second, "--as", "mine")
-    assert (code, "--upgrade" in said) == (1, True)
-    assert trunks("trunks", "install", second, "--as", "mine", "-U")[0] == 0
+    assert (code, "--replace" in said) == (1, True)
+    assert trunks("trunks", "install", second, "--as", "mine", "--replace")[0] == 0
     assert set(files_of(home)) == {
         "trunks/mine/trunk.safetensors",
         "trunks/mine/packs/noon.safetensors",
@@ -307,12 +301,12 @@ def test_a_taken_name_is_refused_or_replaced_whole(make_run, trunks, home: Path)
 
 
 @pytest.mark.parametrize("broken", [OSError(28, "No space left on device"), KeyboardInterrupt()])
-@pytest.mark.parametrize("upgrade", [[], ["-U"]])
+@pytest.mark.parametrize("replace", [[], ["--replace"]])
 def test_what_fails_on_the_way_leaves_what_was(
-    make_run, trunks, home, monkeypatch, broken, upgrade
+    make_run, trunks, home, monkeypatch, broken, replace
 ) -> None:
     old, new = make_run("one", ["dawn"], 1), make_run("two", ["noon"], 2)
-    if upgrade:
+    if replace:
         assert trunks("trunks", "install", old, "--as", "mine")[0] == 0
     before = files_of(home)
 
@@ -324,7 +318,7 @@ def test_what_fails_on_the_way_leaves_what_was(
 
     monkeypatch.setattr(Path, "replace", failing_once)
     monkeypatch.setattr(staging, "_swap", lambda *_: False)
-    assert trunks("trunks", "install", new, "--as", "mine", *upgrade)[0] in (1, 130)
+    assert trunks("trunks", "install", new, "--as", "mine", *replace)[0] in (1, 130)
     assert files_of(home) == before
     assert not list(home.rglob(".*"))
 
@@ -334,16 +328,15 @@ def test_a_trunk_that_packs_of_yours_need_is_not_replaced(make_run, trunks, home
     assert trunks("trunks", "install", first, "--as", "mine")[0] == 0
     assert trunks("packs", "blend", "dawn,dusk", "--name", "both")[0] == 0
     before = files_of(home)
-    code, _, said = trunks("trunks", "install", second, "--as", "mine", "-U")
+    code, _, said = trunks("trunks", "install", second, "--as", "mine", "--replace")
     assert (code, "your packs both belong to trunk 'mine'" in said) == (2, True)
     assert files_of(home) == before
-    assert trunks("trunks", "install", first, "--as", "mine", "-U")[0] == 0
+    assert trunks("trunks", "install", first, "--as", "mine", "--replace")[0] == 0
 
 
 def test_remove_takes_the_packs_along_but_not_those_of_yours(make_run, trunks, home) -> None:
     run = make_run("mine", ["dawn", "dusk"])
     assert trunks("trunks", "install", run)[0] == 0
-    assert trunks("trunks", "use", "mine")[0] == 0
     assert trunks("packs", "blend", "dawn,dusk", "--name", "both")[0] == 0
     code, _, said = trunks("trunks", "remove", "mine", "-y")
     assert (code, "stylepack packs remove both" in said) == (2, True)
@@ -353,7 +346,7 @@ def test_remove_takes_the_packs_along_but_not_those_of_yours(make_run, trunks, h
     code, _, said = trunks("trunks", "remove", "mine")
     assert (code, "add -y" in said) == (2, True)
     code, _, said = trunks("trunks", "remove", "mine", "-y")
-    assert (code, "trunk 'bundled' is in use again" in said) == (0, True)
+    assert (code, "removed " in said) == (0, True)
     assert list(known_trunks()) == ["bundled"]
     assert not list((home / "trunks").iterdir())
     assert trunks("trunks", "remove", "bundled", "-y")[0] == 2
@@ -389,31 +382,11 @@ def test_damage_is_told_and_stops_nothing_else(make_run, trunks, home: Path, pho
     assert "trunk mine\tBAD: " in out
     assert trunks("apply", photo, "--style", "wave")[0] == 0
     assert trunks("apply", photo, "--style", "dawn")[0] == 1
-    assert trunks("trunks", "use", "mine")[0] == 1
     assert trunks("trunks", "remove", "mine", "-y")[0] == 0
-    (home / "trunk-in-use").write_bytes(b"\xff\n")
-    code, _, said = trunks("packs", "list")
-    assert (code, "`stylepack trunks use bundled` writes it anew" in said) == (1, True)
-    assert trunks("trunks", "use", "bundled")[0] == 0
-    assert trunks("packs", "list")[0] == 0
-
-
-def test_a_trunk_in_use_that_was_deleted_by_hand_is_told(make_run, trunks, home: Path) -> None:
-    assert trunks("trunks", "install", make_run("mine", ["dawn"]))[0] == 0
-    assert trunks("trunks", "use", "mine")[0] == 0
-    shutil.rmtree(home / "trunks" / "mine")
-    words = (
-        "the trunk in use, 'mine', is not installed any more; install it again: `stylepack trunks "
-        "install SOURCE --as mine`, or use another: `stylepack trunks use bundled`\n"
-    )
-    assert trunks("trunks", "info") == (1, "", f"error: {words}")
-    code, _, said = trunks("trunks", "list")
-    assert (code, said) == (0, f"warning: {words}")
 
 
 def test_a_removal_that_fails_changes_nothing(make_run, trunks, home: Path, monkeypatch) -> None:
     assert trunks("trunks", "install", make_run("mine", ["dawn"]))[0] == 0
-    assert trunks("trunks", "use", "mine")[0] == 0
 
     def refuse(path: Path, target: Path) -> Path:
         raise OSError("no reason that the system knows")
@@ -422,7 +395,7 @@ def test_a_removal_that_fails_changes_nothing(make_run, trunks, home: Path, monk
         during.setattr(Path, "rename", refuse)
         code, _, said = trunks("trunks", "remove", "mine", "-y")
     assert (code, "mine: no reason that the system knows" in said) == (1, True)
-    assert trunk_in_use().name == "mine"
+    assert "mine" in known_trunks()
     assert "dawn" in shelf()
 
 
@@ -461,11 +434,10 @@ def test_a_link_or_a_file_among_the_trunks_is_removed_alone(make_run, trunks, ho
 @pytest.mark.parametrize("deep", ["[" * 9999, '{"widths": ' + "[" * 900 + "]" * 900 + "}"])
 def test_info_believes_a_trunk_about_nothing_else_than_itself(tmp_path, trunks, deep: str) -> None:
     path = tmp_path / "claims.safetensors"
-    forged = {"x.name": "bundled", "x.in_use": "true", "modelspec.name": "bundled"}
-    forged |= {"modelspec.in_use": "true", "modelspec.title": "Claims"}
+    forged = {"x.name": "bundled", "modelspec.name": "bundled", "modelspec.title": "Claims"}
     save_trunk(path, Trunk(TINY), forged)
     told = json.loads(trunks("trunks", "info", path, "--json")[1])
-    assert (told["name"], told["title"], "in_use" in told) == ("claims", "Claims", False)
+    assert (told["name"], told["title"]) == ("claims", "Claims")
     save_trunk(path, Trunk(TINY), {"stylepack.trunk_config": deep})
     code, out, said = trunks("trunks", "info", path)
     assert (code, "widths" in out, said) == (0, False, "")

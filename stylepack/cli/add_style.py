@@ -9,12 +9,7 @@ from typing import Annotated
 import typer
 
 from stylepack.cli import screen
-from stylepack.cli.following import (
-    follow_previews,
-    follow_style,
-    measure,
-    metrics_in_words,
-)
+from stylepack.cli.following import follow, follow_previews, follow_style
 from stylepack.cli.options import (
     Author,
     Device,
@@ -28,12 +23,11 @@ from stylepack.cli.options import (
     VggInput,
     VggWeights,
 )
-from stylepack.cli.train import check_vgg_input
 from stylepack.errors import UsageError
 from stylepack.packs.manifest import typed_name
 from stylepack.packs.shelf import BUNDLED_PHOTOS, check_free
 from stylepack.packs.trunks import find_trunk
-from stylepack.training.recipe import load_recipe
+from stylepack.training.recipe import RecipeChanges, load_recipe
 
 
 def add_style(
@@ -46,7 +40,7 @@ def add_style(
     recipe: RecipeName = None,
     updates: Annotated[
         int | None,
-        typer.Option("--updates", "--steps", min=1, help="Updates at most.  (default: 250)"),
+        typer.Option(min=1, help="Updates at most.  (default: 250)"),
     ] = None,
     max_time: Annotated[
         float | None, typer.Option(metavar="SECONDS", min=1, help="Learn no longer than this.")
@@ -78,18 +72,18 @@ def add_style(
     are cached or given, and the small bundled network elsewhere: nothing is downloaded.
     Ctrl-C stops and installs nothing.
     """
-    check_vgg_input(vgg_input)
     if painting.is_dir():
         raise UsageError(f"{painting} is a folder; give the picture of one painting")
     if not painting.is_file():
         raise UsageError(f"no such file: {painting}")
     if name:
         typed_name(name, "--name")
-    changes = {"style_weight": style_weight, "seed": seed, "loss_network": loss_network}
+    changes = RecipeChanges(style_weight=style_weight, seed=seed, loss_network=loss_network)
     base = load_recipe(recipe or "default", changes)
 
     from stylepack.network.device import pick_device
     from stylepack.packs.installing import install_new
+    from stylepack.training.export import metrics_in_words
     from stylepack.training.finetune import Finetune, finetune_recipe
     from stylepack.training.loss_network import WeightSource, at_hand
     from stylepack.training.paintings import describe, pack_name
@@ -118,9 +112,9 @@ def add_style(
     if preview:
         follow_previews([Preview(work)], Path(f"{described.name}.preview.png"))
         return
-    follow_style(work, work.train(), work.recipe.updates)
+    follow_style(work.train(), described.name, work.recipe.updates)
     evaluation = work.evaluation()
-    measure(evaluation)
+    follow(evaluation.measure(), "measuring", len(evaluation))
     pack = work.pack(evaluation, author or "", license or "")
     place = install_new(pack, work.trunk.config, replace)
     screen.say(metrics_in_words(pack.manifest))

@@ -14,7 +14,7 @@ from stylepack.cli.options import Device, Force, Precision, TrunkFile
 from stylepack.errors import PhotoError, UsageError
 from stylepack.files import make_folder
 from stylepack.packs.mix import Mix, parse_mix
-from stylepack.packs.shelf import find_pack
+from stylepack.packs.resolve import resolve
 
 if TYPE_CHECKING:
     from stylepack.painting.jobs import Job
@@ -109,6 +109,9 @@ def apply(
     wanted = choose_mix(mix, style)
     side = parse_size(size)
     regions = [parse_region(text) for text in region or ()]
+    mixes = [wanted, *(mix for _, mix in regions)]
+    references = [reference for one in mixes for reference in one.references]
+    selection = resolve(references, trunk, identity=strength != 1)
 
     from stylepack.painting.jobs import STANDARD, is_done, plan_jobs, share_of
     from stylepack.pictures.decoding import colour
@@ -141,31 +144,21 @@ def apply(
         make_folder(todo[0].target.parent, "choose another -o")
 
     from stylepack.painting.many import Painter
-    from stylepack.painting.stylizer import Stylizer
+    from stylepack.painting.stylizer import PaintOptions, Stylizer
 
-    stylizer = Stylizer.load(
-        wanted,
-        regions=[mix for _, mix in regions],
-        strength=strength,
-        trunk=trunk,
-        device=device,
-        precision=precision,
-        force=force,
+    stylizer = Stylizer.on(
+        selection.load(force), mixes, strength=strength, device=device, precision=precision
     )
     painter = Painter(
         stylizer,
         SaveOptions(quality, subsampling, not no_metadata),
+        PaintOptions(side, not no_upscale, keep_colors, painted_where, region_masks),
         background=background,
         stdout_format=stdout_format,
-        size=side,
-        upscale=not no_upscale,
-        keep_colors=keep_colors,
-        mask=painted_where,
-        region_masks=region_masks,
     )
     kind = str(stylizer.dtype).removeprefix("torch.")
-    mixes = " and ".join(map(str, stylizer.mixes))
-    screen.say(f"painting {mixes} on {stylizer.device} in {kind}")
+    shown = " and ".join(map(str, mixes))
+    screen.say(f"painting {shown} on {stylizer.device} in {kind}")
     follow(painter, todo, jobs)
 
 
@@ -195,17 +188,14 @@ def follow(painter: Painter, todo: list[Job], workers: int) -> None:
 
 
 def choose_mix(mix: str, style: str) -> Mix:
-    """The mix that `--mix` or `--style` asks for; its packs exist.
+    """The mix that `--mix` or `--style` asks for.
 
     Raises:
-        UsageError: both, neither, unparsable, or an unknown pack.
+        UsageError: both, neither, or unparsable.
     """
     if bool(mix) == bool(style):
         raise UsageError("give one of --style A or --mix A=0.5,B=0.5; see `stylepack packs list`")
-    wanted = (parse_mix(mix) if mix else Mix(((style, 1.0),))).normalised()
-    for reference in wanted.references:
-        find_pack(reference)
-    return wanted
+    return (parse_mix(mix) if mix else Mix(((style, 1.0),))).normalised()
 
 
 def parse_size(text: str) -> int | Literal["full"] | None:

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from stylepack.cli import screen
+from stylepack.cli.following import follow
 from stylepack.cli.options import Device, Seed, TrunkFile, VggInput, VggWeights
-from stylepack.cli.stopping import Stop, stop_on_signals
-from stylepack.cli.train import check_vgg_input
 from stylepack.errors import UsageError
 from stylepack.files import check_target
 from stylepack.packs.shelf import SUFFIX
 from stylepack.packs.trunks import find_trunk
-
-if TYPE_CHECKING:
-    from stylepack.training.distill import Distillation, DistillStep
+from stylepack.signals import stop_on_signals
 
 
 def distill(
@@ -52,7 +49,6 @@ def distill(
     It learns VGG-19's activations at the default recipe's layers.  Ctrl-C stops and keeps a
     checkpoint beside the file; `--resume` goes on from it.
     """
-    check_vgg_input(vgg_input)
     if output.suffix != SUFFIX:
         raise UsageError(f"-o is {output}; name it like {output.stem or 'loss-network'}{SUFFIX}")
     if output.parent.is_dir():  # else it is made
@@ -70,32 +66,10 @@ def distill(
     screen.say("loading VGG-19, and making a first guess of the small network")
     work = Distillation.start(output, folders, recipe, source, deep_network, target, resume=resume)
     with closing(work):
-        stop = follow(work, updates)
+        with stop_on_signals("saving a checkpoint", screen.say) as stop:
+            follow(work.train(), "distilling", updates, stop=stop, done=work.update)
         if stop and work.update < updates:
             screen.say(f"stopped at update {work.update}; add --resume to go on")
             raise typer.Exit(stop.exit_code)
         size = work.write()
     screen.say(f"wrote {output}, {size / 1e6:.2f} MB")
-
-
-def follow(work: Distillation, updates: int) -> Stop:
-    """Show the training to its end, or to the first Ctrl-C."""
-    with (
-        stop_on_signals("saving a checkpoint") as stop,
-        screen.meter("distilling", updates, work.update) as meter,
-        closing(work.train()) as steps,
-    ):
-        for step in steps:
-            meter.advance(errors_in_words(step))
-            if stop and step.update < updates:
-                break
-    return stop
-
-
-def errors_in_words(step: DistillStep) -> str:
-    """Relative errors a layer: of the activations, and of the Gram matrices."""
-    shown = []
-    for layer, error in step.activations.items():
-        gram = f"/{step.grams[layer]:.3f}" if layer in step.grams else ""
-        shown.append(f"{layer.removeprefix('relu')} {error:.2f}{gram}")
-    return "  ".join(shown)

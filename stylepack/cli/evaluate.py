@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,16 +11,15 @@ import typer
 
 from stylepack.cli import screen
 from stylepack.cli.completion import complete_pack
+from stylepack.cli.following import follow
 from stylepack.cli.options import Device, LossNetwork, RecipeName, TrunkFile, VggInput, VggWeights
-from stylepack.cli.stopping import Stop, stop_on_signals
-from stylepack.cli.train import check_vgg_input
 from stylepack.files import make_folder
-from stylepack.packs.shelf import find_pack
-from stylepack.packs.trunks import choose_trunk
-from stylepack.training.recipe import load_recipe
+from stylepack.packs.resolve import resolve
+from stylepack.signals import stop_on_signals
+from stylepack.training.recipe import RecipeChanges, load_recipe
 
 if TYPE_CHECKING:
-    from stylepack.training.comparison import Comparison, Figures
+    from stylepack.training.comparison import Figures
     from stylepack.training.evaluate import Figure
 
 COLUMNS = ("pack", "method", "content", "95 %", "style", "95 %", "PSNR")
@@ -69,8 +68,8 @@ def evaluate(
     Writes evaluation.csv, evaluation.json and sheet.png.  Ctrl-C stops and writes the
     photographs that are done.
     """
-    check_vgg_input(vgg_input)
-    base = load_recipe(recipe or "default", {"loss_network": loss_network})
+    base = load_recipe(recipe or "default", RecipeChanges(loss_network=loss_network))
+    selection = resolve(style or (), trunk).by_name()
 
     from stylepack.network.device import pick_device
     from stylepack.training.comparison import Comparison, Request
@@ -80,22 +79,14 @@ def evaluate(
     source = WeightSource(vgg_weights, vgg_input)
     if not loss_network:
         base = at_hand(base, source)
-    named = {} if trunk else {name: find_pack(name) for name in style or ()}
-    request = Request(
-        photos,
-        paintings,
-        choose_trunk(named, trunk),
-        tuple(style or ()),
-        limit,
-        optimize or 0,
-        held_out,
-    )
+    request = Request(photos, paintings, selection, limit, optimize or 0, held_out)
     comparison = Comparison(request, base, source, target)
     if comparison.unmatched:
         screen.warn(f"skipped, no painting in {paintings}: {', '.join(comparison.unmatched)}")
     made = not output.exists()
     make_folder(output, "choose another folder with -o")
-    stop = measure(comparison)
+    with stop_on_signals("writing what has been measured", screen.say) as stop:
+        follow(comparison.measure(), "measuring", len(comparison), stop=stop)
     if not comparison.measured:
         if made:
             with suppress(OSError):  # something else may lie there by now
@@ -115,26 +106,6 @@ def evaluate(
     )
     if cut_short:
         raise typer.Exit(stop.exit_code)
-
-
-def measure(comparison: Comparison) -> Stop:
-    """Measure every photograph, or as many as there is time for until the first Ctrl-C."""
-    told = 0
-    with (
-        stop_on_signals("writing what has been measured") as stop,
-        screen.meter("measuring", len(comparison)) as meter,
-        closing(comparison.measure()) as pieces,
-    ):
-        for words in pieces:
-            for reason in comparison.photos.skipped[told:]:
-                screen.warn(f"skipped: {reason}")
-            told = len(comparison.photos.skipped)
-            meter.advance(words)
-            if stop:
-                break
-    for reason in comparison.photos.skipped[told:]:
-        screen.warn(f"skipped: {reason}")
-    return stop
 
 
 def table(figures: Figures, layers: Sequence[str]) -> list[list[str]]:

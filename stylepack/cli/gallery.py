@@ -13,7 +13,8 @@ from stylepack.cli.completion import complete_pack
 from stylepack.cli.options import Device, Force, Precision, TrunkFile
 from stylepack.errors import UsageError, printable
 from stylepack.files import check_target, write_text
-from stylepack.packs.shelf import find_pack
+from stylepack.packs.mix import Mix
+from stylepack.packs.resolve import resolve
 
 MOST_PIXELS = 250_000_000  # of a sheet, which is put together in memory
 
@@ -69,33 +70,33 @@ def gallery(
     sources = find_photos(photos, sheet_file)
     check_output(sheet_file, ".png", "-o", sources)
     check_output(html, ".html", "--html", sources)
-    for name in style or ():
-        find_pack(name)
+    selection = resolve(style or (), trunk)
 
     from stylepack.painting.gallery import (
         Picture,
         Wall,
         gallery_sheet,
+        labels_of,
         load_each,
         paint_each,
         read_small,
-        select_packs,
+        warnings_of,
     )
     from stylepack.pictures.sheet import save_png
 
-    selected = select_packs(style or (), trunk, force)
-    for message in selected.warnings:
+    packs = selection.load(force)
+    labelled = labels_of(packs, named=bool(style))
+    for message in warnings_of(packs):
         screen.warn(message)
-    labels = list(selected.labels.values())
+    labels = list(labelled.values())
     pictures = len(sources) * (1 + len(labels))
     if sheet_file is not None and pictures > (most := MOST_PIXELS // (cell * cell)):
         raise UsageError(
             f"{pictures} pictures are too many: at {cell} pixels there can be {most}; use a "
             "smaller --cell, fewer photographs, or --style"
         )
-    stylizers = load_each(
-        selected.mixes, trunk=trunk, device=device, precision=precision, force=force
-    )
+    mixes = [Mix(((reference, 1.0),)) for reference in labelled]
+    stylizers = load_each(packs, mixes, device, precision)
     read = [read_small(source, size) for source in sources]
     walls = []
     with screen.meter("painting", len(read) * len(stylizers)) as meter:

@@ -13,7 +13,7 @@ from stylepack.cli.gallery import MOST_PIXELS, check_output, find_photos
 from stylepack.cli.options import Device, Force, Precision, TrunkFile
 from stylepack.errors import UsageError
 from stylepack.packs.mix import grid_mixes
-from stylepack.packs.shelf import find_pack
+from stylepack.packs.resolve import resolve
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -51,9 +51,9 @@ def grid(
             f"{steps} steps of {size} pixels are too large a sheet: it can have {most} pictures of "
             "that size; use a smaller --steps or --size"
         )
-    rows = grid_mixes([corner.strip() for corner in corners.split(",")], steps)
-    for corner in corners.split(","):
-        find_pack(corner.strip())
+    names = [corner.strip() for corner in corners.split(",")]
+    rows = grid_mixes(names, steps)
+    selection = resolve(names, trunk)
     if photo.is_dir():
         raise UsageError(f"{photo} is a folder; a grid shows one photograph")
     check_output(output, ".png", "-o", find_photos([photo]))
@@ -68,7 +68,7 @@ def grid(
 
     mixes = [mix for row in rows for mix in row]
     small = read_small(photo, size)
-    stylizers = load_each(mixes, trunk=trunk, device=device, precision=precision, force=force)
+    stylizers = load_each(selection.load(force), mixes, device, precision)
     pictures: list[Image] = []
     with screen.meter("painting", len(mixes)) as meter:
         for picture in paint_each(stylizers, small, size, advance=meter.share):

@@ -1,7 +1,7 @@
 """Options that several commands share."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -24,18 +24,12 @@ TrunkFile = Annotated[
     Path | None,
     typer.Option(
         metavar="NAME|FILE",
-        help="A trunk.  (default: the one that the packs belong to, else the one in use)",
+        help="A trunk.  (default: the one that the packs belong to, else the bundled one)",
         autocompletion=complete_trunk,
     ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Use packs that do not name their trunk.")]
-Replace = Annotated[
-    bool, typer.Option("--replace", help="Replace an installed pack of the same name.")
-]
-Upgrade = Annotated[
-    bool,
-    typer.Option("-U", "--upgrade", "--replace", help="Replace installed packs of the same name."),
-]
+Replace = Annotated[bool, typer.Option("--replace", help="Replace what has the same name.")]
 RecipeName = Annotated[
     str | None,
     typer.Option(metavar="NAME|FILE", help=f"A preset ({', '.join(RECIPES)}) or a .toml file."),
@@ -53,7 +47,7 @@ LossNetwork = Annotated[
     typer.Option(metavar="bundled|vgg16|vgg19", help="The network that the losses are taken in."),
 ]
 VggInput = Annotated[
-    str | None,
+    Literal["caffe", "imagenet"] | None,
     typer.Option(help="What those weights expect: caffe (0..255 less the mean) or imagenet."),
 ]
 Author = Annotated[str | None, typer.Option(help="Author to name in the packs.")]

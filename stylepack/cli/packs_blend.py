@@ -9,13 +9,13 @@ import typer
 
 from stylepack.cli import screen
 from stylepack.cli.completion import complete_mix
-from stylepack.cli.options import Author, Force, License, TrunkFile, Upgrade
+from stylepack.cli.options import Author, Force, License, Replace, TrunkFile
 from stylepack.errors import UsageError
 from stylepack.files import check_target
 from stylepack.packs.manifest import Manifest, typed_name
 from stylepack.packs.mix import parse_mix
-from stylepack.packs.shelf import IDENTITY, SUFFIX, check_free, find_pack
-from stylepack.packs.trunks import choose_trunk
+from stylepack.packs.resolve import resolve
+from stylepack.packs.shelf import IDENTITY, SUFFIX, check_free
 
 
 def blend(
@@ -35,7 +35,7 @@ def blend(
     title: Annotated[str, typer.Option(help="The new pack's title.")] = "",
     author: Author = None,
     license: License = None,
-    upgrade: Upgrade = False,
+    replace: Replace = False,
     trunk: TrunkFile = None,
     force: Force = False,
 ) -> None:
@@ -44,38 +44,33 @@ def blend(
     The pack says what it was made of.  Its licence is that of the packs if they have the same.
     """
     wanted = parse_mix(mix).normalised()
-    paths = {reference: find_pack(reference) for reference in wanted.references}
+    selection = resolve(wanted.references, trunk)
     typed_name(name, "--name")
     if name == IDENTITY:
         raise UsageError(f"--name: '{IDENTITY}' is the identity pack's name; choose another")
     if output and output.suffix != SUFFIX:
         raise UsageError(f"-o is {output}; name it like {name}{SUFFIX}")
     if output:
-        check_target(output, "-o", upgrade)
+        check_target(output, "-o", replace)
 
     from stylepack.packs.blending import blend_packs
     from stylepack.packs.installing import install_new
-    from stylepack.packs.pack import check_trunk, load_pack
-    from stylepack.packs.trunkfile import load_trunk
     from stylepack.training.export import thumbnail, today
 
-    network, digest = load_trunk(choose_trunk(paths, trunk))
-    packs = {reference: load_pack(path, network.config) for reference, path in paths.items()}
-    for reference, pack in packs.items():
-        check_trunk(pack.manifest, digest, f"'{reference}'", force)
+    loaded = selection.load(force)
     if not output:
-        check_free(name, upgrade)
+        check_free(name, replace)
     told = Manifest(
         name=name, title=title, author=author or "", license=license or "", date=today()
     )
-    blended = blend_packs(wanted, packs, told)
-    picture = thumbnail(network, blended.style, blended.manifest.own_contrast)
+    blended = blend_packs(wanted, loaded.packs, told)
+    picture = thumbnail(loaded.trunk, blended.style, blended.manifest.own_contrast)
     blended = blended.with_thumbnail(picture)
     if output:
-        blended.save(output, network.config)
+        blended.save(output, loaded.trunk.config)
         done = f"wrote {output}"
     else:
-        done = f"installed '{name}' as {install_new(blended, network.config, upgrade)}"
+        done = f"installed '{name}' as {install_new(blended, loaded.trunk.config, replace)}"
     if not blended.manifest.license:
         screen.warn("the packs do not have one licence in common: the blend names none; --license")
     screen.say(done)

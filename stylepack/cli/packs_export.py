@@ -10,11 +10,10 @@ import typer
 
 from stylepack.cli import screen
 from stylepack.cli.completion import complete_pack
-from stylepack.cli.options import Force, TrunkFile, Upgrade
+from stylepack.cli.options import Force, Replace, TrunkFile
 from stylepack.errors import StylepackError, UsageError
 from stylepack.files import check_target, replacing
-from stylepack.packs.shelf import by_name, find_pack
-from stylepack.packs.trunks import choose_trunk
+from stylepack.packs.resolve import resolve
 
 EXTRA = ("onnx", "onnxruntime")
 
@@ -32,7 +31,7 @@ def export(
         ),
     ] = None,
     trunk: TrunkFile = None,
-    upgrade: Upgrade = False,
+    replace: Replace = False,
     force: Force = False,
 ) -> None:
     r"""Write a trunk as ONNX, and packs as JSON beside it, to be blended where they are run.
@@ -45,34 +44,26 @@ def export(
         raise UsageError(f"-o is '{output}'; name it like {like or 'trunk'}.onnx")
     beside = output.with_suffix(".json")
     for file in (output, beside):
-        check_target(file, "-o", upgrade)
+        check_target(file, "-o", replace)
     missing = [name for name in EXTRA if find_spec(name) is None]
     if missing:
         raise StylepackError(
             f"exporting needs {' and '.join(missing)}: pip install 'stylepack[export]'"
         )
-    found = {reference: find_pack(reference) for reference in packs or ()}
-    named = by_name(found.values())
-    place = choose_trunk(found, trunk)
+    selection = resolve(packs or (), trunk).by_name()
 
     from stylepack.packs.onnxfile import checked_model, packs_beside
-    from stylepack.packs.pack import check_trunk, load_pack
-    from stylepack.packs.trunkfile import load_trunk
-    from stylepack.training.start import packs_of
 
-    network, digest = load_trunk(place)
-    loaded = {name: load_pack(path, network.config) for name, path in named.items()}
-    for name, pack in loaded.items():
-        check_trunk(pack.manifest, digest, f"'{name}'", force)
-    loaded = loaded or packs_of(place, digest, network.config)
-    if not loaded:
-        raise UsageError(f"no pack of {place} is installed; name packs by their files")
-    content, apart = checked_model(network, [pack.numbers for pack in loaded.values()])
-    text = packs_beside(loaded, network, digest, output.name)
+    loaded = selection.load(force)
+    found = loaded.packs
+    if not found:
+        raise UsageError(f"no pack of {selection.trunk} is installed; name packs by their files")
+    content, apart = checked_model(loaded.trunk, [pack.numbers for pack in found.values()])
+    text = packs_beside(found, loaded.trunk, loaded.sha256, output.name)
     with replacing(output) as model, replacing(beside) as told:  # both whole before either is there
         model.write_bytes(content)
         told.write_text(text, encoding="utf-8")
-    packs_in_words = "1 pack" if len(loaded) == 1 else f"{len(loaded)} packs"
+    packs_in_words = "1 pack" if len(found) == 1 else f"{len(found)} packs"
     screen.say(f"{packs_in_words}; onnxruntime and torch differ by at most {apart:.1e} of 1")
     screen.result(output)
     screen.result(beside)

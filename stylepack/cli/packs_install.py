@@ -9,7 +9,7 @@ import typer
 from stylepack.cli import screen
 from stylepack.cli.asking import confirm
 from stylepack.cli.completion import complete_hidden, complete_installed, complete_pack
-from stylepack.cli.options import Force, TrunkFile, Upgrade
+from stylepack.cli.options import Force, Replace, TrunkFile
 from stylepack.errors import UsageError
 from stylepack.packs.removing import hide_packs, removable, remove_pack, restore_packs
 from stylepack.packs.shelf import bundled_packs
@@ -23,7 +23,7 @@ def install(
         ),
     ],
     name: Annotated[str, typer.Option("--as", help="Install one pack under another name.")] = "",
-    upgrade: Upgrade = False,
+    replace: Replace = False,
     sha256: Annotated[
         str, typer.Option(metavar="HEX", help="The SHA-256 that the one source must have.")
     ] = "",
@@ -42,7 +42,7 @@ def install(
 
     manifests = check_packs(files, trunk, force)
     named = [(name or manifest.name, file) for manifest, file in zip(manifests, files, strict=True)]
-    plan, placed = install_as_planned(named, upgrade)
+    plan, placed = install_as_planned(named, replace)
     for same in plan.same:
         screen.say(f"'{same}' is installed already, with the same content")
     for path in placed:

@@ -12,9 +12,9 @@ from stylepack.cli import screen
 from stylepack.cli.completion import complete_pack
 from stylepack.cli.options import TrunkFile
 from stylepack.errors import UsageError
-from stylepack.packs.manifest import read_manifest
-from stylepack.packs.shelf import by_name, find_pack, user_packs
-from stylepack.packs.trunks import choose_trunk, name_of, trunk_names
+from stylepack.packs.resolve import resolve
+from stylepack.packs.shelf import user_packs
+from stylepack.packs.trunks import name_of, trunk_names
 
 SHOWN = 20  # packs that are named
 
@@ -43,15 +43,14 @@ def new(
         raise UsageError(
             "you have no packs of your own; name some: `stylepack packs new NAME PACK`"
         )
-    found = {reference: find_pack(reference) for reference in wanted}
-    named = by_name(found.values())
-    place = choose_trunk(found, trunk)
-    hashes = [read_manifest(path).trunk_sha256 for path in named.values()]
+    selection = resolve(wanted, trunk).by_name()
+    named = {name: pack.path for name, pack in selection.packs.items()}
+    hashes = [pack.manifest.trunk_sha256 for pack in selection.packs.values()]
     its_name = name_of(next(filter(None, hashes), ""), trunk_names())
 
     from stylepack.packs.collection import write_collection
 
-    unlicensed = write_collection(folder, named, place, in_words(its_name))
+    unlicensed = write_collection(folder, named, selection.trunk, in_words(its_name))
     for name in unlicensed:
         screen.warn(f"'{name}' names no licence: say in README.md what others may do with it")
     if its_name != "bundled":

@@ -18,11 +18,12 @@ from stylepack.cli.study_running import (
     Quick,
     Styles,
     Updates,
-    follow,
+    follow_study,
     request_of,
     split,
 )
 from stylepack.studies.plans import ComparePlan, planned
+from stylepack.training.recipe import RecipeChanges
 
 
 def compare(
@@ -59,7 +60,7 @@ def compare(
     """
     changes = {"updates": updates, "seeds": seeds, "photographs": limit}
     plan = planned(ComparePlan, published=as_published, quick=quick, changes=changes)
-    sizes = {"crop": crop, "batch": batch, "loss_network": loss_network}
+    sizes = RecipeChanges(crop=crop, batch=batch, loss_network=loss_network)
     request = request_of(
         recipe,
         sizes,
@@ -75,4 +76,4 @@ def compare(
 
     from stylepack.studies.contest_report import CompareStudy
 
-    follow(CompareStudy(request, plan, output))
+    follow_study(CompareStudy(request, plan, output))

@@ -21,13 +21,13 @@ from stylepack.cli.study_running import (
     Photos,
     Quick,
     Styles,
-    follow,
+    follow_study,
     request_of,
     split,
 )
-from stylepack.packs.shelf import find_pack
-from stylepack.packs.trunks import choose_trunk
+from stylepack.packs.resolve import resolve
 from stylepack.studies.plans import CORNERS, InterpolatePlan, planned
+from stylepack.training.recipe import RecipeChanges
 
 
 def interpolate(
@@ -80,7 +80,7 @@ def interpolate(
     plan = planned(InterpolatePlan, published=as_published, quick=quick, changes=changes)
     request = request_of(
         recipe,
-        {"loss_network": loss_network},
+        RecipeChanges(loss_network=loss_network),
         published=as_published,
         quick=quick,
         styles=styles,
@@ -92,6 +92,4 @@ def interpolate(
 
     from stylepack.studies.interpolation import InterpolateStudy
 
-    named = {} if trunk else {corner: find_pack(corner) for corner in plan.corners}
-    place = choose_trunk(named, trunk)
-    follow(InterpolateStudy(request, plan, output, trunk=place, photo=photo))
+    follow_study(InterpolateStudy(request, plan, output, resolve(plan.corners, trunk), photo))

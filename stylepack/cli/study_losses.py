@@ -18,12 +18,13 @@ from stylepack.cli.study_running import (
     Quick,
     Styles,
     Updates,
-    follow,
+    follow_study,
     request_of,
     split,
 )
 from stylepack.errors import UsageError
 from stylepack.studies.plans import SELECTIONS, LossesPlan, planned
+from stylepack.training.recipe import RecipeChanges
 
 
 def losses(
@@ -69,7 +70,7 @@ def losses(
     if run is not None:
         from stylepack.studies.curves import RunCurves
 
-        follow(RunCurves(run, output))
+        follow_study(RunCurves(run, output))
         return
     chosen = split("--selections", selections)
     for selection in chosen:
@@ -83,7 +84,7 @@ def losses(
         "seed": seed,
     }
     plan = planned(LossesPlan, published=as_published, quick=quick, changes=changes)
-    sizes = {"crop": crop, "batch": batch, "loss_network": loss_network}
+    sizes = RecipeChanges(crop=crop, batch=batch, loss_network=loss_network)
     request = request_of(
         recipe,
         sizes,
@@ -99,4 +100,4 @@ def losses(
 
     from stylepack.studies.curves import LossesStudy
 
-    follow(LossesStudy(request, plan, output))
+    follow_study(LossesStudy(request, plan, output))

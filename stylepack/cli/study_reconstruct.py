@@ -12,12 +12,12 @@ from stylepack.cli.study_running import (
     AsPublished,
     Quick,
     Styles,
-    follow,
+    follow_study,
     request_of,
     split,
 )
-from stylepack.errors import UsageError
-from stylepack.studies.plans import REPORT_LAYERS, ReconstructPlan, planned
+from stylepack.studies.plans import REPORT_LAYERS, Optimizer, ReconstructPlan, planned
+from stylepack.training.recipe import RecipeChanges
 
 
 def reconstruct(
@@ -35,7 +35,7 @@ def reconstruct(
         typer.Option(metavar="A,B,...", help=f"In order.  ({','.join(REPORT_LAYERS)})"),
     ] = None,
     optimizer: Annotated[
-        str | None, typer.Option(metavar="adam|lbfgs", help="lbfgs is that of Gatys et al.")
+        Optimizer | None, typer.Option(help="lbfgs is that of Gatys et al.")
     ] = None,
     learning_rate: Annotated[
         float | None,
@@ -61,8 +61,6 @@ def reconstruct(
     A study that was stopped goes on with the image that was not finished.
     """
     chosen = split("--layers", layers) or REPORT_LAYERS
-    if optimizer not in (None, "adam", "lbfgs"):
-        raise UsageError(f"--optimizer is '{optimizer}'; it must be adam or lbfgs")
     changes = {
         "layers": chosen,
         "optimizer": optimizer,
@@ -72,11 +70,9 @@ def reconstruct(
         "seed": seed,
     }
     plan = planned(ReconstructPlan, published=as_published, quick=quick, changes=changes)
-    measured = {
-        "content_layers": [chosen[0]],
-        "style_layers": [*chosen],
-        "loss_network": loss_network,
-    }
+    measured = RecipeChanges(
+        content_layers=[chosen[0]], style_layers=[*chosen], loss_network=loss_network
+    )
     request = request_of(
         recipe,
         measured,
@@ -91,4 +87,4 @@ def reconstruct(
 
     from stylepack.studies.reconstruction import ReconstructStudy
 
-    follow(ReconstructStudy(request, plan, output))
+    follow_study(ReconstructStudy(request, plan, output))

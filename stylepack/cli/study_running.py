@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from stylepack.cli import screen
-from stylepack.cli.stopping import stop_on_signals
-from stylepack.cli.train import check_vgg_input
+from stylepack.cli.following import follow
 from stylepack.errors import UsageError
+from stylepack.signals import stop_on_signals
 from stylepack.studies.plans import study_recipe
-from stylepack.training.recipe import load_recipe
+from stylepack.training.recipe import RecipeChanges, load_recipe
 
 if TYPE_CHECKING:
     from stylepack.studies.materials import Request
@@ -55,7 +54,7 @@ def split(option: str, names: str | None) -> tuple[str, ...]:
 
 def request_of(
     recipe: str | None,
-    changes: dict[str, Any],
+    changes: RecipeChanges,
     *,
     published: bool,
     quick: bool,
@@ -68,11 +67,9 @@ def request_of(
 ) -> Request:
     """The request of a study, from what was typed.
 
-    The recipe is `seed`, the report's, under --as-published; `changes` are to its fields, those of
-    None left out.  Without a `loss_network` among them the bundled one is taken where it serves
-    and no VGG is at hand.
+    The recipe is `seed`, the report's, under --as-published; Without a `loss_network` among
+    the changes the bundled one is taken where it serves and no VGG is at hand.
     """
-    check_vgg_input(vgg_input)
     base = load_recipe(recipe or ("seed" if published else "default"))
     chosen = study_recipe(base, quick=quick, changes=changes)
 
@@ -81,26 +78,16 @@ def request_of(
     from stylepack.training.loss_network import WeightSource, at_hand
 
     source = WeightSource(vgg_weights, vgg_input)
-    if changes["loss_network"] is None:
+    if changes.loss_network is None:
         chosen = at_hand(chosen, source)
     return Request(chosen, source, pick_device(device), published, styles, photos, names)
 
 
-def follow(study: Study) -> None:
+def follow_study(study: Study) -> None:
     """Show a study's progress to its end and print the report's path, or stop at Ctrl-C."""
-    total, told, done = len(study), 0, 0
-    with (
-        stop_on_signals("keeping what is done") as stop,
-        screen.meter("studying", total) as meter,
-        contextlib.closing(study.run()) as pieces,
-    ):
-        for piece in pieces:
-            for reason in study.skipped[told:]:
-                screen.warn(f"skipped: {reason}")
-            told, done = len(study.skipped), piece.done
-            meter.advance(piece.words, to=done)
-            if stop and done < total:
-                break
+    total = len(study)
+    with stop_on_signals("keeping what is done", screen.say) as stop:
+        done = follow(study.run(), "studying", total, stop=stop)
     if stop and done < total:
         screen.say(f"stopped after {done} of {total}; the same command goes on from here")
         raise typer.Exit(stop.exit_code)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from stylepack.cli import screen
-from stylepack.cli.following import follow_previews, losses_in_words, measure, metrics_in_words
+from stylepack.cli.following import follow, follow_previews
 from stylepack.cli.options import (
     Author,
     Device,
@@ -24,14 +23,14 @@ from stylepack.cli.options import (
     VggWeights,
     of_recipe,
 )
-from stylepack.cli.stopping import stop_on_signals
 from stylepack.errors import UsageError
 from stylepack.files import make_folder
 from stylepack.packs.mix import parse_mix
 from stylepack.packs.trunks import find_trunk
+from stylepack.signals import stop_on_signals
 from stylepack.training.launch import Launch
-from stylepack.training.recipe import load_recipe
-from stylepack.training.settings import RunSettings
+from stylepack.training.recipe import RecipeChanges, load_recipe
+from stylepack.training.settings import RunOptions, RunSettings
 
 if TYPE_CHECKING:
     import torch
@@ -138,35 +137,33 @@ def train(
     """
     launch = Launch.from_environment()
     screen.speak_as(launch.rank)
-    check_vgg_input(vgg_input)
     if any(every is not None and every < 1 for every in (sheet_every, checkpoint_every)):
         raise UsageError("--sheet-every and --checkpoint-every must be at least 1")
-    changes: dict[str, Any] = {
-        "updates": updates,
-        "batch": launch.world if batch == "auto" else whole_number(batch, "--batch"),
-        "crop": crop,
-        "first_crop": first_crop,
-        "style_weight": style_weight,
-        "content_weight": content_weight,
-        "tv_weight": tv_weight,
-        "learning_rate": learning_rate,
-        "seed": seed,
-        "loss_network": loss_network,
-    }
-    wanted: dict[str, Any] = {
-        "styles": styles and styles.absolute(),
-        "photos": photos and photos.absolute(),
-        "start_from": start_from and find_trunk(start_from).absolute(),
-        "balance": dict(parse_mix(balance).parts) if balance is not None else None,
-        "vgg_weights": vgg_weights and vgg_weights.absolute(),
-        "vgg_input": vgg_input,
-        "sheet_every": sheet_every,
-        "checkpoint_every": checkpoint_every,
-        "compiled": compiled,
-        "author": author,
-        "license": license,
-    }
-    given = {key: value for key, value in wanted.items() if value is not None}
+    changes = RecipeChanges(
+        updates=updates,
+        batch=launch.world if batch == "auto" else whole_number(batch, "--batch"),
+        crop=crop,
+        first_crop=first_crop,
+        style_weight=style_weight,
+        content_weight=content_weight,
+        tv_weight=tv_weight,
+        learning_rate=learning_rate,
+        seed=seed,
+        loss_network=loss_network,
+    )
+    given = RunOptions(
+        styles=styles and styles.absolute(),
+        photos=photos and photos.absolute(),
+        start_from=start_from and find_trunk(start_from).absolute(),
+        balance=dict(parse_mix(balance).parts) if balance is not None else None,
+        vgg_weights=vgg_weights and vgg_weights.absolute(),
+        vgg_input=vgg_input,
+        sheet_every=sheet_every,
+        checkpoint_every=checkpoint_every,
+        compiled=compiled,
+        author=author,
+        license=license,
+    )
     if resume is not None:
         if output is not None or recipe is not None:
             raise UsageError("--resume goes on in its own folder and recipe: no -o, no --recipe")
@@ -175,12 +172,13 @@ def train(
         if batch == "auto":
             raise UsageError("--batch auto is for the start of a run; a run keeps what it found")
         folder, settings = resume, RunSettings.read(resume)
-        settings = replace(settings, recipe=settings.recipe.changed(changes), **given)
+        settings = replace(settings, recipe=settings.recipe.changed(changes)).changed(given)
     elif styles is None or photos is None or output is None:
         raise UsageError("train needs --styles DIR --photos DIR -o RUN, or --resume RUN")
     else:
         folder = output
-        settings = RunSettings(recipe=load_recipe(recipe or "default", changes), **given)
+        base = load_recipe(recipe or "default", changes)
+        settings = RunSettings(styles, photos, base).changed(given)
 
     from stylepack.training.ranks import Ranks, joined, own_device
     from stylepack.training.run import Run
@@ -198,7 +196,7 @@ def train(
         else:
             run = Run.resume(folder, settings, place, ranks, launch)
         with closing(run):
-            code = follow(run)
+            code = follow_run(run)
     if code:
         raise typer.Exit(code)
 
@@ -221,64 +219,33 @@ def preview_styles(folder: Path, settings: RunSettings, device: torch.device) ->
     follow_previews([Preview(work) for work in works], folder / "preview.png")
 
 
-def follow(run: Run) -> int:
-    """Show a run's progress to its end, or to the first Ctrl-C; return the exit code."""
-    code = follow_updates(run)
-    return code or (follow_measuring(run) if run.ranks.first else 0)
-
-
-def follow_updates(run: Run) -> int:
-    """Show the training; return the exit code."""
-    recipe = run.recipe
+def follow_run(run: Run) -> int:
+    """Show a run to its end, or to the first Ctrl-C; return the exit code."""
+    recipe, resume = run.recipe, f"`stylepack train --resume {run.folder}`"
     together = f", {run.ranks.world} processes" if run.ranks.world > 1 else ""
     screen.say(
         f"{len(run.names)} styles ({', '.join(run.names)}), {len(run.photos.paths)} photographs, "
         f"{len(run.held_out.paths)} held out, batch {recipe.batch}, on {run.trainer.device}"
         f"{together}"
     )
-    told = 0 if run.ranks.first else len(run.skipped)
-    with (
-        stop_on_signals("saving a checkpoint") as stop,
-        screen.meter("training", recipe.updates, run.trainer.update, speed=True) as meter,
-        notices_of(run),
-        closing(run.train()) as steps,
-    ):
-        run.wish = lambda: stop.asked
-        for step in steps:
-            for reason in run.skipped[told:]:
-                screen.warn(f"skipped: {reason}")
-            told = len(run.skipped)
-            while run.notices:
-                screen.warn(run.notices.pop(0))
-            meter.advance(losses_in_words(step), to=step.update)
-            if run.stopping and run.trainer.update < recipe.updates:
-                break
+    done = run.trainer.update
+    with stop_on_signals("saving a checkpoint", screen.say) as stop:
+        events = run.train(lambda: stop.asked)
+        follow(events, "training", recipe.updates, done=done, speed=True)
     if run.pace.reports:
         screen.say(str(run.pace))
     if run.trainer.update < recipe.updates:
-        screen.say(
-            f"stopped at update {run.trainer.update}; "
-            f"go on with `stylepack train --resume {run.folder}`"
-        )
+        screen.say(f"stopped at update {run.trainer.update}; go on with {resume}")
         return 128 + run.stopping
     if asked := run.stopping or stop.asked:
-        screen.say(f"stopped; `stylepack train --resume {run.folder}` writes the packs")
+        screen.say(f"stopped; {resume} writes the packs")
         return 128 + asked
-    return 0
-
-
-def follow_measuring(run: Run) -> int:
-    """Write the trunk and show how its styles are measured for their packs; as `follow`."""
-    with stop_on_signals(f"`stylepack train --resume {run.folder}` writes the packs") as stop:
-        evaluation = run.evaluation()
-        known = len(run.skipped)
-        measure(evaluation, stop)
-        if stop:
-            return stop.exit_code
-        for reason in run.skipped[known:]:
-            screen.warn(f"skipped: {reason}")
-        for manifest in run.write_packs(evaluation):
-            screen.say(metrics_in_words(manifest))
+    if not run.ranks.first:
+        return 0
+    with stop_on_signals(f"{resume} writes the packs", screen.say) as stop:
+        follow(run.export(lambda: stop.asked), "measuring", len(run.held_out.paths))
+    if stop:
+        return stop.exit_code
     screen.say(f"wrote {run.folder / 'trunk.safetensors'} and {run.folder / 'packs'}")
     return 0
 
@@ -292,23 +259,3 @@ def whole_number(text: str | None, option: str) -> int | None:
     if text is None or text.isdecimal():
         return None if text is None else int(text)
     raise UsageError(f"{option} is '{text}'; it must be a whole number or auto")
-
-
-@contextmanager
-def notices_of(run: Run) -> Iterator[None]:
-    """Tell what is left of a run's notices at the end, whatever the end is."""
-    try:
-        yield
-    finally:
-        for notice in run.notices:
-            screen.warn(notice)
-
-
-def check_vgg_input(value: str | None) -> None:
-    """Refuse anything but the two input scales.
-
-    Raises:
-        UsageError: `value` is neither None, caffe nor imagenet.
-    """
-    if value not in (None, "caffe", "imagenet"):
-        raise UsageError(f"--vgg-input is '{value}'; it must be caffe or imagenet")

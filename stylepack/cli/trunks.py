@@ -12,30 +12,27 @@ import typer
 from stylepack.cli import screen
 from stylepack.cli.asking import confirm
 from stylepack.cli.completion import complete_trunk
-from stylepack.cli.options import Upgrade
+from stylepack.cli.options import Replace
 from stylepack.cli.packs import Json, print_json, size_in_words
 from stylepack.errors import StylepackError
 from stylepack.packs.header import data_sha256, parse_content, read_content
-from stylepack.packs.inuse import BUNDLED, read_in_use
 from stylepack.packs.manifest import LARGEST_TRUNK, in_words
-from stylepack.packs.shelf import TRUNK_FILE, home_folder
+from stylepack.packs.shelf import TRUNK_FILE
 from stylepack.packs.trunks import (
     ShelvedTrunk,
     checked_trunk_name,
     find_trunk,
     known_trunks,
-    missing_in_use,
     packs_on,
     removable_trunk,
     remove_trunk,
-    use_trunk,
 )
 
 CLAIMS = ("author", "date", "description", "implementation", "license", "tags", "title")
 SIZES = ("widths", "residual_blocks", "edge_kernel", "grain")
 
 trunks = typer.Typer(
-    help="List, inspect, install, choose and remove trunks: the networks that packs belong to.",
+    help="List, inspect, install and remove trunks: the networks that packs belong to.",
     no_args_is_help=True,
 )
 
@@ -46,13 +43,12 @@ TrunkName = Annotated[
 
 @trunks.command("list")
 def list_trunks(as_json: Json = False) -> None:
-    """List the bundled trunk and the installed ones; * is the one in use."""
-    used = read_in_use(home_folder())
+    """List the bundled trunk and the installed ones."""
     facts: list[dict[str, Any]] = []
-    broken = list(filter(None, [missing_in_use(used)]))
+    broken = []
     for trunk in known_trunks().values():
         try:
-            facts.append({"name": trunk.name, "in_use": trunk.name == used, **place_of(trunk)})
+            facts.append({"name": trunk.name, **place_of(trunk)})
         except (StylepackError, OSError) as error:
             if not trunk.gone:
                 broken.append(f"trunk '{trunk.name}': {error}")
@@ -61,7 +57,6 @@ def list_trunks(as_json: Json = False) -> None:
     else:
         rows = [
             (
-                "*" if fact["in_use"] else "",
                 fact["name"],
                 str(len(fact["packs"])),
                 fact["sha256"][:8],
@@ -70,7 +65,7 @@ def list_trunks(as_json: Json = False) -> None:
             )
             for fact in facts
         ]
-        screen.show_table(("", "name", "packs", "sha256", "size", "file"), rows)
+        screen.show_table(("name", "packs", "sha256", "size", "file"), rows)
     for message in broken:
         screen.warn(message)
 
@@ -85,7 +80,7 @@ def info(
     ] = "",
     as_json: Json = False,
 ) -> None:
-    """Show what a trunk says about itself, and its packs; without a name the one in use."""
+    """Show what a trunk says about itself, and its packs; without a name the bundled one."""
     path = find_trunk(trunk or None)
     known = [one for one in known_trunks().values() if one.path == path]
     shown = known[0] if known else ShelvedTrunk(path.stem, path)
@@ -121,7 +116,7 @@ def install(
     name: Annotated[
         str, typer.Option("--as", help="The trunk's name.  (default: the source's)")
     ] = "",
-    upgrade: Upgrade = False,
+    replace: Replace = False,
     sha256: Annotated[
         str, typer.Option(metavar="HEX", help="The SHA-256 that the source must have.")
     ] = "",
@@ -140,19 +135,9 @@ def install(
     from stylepack.packs.trunk_install import check_with_packs, install_trunk
 
     checked = check_with_packs(trunk, packs)
-    folder = install_trunk(name, checked, upgrade)
+    folder = install_trunk(name, checked, replace)
     among = f" with {', '.join(checked.packs)}" if checked.packs else " without packs"
     screen.say(f"installed trunk '{name}'{among} in {folder}")
-
-
-@trunks.command()
-def use(name: TrunkName) -> None:
-    """Work with this trunk wherever packs do not say which, as in `add-style` and `gallery`.
-
-    Its packs go by their names alone, before bundled ones.
-    """
-    use_trunk(name)
-    screen.say(f"using trunk '{name}'")
 
 
 @trunks.command()
@@ -165,10 +150,7 @@ def remove(
     if not yes:
         screen.say(str(folder))
         confirm(f"trunk '{name}'", "Delete this trunk and the packs in its folder?")
-    used = read_in_use(home_folder()) == name
     screen.say(f"removed {remove_trunk(name)}")
-    if used:
-        screen.say(f"trunk '{BUNDLED}' is in use again")
 
 
 def name_from(source: str) -> str:

@@ -9,10 +9,9 @@ from pathlib import Path
 from stylepack.errors import UsageError, printable
 from stylepack.packs.header import read_content
 from stylepack.packs.installing import check_packs
-from stylepack.packs.inuse import BUNDLED
 from stylepack.packs.manifest import LARGEST_PACK, Manifest, common_license
 from stylepack.packs.packages import GROUP
-from stylepack.packs.shelf import SUFFIX, Origin
+from stylepack.packs.shelf import BUNDLED, SUFFIX, Origin
 from stylepack.packs.sources import PackFile
 from stylepack.packs.staging import staging
 

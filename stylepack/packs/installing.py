@@ -78,7 +78,7 @@ def plan_install(packs: Sequence[tuple[str, PackFile]], replace: bool) -> Plan:
         if taken and not replace:
             raise PackError(
                 f"a pack '{name}' {taken.presence} already, and {file.source} is another; "
-                "replace it with --upgrade (or --replace), or choose another name with --as NAME"
+                "replace it with --replace, or choose another name with --as NAME"
             )
         if taken:
             plan.replaced.append(name)
@@ -160,18 +160,6 @@ def _keep(pack: Pack, config: TrunkConfig, reason: str) -> Path:
     except (OSError, StylepackError) as error:
         raise StylepackError(f"{reason}; nor can it be kept in this folder: {error}") from error
     return kept
-
-
-def install_pack(source: Path, name: str | None = None, replace: bool = False) -> Path:
-    """Install one pack file that the caller has read as a pack before; return its place.
-
-    Raises:
-        PackError: not a pack, or its name is taken and `replace` is not set.
-    """
-    content = read_content(source, LARGEST_PACK)
-    name = name or Manifest.from_header(parse_content(content, source), source).name
-    _, placed = install_as_planned([(name, PackFile(str(source), content))], replace)
-    return placed[0] if placed else shelf()[name].path
 
 
 def _holds(shelved: Shelved, content: bytes) -> bool:

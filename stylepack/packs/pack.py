@@ -137,7 +137,7 @@ def check_trunk(
         raise WrongTrunkError(f"pack {source} does not say which trunk it belongs to; {advice}")
     if manifest.trunk_sha256 != trunk_sha256:
         raise WrongTrunkError(
-            f"pack {source} belongs to trunk {manifest.trunk_sha256[:12]}, the trunk in use is "
+            f"pack {source} belongs to trunk {manifest.trunk_sha256[:12]}, this trunk is "
             f"{trunk_sha256[:12]}; give its trunk with --trunk FILE"
         )
 

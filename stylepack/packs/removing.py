@@ -6,8 +6,8 @@ from pathlib import Path
 from stylepack.errors import PackError, StylepackError, UsageError
 from stylepack.files import make_folder
 from stylepack.packs.hidden import read_hidden, write_hidden
-from stylepack.packs.inuse import BUNDLED
 from stylepack.packs.shelf import (
+    BUNDLED,
     IDENTITY,
     MOVE_HOME,
     Origin,

@@ -3,10 +3,11 @@
 import difflib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
 
 from platformdirs import user_cache_path, user_data_path
@@ -15,13 +16,13 @@ from stylepack.errors import PackError, UsageError
 from stylepack.files import make_folder
 from stylepack.packs.header import MissingFileError
 from stylepack.packs.hidden import read_hidden
-from stylepack.packs.inuse import BUNDLED, read_in_use
 from stylepack.packs.manifest import NAME_PATTERN, Manifest, read_manifest, typed_name
 from stylepack.packs.packages import packages
 from stylepack.packs.staging import recover
 
 SUFFIX = ".safetensors"
 TRUNK_FILE = "trunk.safetensors"  # in a folder beside `packs/`
+BUNDLED = "bundled"  # the name of the trunk that comes with stylepack
 IDENTITY = "photo"  # the name of a trunk's identity style
 HOME_VARIABLE = "STYLEPACK_HOME"
 MOVE_HOME = f"set {HOME_VARIABLE} to a folder you own"
@@ -100,43 +101,105 @@ def cache_folder() -> Path:
     return moved / "cache" if moved else _of_user(user_cache_path)
 
 
-def shelf() -> dict[str, Shelved]:
-    """Every pack by the shortest reference that finds it, sorted.
+class Shelf:
+    """The packs of one moment: each of the folders is read once, when it is first needed."""
 
-    A plain name is your own pack; else that of the trunk in use; else the bundled one; else the
-    only one of that name among Python packages and the other trunks.  The rest go by
-    `COLLECTION/NAME`, but for bundled and packages' packs whose place a pack of yours has taken.
-    Bundled packs that the user has hidden are left out.
+    @cached_property
+    def every(self) -> list[Shelved]:
+        """All packs, hidden and shadowed ones too, one for each `COLLECTION/NAME`."""
+        found: dict[str, Shelved] = {}
+        for pack in (
+            *bundled_packs().values(),
+            *user_packs().values(),
+            *trunk_packs(),
+            *package_packs(),
+        ):
+            found.setdefault(pack.qualified, pack)
+        return list(found.values())
 
-    Raises:
-        PackError: the list of hidden packs, or the note of the trunk in use, is damaged.
-    """
-    hidden, used = read_hidden(home_folder()), read_in_use(home_folder())
-    packs: dict[Origin, list[Shelved]] = {origin: [] for origin in Origin}
-    for pack in every_pack():
-        packs[pack.origin].append(pack)
-    yours = {pack.name for pack in packs[Origin.YOURS]}
-    first = [
-        *packs[Origin.YOURS],
-        *(pack for pack in packs[Origin.TRUNK] if pack.collection == used),
-        *(pack for pack in packs[Origin.BUNDLED] if pack.name not in hidden),
-    ]
-    others = [
-        *(pack for pack in packs[Origin.TRUNK] if pack.collection != used),
-        *packs[Origin.PACKAGE],
-    ]
-    found: dict[str, Shelved] = {}
-    for pack in first:
-        found.setdefault(pack.name, pack)
-    count = Counter(pack.name for pack in others)
-    for pack in others:
-        if count[pack.name] == 1:
+    @cached_property
+    def visible(self) -> dict[str, Shelved]:
+        """Packs by the shortest reference that finds them, sorted.
+
+        A plain name is your own pack; else the bundled one; else the only one of that name among
+        Python packages and installed trunks.  The rest go by `COLLECTION/NAME`, but for bundled and
+        packages' packs whose place a pack of yours has taken.  Bundled packs that the user has
+        hidden are left out.
+
+        Raises:
+            PackError: the list of hidden packs is damaged.
+        """
+        hidden = read_hidden(home_folder())
+        packs: dict[Origin, list[Shelved]] = {origin: [] for origin in Origin}
+        for pack in self.every:
+            packs[pack.origin].append(pack)
+        yours = {pack.name for pack in packs[Origin.YOURS]}
+        shown = [pack for pack in packs[Origin.BUNDLED] if pack.name not in hidden]
+        first = [*packs[Origin.YOURS], *shown]
+        others = [*packs[Origin.TRUNK], *packs[Origin.PACKAGE]]
+        found: dict[str, Shelved] = {}
+        for pack in first:
             found.setdefault(pack.name, pack)
-    for pack in (*first, *others):
-        replaced = pack.name in yours and pack.origin in (Origin.BUNDLED, Origin.PACKAGE)
-        if found.get(pack.name) is not pack and not replaced:
-            found[pack.qualified] = pack
-    return dict(sorted(found.items()))
+        count = Counter(pack.name for pack in others)
+        for pack in others:
+            if count[pack.name] == 1:
+                found.setdefault(pack.name, pack)
+        for pack in (*first, *others):
+            replaced = pack.name in yours and pack.origin in (Origin.BUNDLED, Origin.PACKAGE)
+            if found.get(pack.name) is not pack and not replaced:
+                found[pack.qualified] = pack
+        return dict(sorted(found.items()))
+
+    def find(self, reference: str) -> Path:
+        """The file of a pack given by name or by path.
+
+        Raises:
+            UsageError: neither a pack on the shelf nor a file; says what comes close.
+        """
+        collection, slash, name = reference.partition("/")
+        if slash and NAME_PATTERN.fullmatch(name):
+            for pack in self.every:
+                if (pack.name, pack.collection) == (name, collection):
+                    return pack.path
+        if _is_path(reference):
+            with suppress(OSError, RuntimeError):  # a name too long, or the home of nobody
+                path = Path(reference).expanduser()
+                if path.is_file():
+                    return path
+            raise UsageError(
+                f"no such pack file: {reference}; packs by name: `stylepack packs list`"
+            )
+        packs = self.visible
+        if reference in packs:
+            return packs[reference].path
+        if reference in bundled_packs():
+            raise UsageError(
+                f"pack '{reference}' is hidden; bring it back: "
+                f"`stylepack packs restore {reference}`"
+            )
+        several = [key for key, pack in packs.items() if pack.name == reference]
+        if several:
+            raise UsageError(
+                f"there are several packs '{reference}'; say which: {', '.join(several)}"
+            )
+        close = difflib.get_close_matches(reference, packs, n=1, cutoff=0.5)
+        hint = f"did you mean '{close[0]}'?" if close else "see `stylepack packs list`"
+        raise UsageError(f"no pack '{reference}'; {hint}")
+
+
+def shelf() -> dict[str, Shelved]:
+    """`Shelf.visible` of this moment."""
+    return Shelf().visible
+
+
+def every_pack() -> list[Shelved]:
+    """`Shelf.every` of this moment."""
+    return Shelf().every
+
+
+def find_pack(reference: str) -> Path:
+    """`Shelf.find` of this moment."""
+    return Shelf().find(reference)
 
 
 def bundled_packs() -> dict[str, Shelved]:
@@ -202,70 +265,6 @@ def faults() -> list[str]:
             if len(found) > 1
         ),
     ]
-
-
-def every_pack() -> list[Shelved]:
-    """Every pack there is: hidden ones, and those that others have taken the place of, too.
-
-    One for each `COLLECTION/NAME`: a package that is called like a trunk does not hide its packs.
-    """
-    packs = [
-        *bundled_packs().values(),
-        *user_packs().values(),
-        *trunk_packs(),
-        *package_packs(),
-    ]
-    found: dict[str, Shelved] = {}
-    for pack in packs:
-        found.setdefault(pack.qualified, pack)
-    return list(found.values())
-
-
-def find_pack(reference: str) -> Path:
-    """The file of a pack given by name or by path.
-
-    Raises:
-        UsageError: neither a pack on the shelf nor a file; says what comes close.
-    """
-    collection, slash, name = reference.partition("/")
-    if slash and NAME_PATTERN.fullmatch(name):
-        for pack in every_pack():
-            if (pack.name, pack.collection) == (name, collection):
-                return pack.path
-    if _is_path(reference):
-        with suppress(OSError, RuntimeError):  # a name too long, or the home of nobody
-            path = Path(reference).expanduser()
-            if path.is_file():
-                return path
-        raise UsageError(f"no such pack file: {reference}; packs by name: `stylepack packs list`")
-    packs = shelf()
-    if reference in packs:
-        return packs[reference].path
-    if reference in bundled_packs():
-        raise UsageError(
-            f"pack '{reference}' is hidden; bring it back: `stylepack packs restore {reference}`"
-        )
-    several = [key for key, pack in packs.items() if pack.name == reference]
-    if several:
-        raise UsageError(f"there are several packs '{reference}'; say which: {', '.join(several)}")
-    close = difflib.get_close_matches(reference, packs, n=1, cutoff=0.5)
-    hint = f"did you mean '{close[0]}'?" if close else "see `stylepack packs list`"
-    raise UsageError(f"no pack '{reference}'; {hint}")
-
-
-def by_name(files: Iterable[Path]) -> dict[str, Path]:
-    """Pack files by the names that they go by together: their files', else what they say.
-
-    Raises:
-        UsageError: two of them have one name.
-        PackError: a pack whose file has another kind of name is damaged.
-    """
-    found: dict[str, Path] = {}
-    for path in files:
-        name = path.stem if NAME_PATTERN.fullmatch(path.stem) else read_manifest(path).name
-        if found.setdefault(name, path) != path:
-            raise UsageError(f"two of the packs are named '{name}'; leave one of them out")
-    return found
 
 
 def check_free(name: str, replace: bool = False) -> None:

@@ -69,8 +69,8 @@ def _check_free(name: str, trunk: CheckedTrunk, replace: bool) -> None:
         raise PackError(f"this trunk is here already, as '{here}'; see `stylepack trunks list`")
     if name in known_trunks() and not replace:
         raise PackError(
-            f"a trunk '{name}' is installed already; replace it and its packs with --upgrade (or "
-            "--replace), or choose another name with --as NAME"
+            f"a trunk '{name}' is installed already; replace it and its packs with "
+            "--replace, or choose another name with --as NAME"
         )
     if name in known_trunks() and not here:
         removable_trunk(name)

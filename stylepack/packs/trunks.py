@@ -9,22 +9,20 @@ from pathlib import Path
 
 from stylepack.errors import PackError, StylepackError, UsageError, WrongTrunkError
 from stylepack.packs.header import Header, read_header
-from stylepack.packs.inuse import BUNDLED, read_in_use, write_in_use
 from stylepack.packs.manifest import (
     ARCHITECTURE,
     LARGEST_TRUNK,
     check_version,
     checked_name,
-    read_manifest,
 )
 from stylepack.packs.shelf import (
+    BUNDLED,
     BUNDLED_TRUNK,
     MOVE_HOME,
     TRUNK_FILE,
     Origin,
     Shelved,
     every_pack,
-    home_folder,
     trunk_folders,
 )
 from stylepack.packs.staging import staging
@@ -85,28 +83,6 @@ def name_of(trunk_sha256: str, names: Mapping[str, str]) -> str:
     return names.get(trunk_sha256) or trunk_sha256[:HASH_DIGITS] or "unknown"
 
 
-def trunk_in_use() -> ShelvedTrunk:
-    """The trunk of the user's choice, the bundled one without any.
-
-    Raises:
-        StylepackError: it is not installed any more.
-    """
-    name = read_in_use(home_folder())
-    if missing := missing_in_use(name):
-        raise StylepackError(missing)
-    return trunk_named(name)
-
-
-def missing_in_use(name: str) -> str:
-    """What to say where the trunk in use is not there any more; empty where it is."""
-    if name in known_trunks():
-        return ""
-    return (
-        f"the trunk in use, '{name}', is not installed any more; install it again: `stylepack "
-        f"trunks install SOURCE --as {name}`, or use another: `stylepack trunks use {BUNDLED}`"
-    )
-
-
 def trunk_named(name: str) -> ShelvedTrunk:
     """A trunk by name.
 
@@ -120,13 +96,13 @@ def trunk_named(name: str) -> ShelvedTrunk:
 
 
 def find_trunk(reference: str | Path | None) -> Path:
-    """The file of a trunk given by name or by file; None is the trunk in use.
+    """The file of a trunk given by name or by file; None is the bundled one.
 
     Raises:
         UsageError: neither a known trunk nor a file.
     """
     if reference is None:
-        return trunk_in_use().path
+        return BUNDLED_TRUNK
     trunks = known_trunks()
     if str(reference) in trunks:
         return trunks[str(reference)].path
@@ -137,34 +113,22 @@ def find_trunk(reference: str | Path | None) -> Path:
     )
 
 
-def choose_trunk(packs: Mapping[str, Path], given: str | Path | None = None) -> Path:
-    """The trunk that is given, else the one that the packs name, else the one in use.
+def trunk_of(hashes: Mapping[str, str]) -> Path:
+    """The file of the trunk that packs name, else of the bundled one.
 
     Args:
-        packs: files by what the user called them.
-        given: a trunk's name or file.
+        hashes: the trunk's by the packs' references; empty where a pack names no trunk.
 
     Raises:
-        UsageError: packs of several trunks, or no such trunk.
-        WrongTrunkError: the packs' trunk is not here.
-    """
-    if given is not None:
-        return find_trunk(given)
-    return trunk_of({name: read_manifest(path).trunk_sha256 for name, path in packs.items()})
-
-
-def trunk_of(hashes: Mapping[str, str]) -> Path:
-    """The trunk that packs name by its hash, else the one in use; as `choose_trunk`.
-
-    Args:
-        hashes: by what the user called the packs; empty where a pack names no trunk.
+        UsageError: packs of several trunks.
+        WrongTrunkError: the packs' trunk is not installed.
     """
     named: dict[str, str] = {}
     for reference, digest in hashes.items():
         if digest:
             named.setdefault(digest, reference)
     if not named:
-        return trunk_in_use().path
+        return BUNDLED_TRUNK
     names = trunk_names()
     if len(named) > 1:
         (first, a), (second, b) = list(named.items())[:2]
@@ -179,17 +143,6 @@ def trunk_of(hashes: Mapping[str, str]) -> Path:
             "it: `stylepack trunks install FOLDER`, or give its file with --trunk FILE"
         )
     return known_trunks()[names[digest]].path
-
-
-def use_trunk(name: str) -> None:
-    """Make a trunk the one that is meant where nothing else says which.
-
-    Raises:
-        UsageError: there is none of that name.
-        PackError: it is damaged.
-    """
-    trunk_named(name).header()
-    write_in_use(home_folder(), name)
 
 
 def packs_on(trunk: ShelvedTrunk) -> list[Shelved]:
@@ -211,7 +164,7 @@ def removable_trunk(name: str) -> Path:
     """
     trunk = trunk_named(name)
     if name == BUNDLED:
-        raise UsageError("the bundled trunk cannot be removed; use another: `stylepack trunks use`")
+        raise UsageError("the bundled trunk cannot be removed; the others: `stylepack trunks list`")
     try:
         left = [pack.name for pack in packs_on(trunk) if pack.origin is Origin.YOURS]
     except StylepackError:
@@ -227,22 +180,15 @@ def removable_trunk(name: str) -> Path:
 def remove_trunk(name: str) -> Path:
     """Delete an installed trunk with the packs that came with it; return where it was.
 
-    The bundled trunk is in use again if it was this one.
-
     Raises:
         UsageError: as `removable_trunk`.
         StylepackError: it cannot be deleted.
     """
-    folder, home = removable_trunk(name), home_folder()
+    folder = removable_trunk(name)
     with staging(folder.parent, MOVE_HOME) as stage:
-        used = read_in_use(home) == name
-        if used:  # first: a note of a trunk that is gone would stop other commands
-            write_in_use(home, BUNDLED)
         try:
             gone = stage.take(name)
         except OSError as error:
-            if used:
-                write_in_use(home, name)
             raise StylepackError(f"cannot remove {folder}: {error.strerror or error}") from error
         try:
             _delete(gone)

@@ -8,13 +8,11 @@ from typing import Any
 
 from PIL import Image, ImageOps
 
-from stylepack.errors import StylepackError, UsageError, WrongTrunkError, printable
-from stylepack.packs.manifest import Manifest, read_manifest
+from stylepack.errors import UsageError, WrongTrunkError, printable
+from stylepack.packs.manifest import Manifest
 from stylepack.packs.mix import Mix
-from stylepack.packs.pack import check_trunk, load_pack
-from stylepack.packs.shelf import IDENTITY, SUFFIX, find_pack, shelf
-from stylepack.packs.trunkfile import load_trunk
-from stylepack.packs.trunks import choose_trunk
+from stylepack.packs.resolve import Loaded
+from stylepack.packs.shelf import IDENTITY, SUFFIX
 from stylepack.painting.streaming import Advance, in_silence
 from stylepack.painting.stylizer import Stylizer
 from stylepack.pictures.photo import Photo, read_photo
@@ -85,75 +83,42 @@ class Wall:
     paintings: list[Picture]
 
 
-@dataclass(frozen=True)
-class Selection:
-    """Packs for a gallery: by path what is written at each, and warnings of what is left out."""
-
-    labels: dict[Path, Label]
-    warnings: list[str]
-
-    @property
-    def mixes(self) -> list[Mix]:
-        """Each of the packs alone."""
-        return [Mix(((str(path), 1.0),)) for path in self.labels]
-
-
-def select_packs(names: Sequence[str], trunk: Path | None, force: bool = False) -> Selection:
-    """The packs of these names or paths, else every installed one that the trunk can paint.
-
-    The identity pack is left out unless it is named.
+def labels_of(loaded: Loaded, named: bool) -> dict[str, Label]:
+    """What is written at every pack, by reference; the identity pack is left out unless `named`.
 
     Raises:
-        UsageError: an unknown name, or no pack of this trunk is installed.
-        PackError: a damaged trunk, or a named pack that is damaged or another trunk's.
+        UsageError: no pack is left.
     """
-    named = {name: find_pack(name) for name in names}
-    network, digest = load_trunk(choose_trunk(named, trunk))
-
-    def label_of(path: Path) -> Label:
-        manifest = read_manifest(path)
-        # Before the tensors: its layout may be another.
-        check_trunk(manifest, digest, f"'{path.stem}'", force)
-        load_pack(path, network.config)
-        return Label.of(path.stem, manifest)
-
-    if names:
-        return Selection({path: label_of(path) for path in named.values()}, [])
-    labels, strangers, warnings = {}, [], []
-    for name, shelved in shelf().items():
-        if shelved.name == IDENTITY:
-            continue
-        try:
-            labels[shelved.path] = label_of(shelved.path)
-        except WrongTrunkError:
-            strangers.append(name)
-        except StylepackError as error:
-            warnings.append(f"left out '{name}': {error}")
-    if strangers:
-        warnings.append(f"left out packs of another trunk: {', '.join(strangers)}")
+    labels = {
+        reference: Label.of(Path(reference).stem, pack.manifest)
+        for reference, pack in loaded.packs.items()
+        if named or reference != IDENTITY
+    }
     if not labels:
         raise UsageError(
-            f"no installed pack belongs to trunk {digest[:12]}; name packs with --style FILE"
+            f"no installed pack belongs to trunk {loaded.sha256[:12]}; name packs with --style FILE"
         )
-    return Selection(labels, warnings)
+    return labels
+
+
+def warnings_of(loaded: Loaded) -> list[str]:
+    """A line for every damaged pack that was left out, and one for all of other trunks."""
+    errors = {name: error for name, error in loaded.left_out.items() if name != IDENTITY}
+    strangers = [name for name, error in errors.items() if isinstance(error, WrongTrunkError)]
+    damaged = [f"left out '{name}': {errors[name]}" for name in errors if name not in strangers]
+    foreign = f"left out packs of another trunk: {', '.join(strangers)}"
+    return [*damaged, foreign] if strangers else damaged
 
 
 def load_each(
-    mixes: Sequence[Mix],
-    *,
-    trunk: Path | None = None,
-    device: str = "auto",
-    precision: str = "auto",
-    force: bool = False,
+    loaded: Loaded, mixes: Sequence[Mix], device: str = "auto", precision: str = "auto"
 ) -> list[Stylizer]:
-    """A stylizer for each of the mixes; they share the trunk, which is read once.
+    """A stylizer for each of the mixes; they share the trunk.
 
     Raises:
-        StylepackError: as `Stylizer.load`.
+        StylepackError: as `Stylizer.on`.
     """
-    whole = Stylizer.load(
-        mixes[0], regions=mixes[1:], trunk=trunk, device=device, precision=precision, force=force
-    )
+    whole = Stylizer.on(loaded, mixes, device=device, precision=precision)
     return [
         Stylizer(whole.trunk, whole.style.alone(row), [mix], whole.packs, whole.device, whole.dtype)
         for row, mix in enumerate(whole.mixes)

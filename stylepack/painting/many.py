@@ -6,14 +6,14 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 from stylepack.errors import PhotoError, StylepackError
 from stylepack.files import make_folder
 from stylepack.network.device import is_out_of_memory
 from stylepack.painting.jobs import STANDARD, Job
 from stylepack.painting.streaming import Advance, in_silence
-from stylepack.painting.stylizer import Stylizer
+from stylepack.painting.stylizer import PaintOptions, Stylizer
 from stylepack.pictures.imagefile import output_format
 from stylepack.pictures.photo import Photo, SaveOptions, check_sides, read_photo
 
@@ -37,10 +37,10 @@ class Painter:
         self,
         stylizer: Stylizer,
         saving: SaveOptions,
+        options: PaintOptions = PaintOptions(),  # noqa: B008 - it is frozen
         *,
         background: str = "",
         stdout_format: str = "PNG",
-        **options: Any,
     ) -> None:
         self.stylizer = stylizer
         self.saving = saving
@@ -51,8 +51,7 @@ class Painter:
     def read(self, job: Job) -> Photo:
         """Decode a photograph, at its final size, and see that it fits into the format to write."""
         source = io.BytesIO(_from_standard_input()) if job.source == STANDARD else job.source
-        size = None if self.options.get("upscale", True) else self.options.get("size")
-        photo = read_photo(source, size, background=self.background)
+        photo = read_photo(source, self.options.reading_size, background=self.background)
         check_sides(photo.size, self._format(job))
         return photo
 
@@ -96,7 +95,7 @@ class Painter:
                 job, photo = reading.popleft()
                 written: Future[None] = Future()
                 try:
-                    painted = self.stylizer.paint(photo.result(), advance=advance, **self.options)
+                    painted = self.stylizer.paint_with(self.options, photo.result(), advance)
                     written = pool.submit(self.write, job, painted)
                 except Exception as error:
                     written.set_exception(error)

@@ -22,12 +22,10 @@ from stylepack.network.device import (
 )
 from stylepack.network.int8 import Products
 from stylepack.network.trunk import Trunk
-from stylepack.packs.manifest import read_manifest
 from stylepack.packs.mix import Mix, parse_mix
-from stylepack.packs.pack import Pack, blend, check_trunk, load_pack
-from stylepack.packs.shelf import IDENTITY, SUFFIX, find_pack
-from stylepack.packs.trunkfile import load_trunk
-from stylepack.packs.trunks import choose_trunk
+from stylepack.packs.pack import Pack, blend
+from stylepack.packs.resolve import Loaded, resolve
+from stylepack.packs.shelf import IDENTITY
 from stylepack.painting.detail import enlarge, keep_strokes
 from stylepack.painting.layers import Style
 from stylepack.painting.regions import Regions
@@ -43,6 +41,31 @@ COARSE_AREA = 500_000  # so many pixels, if it is a panorama, which has more the
 SMALLEST_STRIP = 1 << 14  # pixels; below this an image does not fit at all
 STRENGTHS = (0.0, 1.5)
 _ROWS = 1024  # of an image that are worked on at a time
+
+
+@dataclass(frozen=True)
+class PaintOptions:
+    """How every photograph is painted: see `Stylizer.paint`.
+
+    Raises:
+        UsageError: too small a size.
+    """
+
+    size: int | Literal["full"] | None = None
+    upscale: bool = True
+    keep_colors: bool = False
+    mask: str | Path | Tensor | None = None
+    region_masks: Sequence[str | Path | Tensor] = ()
+
+    def __post_init__(self) -> None:
+        size = self.size
+        if size not in (None, FULL) and not (isinstance(size, int) and size >= SMALLEST_SIZE):
+            raise UsageError(f"size is {size}; it must be {SMALLEST_SIZE} or more, or {FULL}")
+
+    @property
+    def reading_size(self) -> int | None:
+        """The long side at which it is enough to read a photograph; None is its own."""
+        return self.size if isinstance(self.size, int) and not self.upscale else None
 
 
 class Stylizer:
@@ -110,30 +133,45 @@ class Stylizer:
             DeviceError: the device is not there, or int8 is not.
         """
         wanted = [_as_mix(one).normalised() for one in (mix, *regions)]
+        references = (reference for one in wanted for reference in one.references)
+        packs = resolve(references, trunk, identity=strength != 1).load(force)
+        return cls.on(packs, wanted, strength=strength, device=device, precision=precision)
+
+    @classmethod
+    def on(
+        cls,
+        loaded: Loaded,
+        mixes: Sequence[Mix],
+        *,
+        strength: float = 1.0,
+        device: str = "auto",
+        precision: str = "auto",
+    ) -> "Stylizer":
+        """A stylizer of packs that are loaded; other options as in `load`.
+
+        Args:
+            loaded: by the references of `mixes`; with the identity pack if `strength` is not 1.
+            mixes: normalised, the first the one outside all regions.
+
+        Raises:
+            UsageError: an unknown precision, or a strength out of range.
+            DeviceError: the device is not there, or int8 is not.
+        """
         if not STRENGTHS[0] <= strength <= STRENGTHS[1]:
             raise UsageError(f"strength is {strength}; it must be from 0 to {STRENGTHS[1]}")
-        paths = {name: find_pack(name) for one in wanted for name in one.references}
         chosen = pick_device(device)
         dtype = painting_dtype(chosen, precision)
-        trunk_file = choose_trunk(paths, trunk)
-        network, digest = load_trunk(trunk_file)
-        if strength != 1:
-            paths[IDENTITY] = _identity_pack(trunk_file, digest)
-        packs = {}
-        for name, path in paths.items():
-            pack = load_pack(path, network.config)
-            check_trunk(pack.manifest, digest, f"'{name}'", force)
-            packs[name] = pack
+        network, packs = loaded.trunk, loaded.packs
         numbers = torch.stack(
-            [blend([packs[name].numbers for name in one.references], one.weights) for one in wanted]
+            [blend([packs[name].numbers for name in one.references], one.weights) for one in mixes]
         )
+        faint = None
         if strength != 1:
-            last = network.slots["out"].gamma.start
-            numbers = _at_strength(numbers, packs[IDENTITY].numbers, strength, last)
-        style = _style_of(numbers)
-        faint = Faint(packs[IDENTITY].numbers[None], 1 - strength) if strength < 1 else None
-        made = _provenance(wanted, strength, packs, digest)
-        return cls(network, style, wanted, packs, chosen, dtype, made, faint)
+            identity = packs[IDENTITY].numbers
+            numbers = _at_strength(numbers, identity, strength, network.slots["out"].gamma.start)
+            faint = Faint(identity[None], 1 - strength) if strength < 1 else None
+        made = _provenance(mixes, strength, packs, loaded.sha256)
+        return cls(network, _style_of(numbers), mixes, packs, chosen, dtype, made, faint)
 
     @property
     def mix(self) -> Mix:
@@ -170,22 +208,20 @@ class Stylizer:
             PhotoError: not an image, or damaged.
             DeviceError: too large for the device's memory.
         """
-        if size not in (None, FULL) and not (isinstance(size, int) and size >= SMALLEST_SIZE):
-            raise UsageError(f"size is {size}; it must be {SMALLEST_SIZE} or more, or {FULL}")
-        photo = _as_photo(photo, size if isinstance(size, int) and not upscale else None)
-        if len(region_masks) != len(self.mixes) - 1:
-            raise UsageError(f"{len(region_masks)} masks for {len(self.mixes) - 1} regions")
+        options = PaintOptions(size, upscale, keep_colors, mask, region_masks)
+        return self.paint_with(options, _as_photo(photo, options.reading_size), advance)
+
+    def paint_with(
+        self, options: PaintOptions, photo: Photo, advance: Advance = in_silence
+    ) -> Photo:
+        """Paint a photograph as `paint` does, with options that are the same for many."""
+        size, regions = options.size, len(self.mixes) - 1
+        if len(options.region_masks) != regions:
+            raise UsageError(f"{len(options.region_masks)} masks for {regions} regions")
         try:
             small = photo.resized(size) if isinstance(size, int) else photo
-            pixels = self._painted(
-                small,
-                photo if upscale else small,
-                coarsely=size is None and prod(photo.size) > LARGE,
-                keep_colors=keep_colors,
-                mask=mask,
-                region_masks=region_masks,
-                advance=advance,
-            )
+            target = photo if options.upscale else small
+            pixels = self._painted(small, target, options, advance)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -195,32 +231,24 @@ class Stylizer:
                 f"{width}x{height} pixels do not fit in the memory of {self.device}; make the "
                 f"photograph or --size smaller{instead}"
             ) from error
-        return replace(photo if upscale else small, pixels=pixels, provenance=self.provenance)
+        return replace(target, pixels=pixels, provenance=self.provenance)
 
     def _painted(
-        self,
-        small: Photo,
-        photo: Photo,
-        *,
-        coarsely: bool,
-        keep_colors: bool,
-        mask: str | Path | Tensor | None,
-        region_masks: Sequence[str | Path | Tensor],
-        advance: Advance,
+        self, small: Photo, photo: Photo, options: PaintOptions, advance: Advance
     ) -> Tensor:
         """`small`, painted, at the size of `photo`: (3, H, W) uint8."""
         if self.faint is not None and self.faint.share == 1:
             pixels = photo.pixels
-        elif coarsely:
-            pixels = self._coarse_to_fine(photo, region_masks, advance)
+        elif options.size is None and prod(photo.size) > LARGE:
+            pixels = self._coarse_to_fine(photo, options.region_masks, advance)
         else:
-            pixels = self._network(small.pixels, region_masks, advance)
+            pixels = self._network(small.pixels, options.region_masks, advance)
             if small.size != photo.size:
                 pixels = _back_to_size(pixels, small, photo)
-        if keep_colors:
+        if options.keep_colors:
             pixels = with_colors_of(pixels, photo.pixels)
-        if mask is not None:
-            pixels = composite(pixels, photo.pixels, _as_mask(mask, photo.size))
+        if options.mask is not None:
+            pixels = composite(pixels, photo.pixels, _as_mask(options.mask, photo.size))
         return pixels
 
     def _coarse_to_fine(
@@ -312,21 +340,6 @@ def coarse_size(width: int, height: int) -> tuple[int, int]:
     """Where painting coarse to fine begins: the size of a large photograph made small."""
     scale = max(COARSE_SIDE / max(width, height), (COARSE_AREA / (width * height)) ** 0.5)
     return max(1, round(width * scale)), max(1, round(height * scale))
-
-
-def _identity_pack(trunk: Path, digest: str) -> Path:
-    """The identity pack that lies with a trunk, else the one on the shelf.
-
-    Raises:
-        UsageError: neither belongs to this trunk.
-    """
-    beside = trunk.parent / "packs" / f"{IDENTITY}{SUFFIX}"
-    path = beside if beside.is_file() else find_pack(IDENTITY)
-    if read_manifest(path).trunk_sha256 != digest:
-        raise UsageError(
-            f"--strength needs the identity style of trunk {digest[:12]}, and there is no {beside}"
-        )
-    return path
 
 
 def _as_photo(photo: object, size: int | None) -> Photo:

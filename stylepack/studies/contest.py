@@ -13,6 +13,7 @@ from pathlib import Path
 from torch import Tensor
 
 from stylepack.errors import UsageError
+from stylepack.events import Event, Progress
 from stylepack.files import make_folder
 from stylepack.network.trunk import Trunk
 from stylepack.packs.manifest import Manifest
@@ -22,7 +23,7 @@ from stylepack.packs.trunkfile import save_trunk
 from stylepack.studies.materials import Materials, Request, choose_paintings
 from stylepack.studies.networks import HeldOut, Measured, Pupil, finished_network
 from stylepack.studies.plans import ComparePlan
-from stylepack.studies.study import Progress, StudyFolder
+from stylepack.studies.study import StudyFolder
 from stylepack.training.finetune import finetune_recipe
 from stylepack.training.paintings import Painting
 from stylepack.training.photos import FEWEST
@@ -63,7 +64,6 @@ class Contest:
         self.objective = self.materials.objective(self.paintings)
         settings = request.settings({"study": "compare", **asdict(plan)}, paintings)
         self.folder = StudyFolder(output, settings | {"photos": self.materials.fingerprint})
-        self.skipped = self.materials.skipped
         self.entries = [one for seed in range(plan.seeds) for one in self._entries(seed)]
 
     def __len__(self) -> int:
@@ -75,8 +75,11 @@ class Contest:
         photos, side = self.materials.held_out, self.materials.recipe.crop
         return HeldOut(photos, self.plan.photographs, side, self.objective)
 
-    def run(self) -> Generator[Progress]:
+    def run(self) -> Generator[Event]:
         """Train what is not trained yet."""
+        return self.materials.journal.around(self._steps())
+
+    def _steps(self) -> Generator[Progress]:
         before = 0
         for entry in self.entries:
             if self._finished(entry) is None:

@@ -7,17 +7,18 @@ from functools import cached_property
 from pathlib import Path
 
 from stylepack.errors import TrainingError
+from stylepack.events import Event, Progress
 from stylepack.studies.charts import Bars, Curve, Panel, draw_bars, draw_panels
 from stylepack.studies.materials import Materials, Request, choose_paintings
 from stylepack.studies.networks import HeldOut, Losses, Measured, Pupil, finished_network
 from stylepack.studies.plans import LossesPlan
 from stylepack.studies.report import ALL_KINDS, KINDS, Report, counted, intervals, quantity
-from stylepack.studies.study import Progress, StudyFolder
+from stylepack.studies.study import StudyFolder
 from stylepack.training.evaluate import Figure
 from stylepack.training.history import NAME
 from stylepack.training.photos import FEWEST
 from stylepack.training.plots import averaged, read_curves
-from stylepack.training.recipe import Recipe
+from stylepack.training.recipe import Recipe, Selection
 from stylepack.training.settings import RunSettings
 
 
@@ -33,7 +34,6 @@ class LossesStudy:
         self.objective = self.materials.objective(paintings)
         settings = request.settings({"study": "losses", **asdict(plan)}, paintings)
         self.folder = StudyFolder(output, settings | {"photos": self.materials.fingerprint})
-        self.skipped = self.materials.skipped
 
     def __len__(self) -> int:
         return len(self.plan.selections) * self.plan.updates
@@ -50,8 +50,11 @@ class LossesStudy:
         photos, side = self.materials.held_out, self.materials.recipe.crop
         return HeldOut(photos, self.plan.photographs, side, self.objective)
 
-    def run(self) -> Generator[Progress]:
+    def run(self) -> Generator[Event]:
         """Train what is not trained yet."""
+        return self.materials.journal.around(self._steps())
+
+    def _steps(self) -> Generator[Progress]:
         for place, selection in enumerate(self.plan.selections):
             before = place * self.plan.updates
             if self._finished(selection) is None:
@@ -72,9 +75,9 @@ class LossesStudy:
         files.append(self.folder.write_results(self._results(measured)))
         return [*files, report.write(self.folder.path)]
 
-    def _pupil(self, selection: str) -> Pupil:
+    def _pupil(self, selection: Selection) -> Pupil:
         materials = self.materials
-        recipe = materials.recipe.changed({"selection": selection})
+        recipe = replace(materials.recipe, selection=selection)
         return Pupil(
             selection,
             self.folder,
@@ -258,7 +261,6 @@ class RunCurves:
             TrainingError: not a run folder, or no update of it is written yet.
         """
         self.run_folder, self.history = run, run / NAME
-        self.skipped: list[str] = []
         if not self.history.is_file():
             raise TrainingError(f"{run} is not a run folder: it has no {NAME}")
         self.recipe = RunSettings.read(run).recipe

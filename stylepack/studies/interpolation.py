@@ -10,10 +10,11 @@ from PIL import Image
 from torch import Tensor
 
 from stylepack.errors import UsageError, printable
+from stylepack.events import Event, Progress
 from stylepack.network.device import training_dtype
 from stylepack.packs.mix import Mix
 from stylepack.packs.pack import blend
-from stylepack.packs.trunkfile import load_trunk
+from stylepack.packs.resolve import Selection
 from stylepack.painting.gallery import mix_caption, read_small
 from stylepack.pictures.imagefile import find_images
 from stylepack.pictures.photo import Photo
@@ -23,8 +24,8 @@ from stylepack.studies.corners import grid
 from stylepack.studies.materials import Materials, Request
 from stylepack.studies.plans import InterpolatePlan
 from stylepack.studies.report import Report, counted, intervals, quantity
-from stylepack.studies.study import Json, Progress, StudyFolder
-from stylepack.training.contenders import Contender, find_packs, match
+from stylepack.studies.study import Json, StudyFolder
+from stylepack.training.contenders import Contender, match
 from stylepack.training.evaluate import Figure
 from stylepack.training.paintings import read_paintings
 from stylepack.training.photos import file_sha256
@@ -48,20 +49,19 @@ class InterpolateStudy:
         request: Request,
         plan: InterpolatePlan,
         output: Path,
-        *,
-        trunk: Path,
+        corners: Selection,
         photo: Path | None = None,
     ) -> None:
         self.request, self.plan = request, plan
         self.rows = grid(plan.corners, plan.steps, published=request.published)
-        network, digest = load_trunk(trunk)
-        self.packs = find_packs(trunk, digest, network.config, plan.corners)
+        loaded = corners.load()
+        # Corners may be paths; mixes, captions and tables go by the packs' names.
+        names = {corner: pack.path.stem for corner, pack in corners.packs.items()}
+        self.packs = {names[corner]: pack for corner, pack in loaded.packs.items()}
         if len(self.packs) < len(plan.corners):
             raise UsageError("two of the corners go by the same file name; rename one of them")
-        # Corners may be paths; mixes, captions and tables go by the packs' names.
-        names = dict(zip(plan.corners, self.packs, strict=True))
         self.rows = [[_renamed(mix, names) for mix in row] for row in self.rows]
-        self.trunk = network.to(request.device)
+        self.trunk = loaded.trunk.to(request.device)
         self.photo = photo or find_images(request.photo_folder)[0]
         self.small = read_small(self.photo, plan.cell)
         self.ends = [*self.packs][:2]
@@ -69,12 +69,11 @@ class InterpolateStudy:
         paintings = [c.painting for c in self.contenders if c.painting]
         self.materials = Materials(request, paintings)
         self.objective = self.materials.objective(paintings) if paintings else None
-        self.skipped = self.materials.skipped
         settings = request.settings(
             {
                 "study": "interpolate",
                 **asdict(plan),
-                "trunk": digest,
+                "trunk": loaded.sha256,
                 "photo": file_sha256(self.photo),
                 "packs": {name: pack.manifest.sha256 for name, pack in self.packs.items()},
             },
@@ -106,8 +105,11 @@ class InterpolateStudy:
         found = self.materials.held_out.paths if self.request.photos else self._bundled()
         return found[: self.plan.photographs]
 
-    def run(self) -> Generator[Progress]:
+    def run(self) -> Generator[Event]:
         """Paint the grid and measure the sweep, as far as they are not done."""
+        return self.materials.journal.around(self._steps())
+
+    def _steps(self) -> Generator[Progress]:
         if self.folder.part(GRID, dict) is None or not self._grid.is_file():
             yield from self._paint_grid()
         yield Progress(self._cells, "grid done")

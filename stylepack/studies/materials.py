@@ -117,7 +117,7 @@ class Materials:
         self.fingerprint = fingerprint(folder, everything.paths)
         self.photos, held_out = everything.split()
         self.held_out = sampled(held_out)
-        self.skipped = everything.skipped
+        self.journal = everything.journal
         self._network: LossNetwork | None = None
         self._pictures: dict[str, Tensor] = {}
 

@@ -5,11 +5,11 @@ The defaults are the full scale, meant for a GPU, with the report's numbers wher
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
 from stylepack.errors import UsageError
-from stylepack.training.recipe import Recipe, Selection
+from stylepack.training.recipe import Recipe, RecipeChanges, Selection
 
 Plan = TypeVar("Plan", "LossesPlan", "ComparePlan", "ReconstructPlan", "InterpolatePlan")
 Optimizer = Literal["adam", "lbfgs"]
@@ -95,7 +95,7 @@ QUICK: dict[type, dict[str, Any]] = {
 }
 # At the report's rate noise is left slowly.
 QUICK_PUBLISHED: dict[type, dict[str, Any]] = {ReconstructPlan: {"updates": 600}}
-QUICK_RECIPE = {"crop": 64, "photo_side": 96, "style_side": 192, "warmup": 20}
+QUICK_RECIPE: dict[str, Any] = {"crop": 64, "photo_side": 96, "style_side": 192, "warmup": 20}
 OPTIONS = {"photographs": "limit"}  # what the command line calls a plan's number otherwise
 
 
@@ -125,14 +125,12 @@ def _check(option: str, value: float) -> None:
         raise UsageError(f"--{option} is {value}; it must be finite")
 
 
-def study_recipe(recipe: Recipe, *, quick: bool, changes: dict[str, Any]) -> Recipe:
+def study_recipe(recipe: Recipe, *, quick: bool, changes: RecipeChanges) -> Recipe:
     """A recipe for networks that are compared: no identity style, and a rate that does not fall.
 
     With a constant learning rate a network can be read at any moment, not only at the end.
     """
-    small = QUICK_RECIPE if quick else {}
-    if recipe.warmup == 0:
-        small = {key: value for key, value in small.items() if key != "warmup"}
-    fixed = {"identity": False, "decay": "none", "first_crop": 0}
-    given = {key: value for key, value in changes.items() if value is not None}
-    return recipe.changed({**small, **fixed, **given})
+    if quick:
+        warmup = QUICK_RECIPE["warmup"] if recipe.warmup else 0
+        recipe = replace(recipe, **QUICK_RECIPE | {"warmup": warmup})
+    return replace(recipe, identity=False, decay="none", first_crop=0).changed(changes)

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from stylepack.events import Progress
 from stylepack.files import make_folder
 from stylepack.network.trunk import photograph_logits
 from stylepack.pictures.photo import Photo
@@ -17,7 +18,7 @@ from stylepack.studies.charts import Curve, Panel, draw_panels
 from stylepack.studies.materials import Request, choose_paintings
 from stylepack.studies.plans import ReconstructPlan
 from stylepack.studies.report import Report
-from stylepack.studies.study import Json, Progress, StudyFolder
+from stylepack.studies.study import Json, StudyFolder
 from stylepack.studies.synthesis import StyleLoss, Synthesis, cumulative, report_noise
 from stylepack.training.loss_network import load_loss_network
 from stylepack.training.photos import read_painting
@@ -55,7 +56,6 @@ class ReconstructStudy:
         self.loss = StyleLoss(network, recipe, read_painting(self.painting.path, plan.side))
         settings = request.settings({"study": "reconstruct", **asdict(plan)}, [self.painting])
         self.folder = StudyFolder(output, settings)
-        self.skipped: list[str] = []
 
     def __len__(self) -> int:
         return len(self.plan.layers) * self.plan.updates

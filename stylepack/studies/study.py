@@ -9,11 +9,11 @@ import io
 import json
 import sys
 from collections.abc import Callable, Generator, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from stylepack.errors import TrainingError, UsageError, printable
+from stylepack.events import Event
 from stylepack.files import make_folder, write_text
 from stylepack.training.settings import versions
 
@@ -24,24 +24,15 @@ Part = TypeVar("Part")
 DAMAGES = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
-@dataclass(frozen=True)
-class Progress:
-    """A piece of work is done: `done` of the study's pieces, and what it was in words."""
-
-    done: int
-    words: str
-
-
 class Study(Protocol):
     """One experiment: iterate `run()`, then `write()`."""
 
     folder: "StudyFolder"
-    skipped: list[str]
 
     def __len__(self) -> int:
         """How many pieces of work there are, those that are done already among them."""
 
-    def run(self) -> Generator[Progress]:
+    def run(self) -> Generator[Event]:
         """Do the work that is not done yet.  Closing the iterator keeps what is done."""
 
     def write(self) -> list[Path]:

@@ -14,13 +14,14 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from stylepack.errors import TrainingError, UsageError, printable
+from stylepack.events import Event, Progress
 from stylepack.files import write_text
 from stylepack.network.device import keep_large_blocks, training_dtype
-from stylepack.packs.trunkfile import load_trunk
+from stylepack.packs.resolve import Selection
 from stylepack.pictures.photo import Photo
 from stylepack.pictures.sheet import contact_sheet, save_png
 from stylepack.training import evaluate
-from stylepack.training.contenders import Contender, find_packs, match
+from stylepack.training.contenders import Contender, match
 from stylepack.training.evaluate import Figure
 from stylepack.training.loss_network import WeightSource
 from stylepack.training.objective import Objective, Terms
@@ -38,12 +39,11 @@ CLOSEST = 1e-10  # mean squared error below which two pictures are the same: 100
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be compared.  No names are all packs of the trunk; 0 updates optimise nothing."""
+    """What to compare.  updates: pixel-optimisation steps; 0 skips it."""
 
     photos: Path
     paintings: Path
-    trunk: Path
-    names: tuple[str, ...] = ()
+    packs: Selection
     limit: int = 24  # photographs
     updates: int = 0  # of the pixels
     held_out: bool = False  # only photographs that training on this folder holds out
@@ -90,14 +90,13 @@ class Comparison:
         paintings = read_paintings(request.paintings)
         photos = PhotoFolder.open(request.photos, [p.path for p in paintings])
         self.photos = sampled(photos.split()[1] if request.held_out else photos)
-        self.trunk, self.digest = load_trunk(request.trunk)
-        self.trunk.to(device)
-        packs = find_packs(request.trunk, self.digest, self.trunk.config, request.names)
-        self.contenders, self.unmatched = match(packs, paintings)
+        loaded = request.packs.load()
+        self.trunk, self.digest = loaded.trunk.to(device), loaded.sha256
+        self.contenders, self.unmatched = match(loaded.packs, paintings)
         if not self.contenders:
             raise UsageError(
-                f"{request.paintings} holds no painting of {', '.join(packs) or 'any pack'}; "
-                "name a painting's file like its pack"
+                f"{request.paintings} holds no painting of {', '.join(loaded.packs) or 'any pack'};"
+                " name a painting's file like its pack"
             )
         # Content loss needs no painting, but an objective does.
         against = [c.painting for c in self.contenders if c.painting] or paintings[:1]
@@ -118,8 +117,8 @@ class Comparison:
         """How many photographs are to be measured."""
         return min(self.request.limit, len(self.photos.paths))
 
-    def measure(self) -> Generator[str]:
-        """Measure photograph after photograph; yield what was done after every piece of it.
+    def measure(self) -> Generator[Event]:
+        """Measure photograph after photograph; yield a step after every piece of it.
 
         A photograph counts once all of it has been measured, which it has been when its last
         piece is yielded.  In the place of a damaged one comes another.
@@ -127,6 +126,10 @@ class Comparison:
         Raises:
             TrainingError: not one of the photographs can be read.
         """
+        return self.photos.journal.around(self._steps())
+
+    def _steps(self) -> Generator[Progress]:
+        done = 0
         for path, photo in evaluate.whole_photographs(self.photos, self.device):
             if photo is None:
                 continue
@@ -135,13 +138,15 @@ class Comparison:
             words = ""
             for following in self._pieces(view):
                 if words:
-                    yield words
+                    done += 1
+                    yield Progress(done, words)
                 words = following
             self.measured.append(name)
             self.rows += view.rows
             if len(self.pictures) < SHEET_PHOTOS:
                 self.pictures.append(view.pictures)
-            yield words
+            done += 1
+            yield Progress(done, words)
             if len(self.measured) == self.planned:
                 return
         if not self.measured:
@@ -247,7 +252,7 @@ class Comparison:
             "command": [printable(word) for word in sys.argv],
             "versions": versions(),
             "device": self.device.type,
-            "trunk": {"file": printable(str(request.trunk)), "sha256": self.digest},
+            "trunk": {"file": printable(str(request.packs.trunk)), "sha256": self.digest},
             "recipe": asdict(self.recipe),
             "loss_network": {
                 "name": self.recipe.loss_network,
@@ -258,7 +263,7 @@ class Comparison:
             "interval": f"95 %, percentile bootstrap of {evaluate.RESAMPLES} resamples",
             "photographs_planned": self.planned,
             "photographs": self.measured,
-            "skipped": [printable(reason) for reason in self.photos.skipped],
+            "skipped": [printable(reason) for reason in self.photos.journal.skipped],
             "packs": {c.name: _described(c, figures.get(c.name, {})) for c in self.contenders},
         }
 
@@ -281,7 +286,7 @@ class Comparison:
 def sampled(photos: PhotoFolder) -> PhotoFolder:
     """The photographs in an order that is drawn once and for all: its beginning is a sample."""
     order = torch.randperm(len(photos.paths), generator=seeded(0, "evaluation")).tolist()
-    return PhotoFolder([photos.paths[index] for index in order], photos.skipped)
+    return PhotoFolder([photos.paths[index] for index in order], photos.journal)
 
 
 def psnr(picture: Tensor, photo: Tensor) -> float:

@@ -2,14 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from stylepack.network.trunk import TrunkConfig
-from stylepack.packs.manifest import read_manifest
-from stylepack.packs.pack import Pack, check_trunk, load_pack
-from stylepack.packs.shelf import IDENTITY, find_pack
+from stylepack.packs.pack import Pack
+from stylepack.packs.shelf import IDENTITY
 from stylepack.training.paintings import Painting
-from stylepack.training.start import packs_of
 
 
 @dataclass(frozen=True)
@@ -20,29 +16,6 @@ class Contender:
     pack: Pack
     painting: Painting | None
     matched_by: str = ""  # sha256 or name
-
-
-def find_packs(
-    trunk: Path, digest: str, config: TrunkConfig, names: Sequence[str]
-) -> dict[str, Pack]:
-    """The packs of these names, else every pack of the trunk: the shelf's, then those beside it.
-
-    Raises:
-        UsageError: no pack of such a name.
-        PackError: a pack that was named is damaged, or belongs to another trunk.
-    """
-    found = packs_of(trunk, digest, config)
-    if not names:
-        return found
-    chosen = {}
-    for name in names:
-        if name in found:
-            chosen[name] = found[name]
-            continue
-        path = find_pack(name)
-        check_trunk(read_manifest(path), digest, f"'{name}'")
-        chosen[path.stem] = load_pack(path, config)
-    return chosen
 
 
 def match(

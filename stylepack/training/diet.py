@@ -10,11 +10,10 @@ from torch import Tensor
 from stylepack.errors import TrainingError
 from stylepack.network.device import training_dtype
 from stylepack.network.trunk import Trunk
+from stylepack.packs.resolve import resolve
 from stylepack.packs.shelf import IDENTITY
-from stylepack.packs.trunkfile import load_trunk
 from stylepack.training.photos import Batches, PhotoFolder, on_device, seeded
 from stylepack.training.recipe import Recipe
-from stylepack.training.start import packs_of
 
 UNTRAINED = 0.1  # share of the painted photographs that a trunk of random weights paints
 NOISY = 0.2  # share of the photographs that are under noise
@@ -39,9 +38,8 @@ class Diet:
     """
 
     def __init__(self, folders: Folders, draws: Recipe, device: torch.device) -> None:
-        self.trunk, digest = load_trunk(folders.trunk)
-        self.trunk.to(device).requires_grad_(False)
-        packs = packs_of(folders.trunk, digest, self.trunk.config)
+        loaded = resolve((), folders.trunk).load()
+        self.trunk, packs = loaded.trunk.to(device).requires_grad_(False), loaded.packs
         if not packs:
             raise TrainingError(f"{folders.trunk} has no packs to paint with; give another --trunk")
         neutral = self.trunk.config.neutral_style()

@@ -84,6 +84,20 @@ class DistillStep:
     grams: dict[str, float]
     content: float
 
+    @property
+    def done(self) -> int:
+        """How many updates are done."""
+        return self.update
+
+    @property
+    def words(self) -> str:
+        """Relative errors a layer: of the activations, and of the Gram matrices."""
+        shown = []
+        for layer, error in self.activations.items():
+            gram = f"/{self.grams[layer]:.3f}" if layer in self.grams else ""
+            shown.append(f"{layer.removeprefix('relu')} {error:.2f}{gram}")
+        return "  ".join(shown)
+
 
 @dataclass(frozen=True)
 class Errors:

@@ -1,7 +1,7 @@
 """Losses on photographs that training never saw, and how sure their means are."""
 
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from stylepack.errors import PhotoError, TrainingError, UsageError
+from stylepack.events import Event, Progress
 from stylepack.network.device import is_out_of_memory, training_dtype
 from stylepack.network.trunk import Trunk
 from stylepack.training.objective import Objective
@@ -24,8 +25,8 @@ CHUNK = 500  # resamples that are drawn together
 class Evaluation:
     """Held-out content and style losses of every style of an objective.
 
-    Iterating measures one photograph after the other and yields its path; `metrics` is for
-    afterwards.  `styles` is (S, style_size) in the order of the objective's paintings.
+    `measure` goes through the photographs one by one; `metrics` is for afterwards.  `styles` is
+    (S, style_size) in the order of the objective's paintings.
     """
 
     def __init__(
@@ -41,11 +42,16 @@ class Evaluation:
     def __len__(self) -> int:
         return len(self.photos.paths)
 
-    def __iter__(self) -> Iterator[Path]:
-        for path, photo in whole_photographs(self.photos, self.styles.device):
+    def measure(self) -> Generator[Event]:
+        """Measure every photograph that can be read."""
+        return self.photos.journal.around(self._steps())
+
+    def _steps(self) -> Generator[Progress]:
+        found = whole_photographs(self.photos, self.styles.device)
+        for done, (path, photo) in enumerate(found, start=1):
             if photo is not None:
                 self._measure_if_it_fits(path, photo)
-            yield path
+            yield Progress(done, path.name)
 
     def metrics(self) -> list[dict[str, Any]]:
         """Mean losses of each style over the photographs, as a pack's metadata holds them.
@@ -75,7 +81,7 @@ class Evaluation:
                 fewest = min(map(len, losses))
                 for one in losses:
                     del one[fewest:]
-            self.photos.skipped.append(f"{path} does not fit into memory to be measured")
+            self.photos.journal.skip(f"{path} does not fit into memory to be measured")
 
     @torch.no_grad()
     def _measure(self, image: Tensor) -> None:
@@ -99,7 +105,7 @@ def whole_photographs(
         try:
             photo = resized(path, SHORT_SIDE)[None].to(device)
         except (PhotoError, UsageError) as error:
-            photos.skipped.append(str(error))
+            photos.journal.skip(str(error))
             yield path, None
         else:
             yield path, photo

@@ -3,7 +3,7 @@
 import base64
 import datetime
 import io
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from stylepack.events import Saved
 from stylepack.network.device import training_dtype
 from stylepack.network.trunk import Trunk
 from stylepack.packs.manifest import Manifest
@@ -52,10 +53,9 @@ def write_packs(
     *,
     author: str,
     license: str,
-) -> list[Manifest]:
+) -> Generator[Saved]:
     """Write packs/NAME.safetensors for every measured style; None is the identity style."""
     (folder / "packs").mkdir(exist_ok=True)
-    manifests = []
     for painting, style, metrics in zip(
         paintings, evaluation.styles, evaluation.metrics(), strict=True
     ):
@@ -65,8 +65,18 @@ def write_packs(
         manifest = describe_pack(painting, trunk_sha256, told, metrics, picture, author, license)
         place = folder / "packs" / f"{manifest.name}{SUFFIX}"
         Pack(manifest, style.cpu()).save(place, evaluation.trunk.config)
-        manifests.append(manifest)
-    return manifests
+        yield Saved(place, metrics_in_words(manifest))
+
+
+def metrics_in_words(manifest: Manifest) -> str:
+    """A pack's held-out losses."""
+    metrics = manifest.metrics
+    many = metrics["photographs"] != 1
+    return (
+        f"{manifest.name}: content loss {metrics['content']:.3f}, style loss "
+        f"{metrics['style']:.3f} on {metrics['photographs']} held-out "
+        f"photograph{'s' if many else ''}"
+    )
 
 
 def describe_pack(

@@ -14,9 +14,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from stylepack.events import Event
 from stylepack.packs.mix import Mix
 from stylepack.packs.pack import Pack, blend
-from stylepack.packs.trunkfile import load_trunk
+from stylepack.packs.resolve import resolve
 from stylepack.training.evaluate import Evaluation
 from stylepack.training.export import describe_pack, provenance, thumbnail
 from stylepack.training.loss_network import WeightSource
@@ -24,7 +25,7 @@ from stylepack.training.objective import Objective
 from stylepack.training.paintings import Painting
 from stylepack.training.photos import Batch, Batches, PhotoFolder, on_device
 from stylepack.training.recipe import Recipe
-from stylepack.training.start import nearest_mix, packs_of
+from stylepack.training.start import nearest_mix
 from stylepack.training.trainer import Step, Trainer
 
 # Only 3,206 numbers are learned, from a good start: they take a higher rate and far fewer
@@ -77,10 +78,9 @@ class Finetune:
         self.begun, self.max_time = time.monotonic(), max_time
         self.painting, self.recipe, self.source = painting, recipe, source
         self.photos, self.held_out = PhotoFolder.open(photos, [painting.path]).split()
-        self.trunk, self.digest = load_trunk(trunk)
-        self.trunk.to(device)
+        loaded = resolve((), trunk).load()
+        self.trunk, self.digest, packs = loaded.trunk.to(device), loaded.sha256, loaded.packs
         objective = Objective.for_paintings(recipe, source, [painting], device)
-        packs = packs_of(trunk, self.digest, self.trunk.config)
         crops = on_device(Batches(self.photos, recipe, styles=1).draw(0).photos, device)
         self.started_from = nearest_mix(self.trunk, packs, objective, crops)
         start = blend(
@@ -97,11 +97,14 @@ class Finetune:
         objective.style_weights.fill_(weight)
         self.trainer = Trainer(self.trunk, style, objective, self.recipe, frozen=True)
 
-    def train(self) -> Generator[Step]:
-        """Yield each update, until the held-out loss no longer falls or the time is over.
+    def train(self) -> Generator[Event]:
+        """Report each update, until the held-out loss no longer falls or the time is over.
 
         When it no longer falls the learning rate still may: it falls to its end, and that is it.
         """
+        return self.photos.journal.around(self._steps())
+
+    def _steps(self) -> Generator[Step]:
         trainer, lowest, checks_since = self.trainer, math.inf, 0
         end, before = self.recipe.updates, 0
         held_out = Batches(self.held_out, replace(self.recipe, batch=HELD_OUT_CROPS), styles=1)
@@ -158,7 +161,7 @@ class Finetune:
         return replace(batch, photos=photos, styles=styles, targets=targets)
 
     def evaluation(self) -> Evaluation:
-        """Iterated, it measures the style on the held-out photographs."""
+        """Measurements of the style on the held-out photographs, still to be made."""
         return Evaluation(self.trunk, self.best, self.trainer.objective, self.held_out)
 
     def pack(self, evaluation: Evaluation, author: str, license: str) -> Pack:

@@ -12,6 +12,7 @@ from stylepack.training.loss_network import LossNetwork, WeightSource, load_loss
 from stylepack.training.paintings import Painting
 from stylepack.training.photos import read_painting
 from stylepack.training.recipe import Recipe
+from stylepack.training.teachers import Teachers
 
 Grams = list[dict[str, Tensor]]  # one a scale: layer -> (S, C, C)
 
@@ -156,7 +157,7 @@ def sum_of(terms: Iterable[Tensor]) -> Tensor:
 
 
 def pyramid_grams(
-    network: LossNetwork,
+    network: LossNetwork | Teachers,
     recipe: Recipe,
     images: Tensor,
     features: dict[str, Tensor] | None = None,

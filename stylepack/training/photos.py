@@ -20,6 +20,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from stylepack.errors import PhotoError, TrainingError, UsageError
+from stylepack.events import Journal
 from stylepack.pictures.decoding import as_rgb
 from stylepack.pictures.imagefile import find_images, open_image
 from stylepack.pictures.photo import Photo
@@ -38,10 +39,10 @@ FEWEST = 5  # photographs of which some are held out
 
 @dataclass
 class PhotoFolder:
-    """The usable photographs of a folder.  `skipped` grows as damaged ones are met."""
+    """The usable photographs of a folder.  `journal` gets the damaged ones as they are met."""
 
     paths: list[Path]
-    skipped: list[str] = field(default_factory=list)
+    journal: Journal = field(default_factory=Journal)
 
     @classmethod
     def open(cls, folder: Path, paintings: Sequence[Path] = ()) -> "PhotoFolder":
@@ -54,17 +55,17 @@ class PhotoFolder:
         found = find_images(folder)
         known = {(path.stat().st_size, file_sha256(path)) for path in paintings}
         sizes = {size for size, _ in known}
-        kept, skipped = [], []
+        kept, journal = [], Journal()
         for path in found:
             with suppress(OSError):  # what cannot be read is found out when it is drawn
                 size = path.stat().st_size
                 if size in sizes and (size, file_sha256(path)) in known:
-                    skipped.append(f"{path} is one of the paintings")
+                    journal.skip(f"{path} is one of the paintings")
                     continue
             kept.append(path)
         if not kept:
             raise TrainingError(f"{folder} holds nothing but the paintings; add photographs")
-        return cls(kept, skipped)
+        return cls(kept, journal)
 
     def split(self) -> tuple["PhotoFolder", "PhotoFolder"]:
         """(for training, held out): the same photographs of a folder are held out every time.
@@ -73,25 +74,25 @@ class PhotoFolder:
         where they are no more than were to be held out.
         """
         if len(self.paths) < FEWEST:
-            return self, PhotoFolder(list(self.paths), self.skipped)
+            return self, PhotoFolder(list(self.paths), self.journal)
         order = torch.randperm(len(self.paths), generator=seeded(0, 0)).tolist()
         count = min(HELD_OUT_MOST, max(1, len(order) // HELD_OUT_SHARE))
         readable = (index for index in order if self._can_be_read(self.paths[index]))
         found = [self.paths[index] for index in itertools.islice(readable, count + 1)]
         if 0 < len(found) <= count:
             both = sorted(found)
-            return PhotoFolder(both, self.skipped), PhotoFolder([*both], self.skipped)
+            return PhotoFolder(both, self.journal), PhotoFolder([*both], self.journal)
         held_out = set(found[:count])
         return (
-            PhotoFolder([path for path in self.paths if path not in held_out], self.skipped),
-            PhotoFolder(sorted(held_out), self.skipped),
+            PhotoFolder([path for path in self.paths if path not in held_out], self.journal),
+            PhotoFolder(sorted(held_out), self.journal),
         )
 
     def _can_be_read(self, path: Path) -> bool:
         try:
             resized(path, 1)
         except (PhotoError, UsageError) as error:
-            self.skipped.append(str(error))
+            self.journal.skip(str(error))
             return False
         return True
 
@@ -106,8 +107,8 @@ class PhotoFolder:
             try:
                 return read(path)
             except (PhotoError, UsageError) as error:  # damaged, or gone since it was listed
-                if str(error) not in self.skipped:
-                    self.skipped.append(str(error))
+                if str(error) not in self.journal.skipped:
+                    self.journal.skip(str(error))
         raise TrainingError(
             f"not one of the {len(self.paths)} photographs can be read; give another folder with "
             "--photos"

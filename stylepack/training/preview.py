@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from stylepack.events import Event, Progress
 from stylepack.network.device import training_dtype
 from stylepack.pictures.photo import Photo
 from stylepack.pictures.sheet import contact_sheet, save_png
@@ -25,11 +26,17 @@ class Preview:
         self.work = work
         self.styles: list[torch.Tensor] = []
 
-    def train(self) -> Generator[Step]:
-        """Yield each update: those of the lightest weight first."""
+    def train(self) -> Generator[Event]:
+        """Report each update: those of the lightest weight first."""
+        done = 0
         for weight in WEIGHTS:
             self.work.begin_again(self.work.best, weight)
-            yield from self.work.train()
+            for event in self.work.train():
+                if isinstance(event, Step):
+                    done += 1
+                    yield Progress(done, event.words)
+                else:
+                    yield event
             self.styles.append(self.work.best)
 
     def __len__(self) -> int:

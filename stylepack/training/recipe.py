@@ -129,13 +129,13 @@ class Recipe:
         early = self.first_crop and update < self.updates // 2
         return self.first_crop if early else self.crop
 
-    def changed(self, changes: dict[str, Any]) -> "Recipe":
-        """This recipe with other values; None means as it was.
+    def changed(self, changes: "RecipeChanges") -> "Recipe":
+        """This recipe with the values that are given.
 
         Raises:
             UsageError: a value of the wrong type or out of range.
         """
-        given = {key: value for key, value in changes.items() if value is not None}
+        given = {key: value for key, value in vars(changes).items() if value is not None}
         return _with(self, given, None)
 
     def to_toml(self) -> str:
@@ -147,6 +147,27 @@ class Recipe:
             for key, value in asdict(self).items()
         )
         return "".join(lines).replace("\x7f", "\\u007f")
+
+
+@dataclass(frozen=True)
+class RecipeChanges:
+    """Fields of a recipe that a command line replaces; None keeps the recipe's own."""
+
+    updates: int | None = None
+    batch: int | None = None
+    crop: int | None = None
+    first_crop: int | None = None
+    style_weight: float | None = None
+    content_weight: float | None = None
+    tv_weight: float | None = None
+    learning_rate: float | None = None
+    seed: int | None = None
+    loss_network: str | None = None
+    content_layers: list[str] | None = None
+    style_layers: list[str] | None = None
+
+
+NO_CHANGES = RecipeChanges()
 
 
 # Johnson, Alahi & Fei-Fei 2016, "Perceptual Losses for Real-Time Style Transfer"; values
@@ -222,7 +243,7 @@ _SEED = replace(
 RECIPES = {recipe.name: recipe for recipe in (Recipe(), _DUMOULIN, _JOHNSON, _SEED)}
 
 
-def load_recipe(source: str, changes: dict[str, Any] | None = None) -> Recipe:
+def load_recipe(source: str, changes: RecipeChanges = NO_CHANGES) -> Recipe:
     """A recipe by preset name or from a TOML file, with changes applied.
 
     A TOML file names only what it changes; `base = "johnson"` starts from another preset.
@@ -231,7 +252,7 @@ def load_recipe(source: str, changes: dict[str, Any] | None = None) -> Recipe:
         UsageError: no such preset or file, or a key or value that recipes do not have.
     """
     recipe = RECIPES.get(source) or _read_toml(source)
-    return recipe.changed(changes or {})
+    return recipe.changed(changes)
 
 
 def recipe_from(values: dict[str, Any], source: object) -> Recipe:

@@ -12,31 +12,20 @@ trunk.safetensors, packs/ the result
 
 import time
 from collections.abc import Callable, Generator
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from stylepack.errors import StylepackError, TrainingError, UsageError
+from stylepack.events import Event
 from stylepack.files import fingerprint, make_folder, remove_leftovers
 from stylepack.memory import available_memory
-from stylepack.network.device import is_out_of_memory
-from stylepack.packs.manifest import Manifest
 from stylepack.packs.shelf import IDENTITY
 from stylepack.training.batch_size import find_batch
-from stylepack.training.board import Board
-from stylepack.training.checkpoint import (
-    NAME,
-    PREVIOUS,
-    has_checkpoint,
-    load_checkpoint,
-    read_checkpoint,
-    save_checkpoint,
-)
+from stylepack.training.checkpoint import has_checkpoint, save_checkpoint
 from stylepack.training.evaluate import Evaluation
 from stylepack.training.export import provenance, write_packs, write_trunk
-from stylepack.training.history import History
 from stylepack.training.launch import Launch
 from stylepack.training.lock import FolderLock
 from stylepack.training.loss_network import WeightSource
@@ -47,21 +36,20 @@ from stylepack.training.paintings import Painting, balanced, read_paintings
 from stylepack.training.photos import Batches, Decoder, PhotoFolder
 from stylepack.training.ranks import ALONE, Ranks
 from stylepack.training.recipe import Recipe
+from stylepack.training.recovery import Recovery
+from stylepack.training.reporters import Reporters, attempt
 from stylepack.training.settings import SETTINGS, RunSettings
-from stylepack.training.sheets import Sheets
 from stylepack.training.start import first_trunk, identity_start, mean_style
 from stylepack.training.trainer import DivergedError, Step, Trainer
 
-LOWER = 0.3  # of the learning rate, after the run has diverged
 CACHE_SHARE = 0.25  # of the memory that is free, for photographs that are decoded already
 
 
 class Run:
     """A training in its folder.
 
-    Iterate `train()` to its end, then what `evaluation()` gives, then `write_packs()`, and
-    `close()` it: until then no other process can train in the folder.  Of several `ranks` all
-    train, and the first alone writes and evaluates.
+    Follow `train()` to its end, then `export()`, and `close()` it: until then no other process can
+    train in the folder.  Of several `ranks` all train, and the first alone writes and exports.
     """
 
     def __init__(
@@ -83,18 +71,21 @@ class Run:
         everything = PhotoFolder.open(settings.photos, [p.path for p in paintings])
         self.photographs = fingerprint(settings.photos, everything.paths)
         self.photos, self.held_out = everything.split()
+        self.journal = everything.journal
+        if not ranks.first:
+            list(self.journal.fresh())  # the first process reports what all of them skip
         self._check_same_everywhere()
         self.trainer = self._trainer(device)
         room = int(CACHE_SHARE * available_memory() / self.launch.local_world)
         self.decoder = Decoder(self.recipe.photo_side, room)
-        self.history = History(folder, self.names)
-        self.sheets = Sheets(folder, self.names, self.held_out, self.history.path)
+        self.recovery = Recovery(folder, self.trainer)
+        self.reporters = Reporters(
+            folder, self.names, self.held_out, self.journal, active=ranks.first
+        )
         self.pace = Pace()
         self.saved = -1  # the update of the last checkpoint
-        self.way_back = [NAME, PREVIOUS]  # checkpoints to try where training diverges, in order
+        self.stopping = 0  # the largest wish of all processes to stop
         self._lock: FolderLock | None = None
-        self.wish: Callable[[], int] = int  # asked after every report: above 0 to stop
-        self.stopping = 0  # the largest wish of all processes
 
     @classmethod
     def start(
@@ -147,12 +138,12 @@ class Run:
         """
         run = cls(folder, settings, device, ranks, launch)
         run._take_folder()
-        if settings.paintings and [*settings.paintings.items()] != [*run.fingerprints.items()]:
+        if [*settings.paintings.items()] != [*run.fingerprints.items()]:
             raise TrainingError(
                 f"the paintings in {settings.styles} are not those that {folder} was started with"
             )
-        if ranks.first and settings.photographs not in ("", run.photographs):
-            run.notices.append(
+        if ranks.first and settings.photographs != run.photographs:
+            run.journal.note(
                 f"{settings.photos} does not hold the photographs that {folder} has learned on so "
                 "far; it goes on with these, to other weights than it would have had"
             )
@@ -172,11 +163,6 @@ class Run:
         return self.settings.recipe
 
     @property
-    def notices(self) -> list[str]:
-        """What went wrong on the way and did not stop the run."""
-        return self.trainer.notices
-
-    @property
     def fingerprints(self) -> dict[str, str]:
         """Every painting's name and the SHA-256 of its file."""
         return {p.name: p.facts["sha256"] for p in self.styles if p is not None}
@@ -186,50 +172,46 @@ class Run:
         """The styles' names in the order of the style matrix."""
         return [painting.name if painting else IDENTITY for painting in self.styles]
 
-    @property
-    def skipped(self) -> list[str]:
-        """Photographs that are left out, each with the reason."""
-        return self.photos.skipped
+    def train(self, stop: Callable[[], int] = int) -> Generator[Event]:
+        """Report each update; checkpoints, sheets and the loss history are written on the way.
 
-    def train(self) -> Generator[Step]:
-        """Yield each update; checkpoints, sheets and the loss history are written on the way.
+        A run that diverges goes back to its last checkpoint once, with a lower learning rate, and
+        to the one before if that was in vain.  A checkpoint that cannot be written, to a full disk
+        say, is a notice and is tried again later; training goes on, and its end is an end without
+        the last one too.
 
-        Closing the iterator saves a checkpoint.  A run that diverges goes back to its last
-        checkpoint once, with a lower learning rate, and to the one before if that was in vain.  A
-        checkpoint that cannot be written, to a full disk say, is told in `notices` and tried again
-        later; training goes on, and its end is an end without the last one too.
+        Args:
+            stop: asked after every report; above 0, in any process, saves a checkpoint and ends.
+                `stopping` then is the largest answer.  Closing the generator does the same.
 
         Raises:
             TrainingError: the run diverged again, or before it had learned anything.
-            StylepackError: the first checkpoint cannot be written, or that of a closed iterator.
+            StylepackError: the first checkpoint cannot be written, or that of a stop.
         """
-        first = self.ranks.first
-        if first:
-            self.history.cut(self.trainer.update)
-        if self.trainer.rate_scale < 1:  # it has gone back before it was stopped
-            self.way_back = [PREVIOUS]
-        if first and has_checkpoint(self.folder):
-            self.saved = self.trainer.update
-        else:
-            self.checkpoint()  # what a run that diverges early goes back to
-        place = self.folder / "tensorboard"
-        with closing(Board(place, self.names, self.notices.append, active=first)) as board:
-            try:
-                while True:
-                    board.go_on_from(self.trainer.update)
-                    try:
-                        yield from self._train_on(board)
-                        self._judge_the_end()
-                        if not self.sheets.has(self.trainer.update):
-                            self._attempt(self.show)
-                        break
-                    except DivergedError as error:
-                        self._go_back(error)
-            finally:
-                self._attempt(self.sheets.finish)
-        self._attempt(self.checkpoint, "the trunk and its packs are written without it")
+        return self.journal.around(self._train(stop))
 
-    def _train_on(self, board: Board) -> Generator[Step]:
+    def _train(self, stop: Callable[[], int]) -> Generator[Step]:
+        self.recovery.begin()
+        with self.reporters.open(self.trainer.update):
+            if self.ranks.first and has_checkpoint(self.folder):
+                self.saved = self.trainer.update
+            else:
+                self.checkpoint()  # for a run that diverges early to go back to
+            while True:
+                try:
+                    yield from self._updates(stop)
+                    if self.stopping and self.trainer.update < self.recipe.updates:
+                        self.checkpoint()
+                        return
+                    self.recovery.judge()
+                    self.reporters.on_end(self.trainer)
+                    break
+                except DivergedError as error:
+                    self._go_back(error)
+        without = "the trunk and its packs are written without it"
+        attempt(self.checkpoint, self.journal, without)
+
+    def _updates(self, stop: Callable[[], int]) -> Generator[Step]:
         trainer, settings = self.trainer, self.settings
         every, sheets = settings.checkpoint_every, settings.sheet_every
         batches = self._batches()
@@ -239,26 +221,26 @@ class Run:
                 now, waited = time.perf_counter(), batches.waited
                 self.pace.add(len(steps), now - start, waited)
                 start, batches.waited = now, 0.0
-                if self.ranks.first:
-                    for step in steps:
-                        self.history.add(step)
-                        board.add(step)
-                self.stopping = self.ranks.largest(self.wish())
+                self.reporters.on_steps(steps)
+                self.stopping = self.ranks.largest(stop())
                 if trainer.update // every > before // every:
-                    self._attempt(self.checkpoint)
+                    attempt(self.checkpoint, self.journal)
                 # A card does not wait for a sheet to be drawn: the next one shows as much.
-                busy = trainer.group > 1 and self.sheets.drawing
+                busy = trainer.group > 1 and self.reporters.sheets.drawing
                 if trainer.update // sheets > before // sheets and not busy:
-                    self._attempt(self.show)
+                    attempt(lambda: self.reporters.show(trainer), self.journal)
                 before = trainer.update
                 yield from steps
+                if self.stopping:
+                    return
         except GeneratorExit:
             self.checkpoint()
             raise
         except DivergedError:
             raise
         except StylepackError:  # such as that there are no photographs any more
-            self._attempt(self.checkpoint, "what it had learned since the last checkpoint is lost")
+            lost = "what it had learned since the last checkpoint is lost"
+            attempt(self.checkpoint, self.journal, lost)
             raise
 
     def _batches(self) -> Batches:
@@ -273,95 +255,27 @@ class Run:
             workers=processors(self.launch.local_world),
         )
 
-    def _judge_the_end(self) -> None:
-        """Judge what the last update has made of the weights: no later one does.
-
-        Raises:
-            DivergedError: in all processes, if one of them finds something wrong.
-        """
-        trouble = self.trainer.trouble()
-        if self.ranks.largest(bool(trouble)):
-            update = self.trainer.update
-            raise DivergedError(f"{trouble or 'the loss went wrong'} after update {update}", update)
-
     def _go_back(self, error: DivergedError) -> None:
-        """Start again from a checkpoint with a lower learning rate.
+        """Go on from a checkpoint with a lower learning rate.
 
         Raises:
-            TrainingError: there is no use in it.
+            TrainingError: that is no use; README.md has the reason.
         """
-        recipe = self.recipe
-        if not error.learned:
-            raise self._failed(
-                f"{error}, before anything was learned, so that no learning rate helps; begin "
-                "again in another folder with smaller weights of the losses (--style-weight, "
-                "--content-weight, --tv-weight) or another --start-from"
-            ) from error
-        state = self.ranks.from_first(self._state_before)
-        if not state:
-            raise self._failed(
-                f"{error}, with a lower learning rate too; the last checkpoint is kept: go on from "
-                f"it with a lower --learning-rate than {recipe.learning_rate * LOWER:.2g}"
-            ) from error
-        self.trainer.restore(state)
-        self.trainer.rate_scale = LOWER
-        if self.ranks.first:
-            self._attempt(lambda: self.history.cut(self.trainer.update))
-            # So that the lower rate is remembered wherever the run is stopped.
-            self._attempt(lambda: self._save(over=True))
-        self.notices.append(
-            f"{error}; going on from update {self.trainer.update} at {LOWER} of the learning rate"
-        )
-
-    def _state_before(self) -> dict[str, torch.Tensor]:
-        """The next checkpoint of the way back; empty at its end."""
-        while self.way_back:
-            state = read_checkpoint(self.folder / self.way_back.pop(0))
-            if state is not None:
-                return state
-        return {}
+        first = self.ranks.first
+        try:
+            notice = self.recovery.go_back(error)
+        except TrainingError as failure:
+            if first:
+                reason = str(failure)
+                attempt(lambda: self._write_notes(reason), self.journal)
+            raise
+        self.reporters.on_return(self.trainer.update)
+        if first:  # so that the lower rate is remembered wherever the run is stopped
+            attempt(lambda: self._save(over=True), self.journal)
+        self.journal.note(notice)
 
     def _last_state(self) -> dict[str, torch.Tensor]:
-        """The last whole checkpoint, or the beginning of a run that was ended before it had one.
-
-        Raises:
-            TrainingError: the run has lost its checkpoints.
-        """
-        if not has_checkpoint(self.folder):
-            if update := self.history.last_update():
-                raise TrainingError(
-                    f"{self.folder} has losses up to update {update} but no {NAME} any more; put a "
-                    "copy of it back, or begin again in another folder"
-                )
-            return self.trainer.state()
-        state = read_checkpoint(self.folder / NAME)
-        if state is None:
-            state = load_checkpoint(self.folder)
-            self.notices.append(
-                f"{self.folder / NAME} is damaged or lost; going on from the one before it, of "
-                f"update {int(state['update'])}"
-            )
-        return state
-
-    def _failed(self, reason: str) -> TrainingError:
-        """The error that ends the run; its README.md says so."""
-        if self.ranks.first:
-            self._attempt(lambda: self._write_notes(reason))
-        return TrainingError(reason)
-
-    def _attempt(
-        self,
-        write: Callable[[], object],
-        otherwise: str = "training goes on, and it will be tried again",
-    ) -> None:
-        try:
-            write()
-        except (StylepackError, OSError) as error:
-            self.notices.append(f"{error}; {otherwise}")
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            self.notices.append(f"there was not enough memory; {otherwise}")
+        return self.recovery.last_state(self.reporters.history.last_update(), self.journal)
 
     def checkpoint(self) -> None:
         """Write the losses and the state of this moment, if they are not written yet.
@@ -370,36 +284,33 @@ class Run:
         """
         if not self.ranks.first or self.saved == self.trainer.update:
             return
-        self.history.flush()
+        self.reporters.on_save()
         if trouble := self.trainer.trouble():
             update = self.trainer.update
-            self.notices.append(f"{trouble} after update {update}; its checkpoint is left out")
+            self.journal.note(f"{trouble} after update {update}; its checkpoint is left out")
             return
         self._save()
-        if self.trainer.rate_scale < 1:  # the lower rate has helped: the run has had its once
-            self.way_back.clear()
-        self._attempt(self._write_notes)
+        self.recovery.saved()
+        attempt(self._write_notes, self.journal)
 
     def _save(self, *, over: bool = False) -> None:
         save_checkpoint(self.folder, self.trainer.state(), over=over)
         self.saved = self.trainer.update
 
-    def show(self) -> None:
-        """Paint held-out photographs in every style, and draw progress and losses so far."""
-        if not self.ranks.first:
-            return
-        self.history.flush()
-        self.sheets.show(*self.trainer.averaged(), self.trainer.update)
+    def export(self, stop: Callable[[], int] = int) -> Generator[Event]:
+        """Write the trunk, measure its styles on the held-out photographs, and write their packs.
 
-    def evaluation(self) -> Evaluation:
-        """Write the trunk; what comes back measures its styles on the held-out photographs."""
+        Args:
+            stop: asked after every photograph; above 0 ends it before a pack is written.
+        """
         trunk, styles = self.trainer.averaged()
-        rounded, self.digest = write_trunk(self.folder, trunk, self.settings.author)
+        rounded, digest = write_trunk(self.folder, trunk, self.settings.author)
         rounded.to(styles.device)
-        return Evaluation(rounded, styles, self.trainer.objective, self.held_out)
-
-    def write_packs(self, evaluation: Evaluation) -> list[Manifest]:
-        """Write a pack for every style of a finished evaluation."""
+        evaluation = Evaluation(rounded, styles, self.trainer.objective, self.held_out)
+        for event in evaluation.measure():
+            yield event
+            if stop():
+                return
         facts = provenance(
             self.recipe,
             self.source,
@@ -407,14 +318,9 @@ class Run:
             styles=len(self.names),
             photographs=len(self.photos.paths),
         )
-        return write_packs(
-            self.folder,
-            evaluation,
-            self.styles,
-            self.digest,
-            facts,
-            author=self.settings.author,
-            license=self.settings.license,
+        author, license = self.settings.author, self.settings.license
+        yield from write_packs(
+            self.folder, evaluation, self.styles, digest, facts, author=author, license=license
         )
 
     def close(self) -> None:
@@ -486,6 +392,7 @@ class Run:
             frozen=False,
             ranks=self.ranks,
             compiled=device.type == "cuda" if compiled is None else compiled,
+            journal=self.journal,
         )
 
 

@@ -19,6 +19,23 @@ WRONG = (ValueError, KeyError, TypeError, AttributeError, OverflowError, Recursi
 
 
 @dataclass(frozen=True)
+class RunOptions:
+    """Settings of a run that a command line replaces; None keeps what is there."""
+
+    styles: Path | None = None
+    photos: Path | None = None
+    start_from: Path | None = None
+    balance: dict[str, float] | None = None
+    vgg_weights: Path | None = None
+    vgg_input: str | None = None
+    sheet_every: int | None = None
+    checkpoint_every: int | None = None
+    compiled: bool | None = None
+    author: str | None = None
+    license: str | None = None
+
+
+@dataclass(frozen=True)
 class RunSettings:
     """What a run was asked for; written once, read by `--resume`."""
 
@@ -30,13 +47,17 @@ class RunSettings:
     checkpoint_every: int = 500
     sheet_every: int = 500
     paintings: dict[str, str] = field(default_factory=dict)  # name -> SHA-256 of the file
-    photographs: str = ""  # `fingerprint` of what is trained on; "" in runs of before it was kept
+    photographs: str = ""  # `fingerprint` of what is trained on
     balance: dict[str, float] = field(default_factory=dict)  # name -> times the style weight
     start_from: Path | None = None  # a trunk file; None starts from random weights
     compiled: bool | None = None  # through torch.compile; None is on CUDA
     author: str = ""
     license: str = ""
     starts: tuple[dict[str, Any], ...] = ()  # every start: when, at which update, how, with what
+
+    def changed(self, options: RunOptions) -> "RunSettings":
+        """These settings with the options that are given."""
+        return replace(self, **{k: v for k, v in vars(options).items() if v is not None})
 
     def with_start(self, update: int, device: str, processes: int) -> "RunSettings":
         """With one more start, of this moment and by this process's command line."""
@@ -70,23 +91,24 @@ class RunSettings:
         try:
             fields = json.loads(path.read_text(encoding="utf-8"))
             weights = fields["vgg_weights"]
+            if missing := asdict(Recipe()).keys() - fields["recipe"].keys():
+                raise ValueError(f"its recipe lacks {', '.join(sorted(missing))}")
             settings = cls(
                 styles=Path(fields["styles"]),
                 photos=Path(fields["photos"]),
-                # A run begun before there was a term goes on without it.
                 recipe=recipe_from(fields["recipe"], path),
                 vgg_weights=Path(weights) if weights else None,
                 vgg_input=fields["vgg_input"],
                 checkpoint_every=int(fields["checkpoint_every"]),
                 sheet_every=int(fields["sheet_every"]),
-                paintings=dict(fields.get("paintings", {})),
-                photographs=str(fields.get("photographs", "")),
-                balance={k: float(v) for k, v in fields.get("balance", {}).items()},
-                start_from=Path(start) if (start := fields.get("start_from")) else None,
-                compiled=fields.get("compiled"),
+                paintings=dict(fields["paintings"]),
+                photographs=str(fields["photographs"]),
+                balance={k: float(v) for k, v in fields["balance"].items()},
+                start_from=Path(start) if (start := fields["start_from"]) else None,
+                compiled=fields["compiled"],
                 author=fields["author"],
                 license=fields["license"],
-                starts=tuple(fields.get("starts", ())),
+                starts=tuple(fields["starts"]),
             )
             settings._check()
             return settings

@@ -5,12 +5,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from stylepack.errors import StylepackError
 from stylepack.network.device import training_dtype
 from stylepack.network.trunk import Trunk, TrunkConfig
-from stylepack.packs.pack import Pack, load_pack
-from stylepack.packs.shelf import BUNDLED_TRUNK, IDENTITY, SUFFIX, shelf
-from stylepack.packs.trunkfile import load_trunk
+from stylepack.packs.pack import Pack
+from stylepack.packs.resolve import resolve
+from stylepack.packs.shelf import IDENTITY
 from stylepack.training.objective import Grams, Objective
 from stylepack.training.recipe import Recipe
 
@@ -20,8 +19,8 @@ MOST = 32  # packs that a start is looked for among
 def first_trunk(recipe: Recipe, file: Path | None) -> tuple[Trunk, dict[str, Pack]]:
     """The trunk of a file and the packs that it has, or a trunk of random weights."""
     if file is not None:
-        trunk, digest = load_trunk(file)
-        return trunk, packs_of(file, digest, trunk.config)
+        loaded = resolve((), file).load()
+        return loaded.trunk, loaded.packs
     return untrained_trunk(recipe), {}
 
 
@@ -34,24 +33,6 @@ def untrained_trunk(recipe: Recipe) -> Trunk:
         for weight in trunk.parameters():
             torch.nn.init.normal_(weight, 0.0, recipe.initial_std)
     return trunk
-
-
-def packs_of(trunk: Path, digest: str, config: TrunkConfig) -> dict[str, Pack]:
-    """Every pack of a trunk by name: the shelf's, then those that lie beside its file.
-
-    Beside the bundled one lie hidden packs too.
-    """
-    folder = trunk.parent / "packs"
-    beside = sorted(folder.glob(f"*{SUFFIX}")) if trunk.resolve() != BUNDLED_TRUNK else []
-    found: dict[str, Pack] = {}
-    for path in [*(shelved.path for shelved in shelf().values()), *beside]:
-        try:
-            pack = load_pack(path, config)
-        except StylepackError:
-            continue  # `packs list` names damaged packs; they need not stop this one
-        if pack.manifest.trunk_sha256 == digest:
-            found.setdefault(path.stem, pack)
-    return found
 
 
 def nearest_mix(

@@ -55,7 +55,9 @@ class Teachers:
         """
         wanted = list(self.layers if layers is None else layers)
         beyond = [layer for layer in wanted if self.deep and block_of(layer) >= DEEP]
-        found = self.vgg(images, [layer for layer in wanted if layer not in beyond])
+        found: dict[str, Tensor] = self.vgg(
+            images, [layer for layer in wanted if layer not in beyond]
+        )
         if self.deep and beyond:
             for layer, own in self.deep(images, beyond).items():
                 found[layer] = self.deep.predict(layer, own) if "relu" in layer else own

@@ -4,11 +4,13 @@ import math
 import warnings
 from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
+from statistics import fmean
 
 import torch
 from torch import Tensor, nn
 
 from stylepack.errors import TrainingError
+from stylepack.events import Journal
 from stylepack.network.device import (
     fast_products,
     is_out_of_memory,
@@ -41,6 +43,17 @@ class Step:
     total: float
     learning_rate: float
 
+    @property
+    def done(self) -> int:
+        """How many updates are done."""
+        return self.update
+
+    @property
+    def words(self) -> str:
+        """The mean losses; the identity style's zero style loss is left out."""
+        styles = [loss for loss in self.style if loss > 0] or [0.0]
+        return f"content {fmean(self.content):.3f}  style {fmean(styles):.3f}"
+
 
 @dataclass(frozen=True)
 class _Pending:
@@ -65,7 +78,7 @@ class Trainer:
     Weights are float32; activations are in the device's fast dtype.  `parameters` maps
     names to what is trained: `style`, (S, style_size), and `trunk.<name>`.  With several
     `ranks` each trains on its part of every batch.  `compiled` runs networks and losses through
-    torch.compile; where that fails, `notices` says so and training goes on without.
+    torch.compile; where that fails, `journal` gets a notice and training goes on without.
     """
 
     def __init__(
@@ -78,6 +91,7 @@ class Trainer:
         frozen: bool,
         ranks: Ranks = ALONE,
         compiled: bool = False,
+        journal: Journal | None = None,
     ) -> None:
         self.device = styles.device
         self.dtype = training_dtype(self.device)
@@ -85,7 +99,7 @@ class Trainer:
         self.objective = objective
         self.recipe = recipe
         self.ranks = ranks
-        self.notices: list[str] = []
+        self.journal = journal or Journal()
         self._compiled = _compiled(self._losses, self.device) if compiled else None
         self.group = 1 if self.device.type == "cpu" else GROUP
         self.update = 0
@@ -185,7 +199,7 @@ class Trainer:
                     raise
                 self._compiled = None
                 reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
-                self.notices.append(f"torch.compile failed ({reason}); going on without it")
+                self.journal.note(f"torch.compile failed ({reason}); going on without it")
                 self.adam.zero_grad(set_to_none=True)
         return self._backward(self._losses, photos, styles, grain, targets)
 
@@ -266,9 +280,8 @@ class Trainer:
         self.update = restore_training(tensors, self.parameters, self.adam)
         for name, average in self.average.items():
             average.copy_(tensors[f"average/{name}"])
-        rate = self.recipe.learning_rate
-        chosen = rate != float(tensors.get("learning_rate", rate))  # by somebody, since then
-        self.rate_scale = 1.0 if chosen else float(tensors.get("rate_scale", 1.0))
+        chosen = self.recipe.learning_rate != float(tensors["learning_rate"])  # since then
+        self.rate_scale = 1.0 if chosen else float(tensors["rate_scale"])
         self._last = None
 
     @torch.no_grad()

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
@@ -112,8 +113,8 @@ class Ways:
             pairs = zip(losses, self.first["ours, eager"], strict=True)
             yield f"{name}, losses apart from eager's", max(abs(a - b) / b for a, b in pairs)
         for name, trainer in self.trainers.items():
-            if trainer.notices:
-                yield f"{name}, notices", trainer.notices
+            if trainer.journal.notices:
+                yield f"{name}, notices", trainer.journal.notices
 
     def _seconds(self) -> dict[str, float]:
         """Median seconds an update, each way in turn."""
@@ -196,7 +197,7 @@ def main() -> None:
     device = torch.device(sys.argv[1] if len(sys.argv) > 1 else default)
     crop = int(sys.argv[2]) if len(sys.argv) > 2 else 256
     recipe = load_recipe(sys.argv[3]) if len(sys.argv) > 3 else RECIPE
-    recipe = recipe.changed({"crop": crop, "photo_side": 3 * crop // 2, "style_side": crop})
+    recipe = replace(recipe, crop=crop, photo_side=3 * crop // 2, style_side=crop)
     layers = (*recipe.content_layers, *recipe.style_layers)
     weights = Path(sys.argv[4]) if len(sys.argv) > 4 else Path("/tmp/vgg16-random.safetensors")
     if len(sys.argv) <= 4:

@@ -9,16 +9,18 @@ with random weights, which take as long as trained ones.
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from loss_network import random_vgg
 
+from stylepack.memory import available_memory
 from stylepack.network.device import training_dtype
 from stylepack.network.trunk import Trunk
 from stylepack.packs.shelf import BUNDLED_PHOTOS
 from stylepack.training.loss_network import WeightSource, load_loss_network
-from stylepack.training.machine import available_memory, processors
+from stylepack.training.machine import processors
 from stylepack.training.objective import Objective
 from stylepack.training.photos import Batches, Decoder, PhotoFolder
 from stylepack.training.recipe import Recipe
@@ -61,13 +63,13 @@ def main() -> None:
     device = torch.device(sys.argv[2] if len(sys.argv) > 2 else "cpu")
     updates = int(sys.argv[3]) if len(sys.argv) > 3 else 20
     crop = int(sys.argv[4]) if len(sys.argv) > 4 else 256
-    recipe = RECIPE.changed({"updates": updates, "crop": crop, "photo_side": 3 * crop // 2})
+    recipe = replace(RECIPE, updates=updates, crop=crop, photo_side=3 * crop // 2)
     photos = PhotoFolder.open(folder)
     threads = torch.get_num_threads()
     print(f"{device}, {processors()} processors, {threads} threads, torch {torch.__version__}")
     print(f"{len(photos.paths)} photographs, batch {recipe.batch} at {crop} px")
 
-    alone = recipe.changed({"updates": 400 // recipe.batch})
+    alone = replace(recipe, updates=400 // recipe.batch)
     decoder = Decoder(recipe.photo_side, int(CACHE_SHARE * available_memory()))
     for name in ("decoded", "kept in memory"):
         start = time.perf_counter()
@@ -75,7 +77,7 @@ def main() -> None:
         print(f"{count / (time.perf_counter() - start):7.0f} photographs a second, {name}")
 
     trainer = random_trainer(recipe, device)
-    warm = Batches(photos, recipe.changed({"updates": 2}), STYLES)
+    warm = Batches(photos, replace(recipe, updates=2), STYLES)
     list(trainer.steps(warm))
     batches = Batches(photos, recipe, STYLES, pinned=device.type == "cuda")
     start = time.perf_counter()

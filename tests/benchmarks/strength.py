@@ -13,12 +13,12 @@ from pathlib import Path
 import torch
 
 from stylepack import Stylizer
-from stylepack.packs.shelf import BUNDLED_PHOTOS, BUNDLED_TRUNK
-from stylepack.packs.trunkfile import load_trunk
+from stylepack.packs.resolve import resolve
+from stylepack.packs.shelf import BUNDLED_PHOTOS
 from stylepack.pictures.imagefile import find_images
 from stylepack.pictures.photo import Photo, read_photo
 from stylepack.training.comparison import psnr
-from stylepack.training.contenders import find_packs, match
+from stylepack.training.contenders import match
 from stylepack.training.evaluate import SHORT_SIDE
 from stylepack.training.loss_network import WeightSource
 from stylepack.training.objective import Objective
@@ -33,8 +33,7 @@ PHOTOS = 8
 def main() -> None:
     photos, paintings, weights = map(Path, sys.argv[1:4])
     device = torch.device("cpu")
-    trunk, digest = load_trunk(BUNDLED_TRUNK)
-    packs = find_packs(BUNDLED_TRUNK, digest, trunk.config, [])
+    packs = resolve([]).load().packs
     contenders = [c for c in match(packs, read_paintings(paintings))[0] if c.painting]
     objective = Objective.for_paintings(
         Recipe(), WeightSource(weights), [c.painting for c in contenders], device

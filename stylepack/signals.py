@@ -1,15 +1,46 @@
-"""Ctrl-C that waits for a good moment."""
+"""Signals that end a process: unwinding the stack at once, or stopping at a good moment."""
 
 import errno
 import os
 import signal
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from stylepack.__main__ import ENDING, WAVE
-from stylepack.cli import screen
+IMPORTING = "<frozen importlib._bootstrap>"
+NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
+ENDING = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))
+WAVE = 0.5  # seconds in which one wish may arrive twice: from a scheduler and from a launcher
+
+
+class End:
+    """A signal handler that unwinds the stack, so that nothing half-written is left.
+
+    But not through an import, during which this thread writes nothing: torch's would lose the
+    exception, or end with a message of its own.  A later signal ends the process at once, which may
+    wait for a thread that waits for a disk.
+    """
+
+    def __init__(self) -> None:
+        self.asked: float | None = None  # when
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Handle signal `number`."""
+        now = time.monotonic()
+        if self.asked is not None:
+            if now - self.asked > WAVE:
+                os._exit(128 + number)
+            return
+        self.asked = now
+        while frame is not None:
+            if frame.f_code.co_filename == IMPORTING:
+                os._exit(128 + number)
+            frame = frame.f_back
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+        sys.exit(128 + number)
 
 
 class Stop:
@@ -27,8 +58,8 @@ class Stop:
 
 
 @contextmanager
-def stop_on_signals(what: str) -> Iterator[Stop]:
-    """Within the block the first signal sets `Stop` and says `what` is being finished.
+def stop_on_signals(what: str, say: Callable[[str], object]) -> Iterator[Stop]:
+    """Within the block the first signal sets `Stop` and lets `say` say that `what` is finished.
 
     Signals that were ignored before, as under nohup, still are.  A second Ctrl-C interrupts at
     once.  A second SIGTERM does not: Slurm sends it to every process and torchrun hands it on, so
@@ -42,7 +73,7 @@ def stop_on_signals(what: str) -> Iterator[Stop]:
         if not stop:
             stop.asked, since = number, time.monotonic()
             _let_go_of_lost_terminals()
-            screen.say(f"stopping: {what} (Ctrl-C again to stop at once)")
+            say(f"stopping: {what} (Ctrl-C again to stop at once)")
         elif number == signal.SIGINT and time.monotonic() - since > WAVE:
             raise KeyboardInterrupt
 
