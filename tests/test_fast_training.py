@@ -15,12 +15,13 @@ from stylepack import memory
 from stylepack.cli.main import run as stylepack
 from stylepack.errors import TrainingError
 from stylepack.network.device import exact_products, fast_products
-from stylepack.network.trunk import Trunk
+from stylepack.network.trunk import STRIDE, Trunk
 from stylepack.training import batch_size, machine
 from stylepack.training.batch_size import find_batch, image_bytes, largest
 from stylepack.training.checkpoint import restore_training, training_state
 from stylepack.training.features import VGG
 from stylepack.training.loss_network import WeightSource, load_vgg
+from stylepack.training.losses import fine_energies, hatching_loss, lattice_loss
 from stylepack.training.notes import Pace
 from stylepack.training.objective import Objective
 from stylepack.training.photos import Batch, Batches, Decoder, PhotoFolder, on_device
@@ -83,6 +84,65 @@ def test_training_goes_on_where_compiling_fails(
     assert compiled.journal.notices == ["torch.compile failed (no compiler); going on without it"]
     for name, parameter in plain.parameters.items():
         assert torch.equal(parameter, compiled.parameters[name]), name
+
+
+def smooth(noise: Batch) -> Batch:
+    """A batch of photographs in squares of 8x8 pixels."""
+    squares = noise.photos[..., ::8, ::8].repeat_interleave(8, 2).repeat_interleave(8, 3)
+    return replace(noise, photos=squares)
+
+
+def weave(painted: Tensor, photos: Tensor, objective: Objective) -> float:
+    return lattice_loss(painted, STRIDE).mean().item()
+
+
+def hatching(painted: Tensor, photos: Tensor, objective: Objective) -> float:
+    energies, own = (fine_energies(images, objective.waves) for images in (painted, photos))
+    return hatching_loss(energies, objective.fine[:1] + own).mean().item()
+
+
+@pytest.mark.parametrize(("term", "measure"), [("lattice", weave), ("hatching", hatching)])
+def test_the_lattice_and_hatching_terms_take_out_what_they_are_for(
+    make_trainer: Callable[..., Trainer], term: str, measure: Callable[..., float]
+) -> None:
+    found = []
+    for weight in (0.0, 20.0):
+        trainer = make_trainer()
+        terms = {"lattice_weight": 0.0, "hatching_weight": 0.0, f"{term}_weight": weight}
+        trainer.recipe = replace(SMALL, learning_rate=3e-3, **terms)
+        trainer.objective.recipe = trainer.recipe
+        trainer.objective.fine.zero_()
+        trainer.planned = 20
+        for update in range(20):
+            trainer.step(smooth(batch(update)))
+        with torch.no_grad():
+            photos = on_device(smooth(batch(99)).photos, CPU)
+            painted = trainer.trunk(photos, trainer.parameters["style"][:1])
+        found.append((measure(painted, photos, trainer.objective), painted.std().item()))
+    (before, plain), (after, even) = found
+    assert after < 0.5 * before
+    assert even > 0.9 * plain  # not for want of colours
+
+
+@pytest.mark.parametrize("term", ["lattice_weight", "hatching_weight"])
+def test_the_identity_style_may_be_as_fine_as_it_likes(
+    make_trainer: Callable[..., Trainer], term: str
+) -> None:
+    objective = make_trainer().objective
+    woven, flat = (
+        torch.rand(1, 3, STRIDE, STRIDE).repeat(1, 1, 8, 8),
+        torch.full((1, 3, 32, 32), 0.5),
+    )
+    objective.fine.zero_()
+    costs = []
+    for index in (0, 1):  # the second is the identity style
+        totals = []
+        for weight in (0.0, 20.0):
+            objective.recipe = replace(SMALL, **{term: weight})
+            totals.append(objective(woven, flat, torch.tensor([index])).total.item())
+        costs.append(totals[1] - totals[0])
+    assert costs[0] > 100
+    assert costs[1] == 0
 
 
 @pytest.mark.nightly  # the compiler takes its time

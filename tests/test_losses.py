@@ -1,5 +1,7 @@
 """The losses by known answers: small enough to check by hand."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -7,9 +9,13 @@ from torch import Tensor
 from stylepack.training.losses import (
     PLACES,
     content_loss,
+    fine_energies,
+    fine_waves,
     gram_and_mean,
     gram_matrix,
     half,
+    hatching_loss,
+    lattice_loss,
     pixel_loss,
     saturation_loss,
     similarity_loss,
@@ -17,6 +23,8 @@ from stylepack.training.losses import (
     style_loss,
     total_variation,
 )
+
+WAVES = fine_waves()
 
 
 def activations(seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -149,6 +157,78 @@ def test_self_similarity_is_taken_at_places_on_a_grid(
     assert places.shape[-2:] == left
     assert places.shape[-2] * places.shape[-1] <= PLACES
     assert torch.equal(places[0, :, 0, 0], features[0, :, 0, 0])
+
+
+def test_the_lattice_loss_of_a_pattern_by_hand() -> None:
+    # One pixel of every tile of 4x4 is lighter: 4x6 tiles, and a flat picture beside them.
+    pattern = torch.zeros(4, 4)
+    pattern[0, 0] = 0.2
+    woven = torch.stack([torch.zeros(3, 16, 24), pattern.repeat(4, 6).expand(3, -1, -1)]) + 0.5
+    repeated = (0.2**2 / 16 - (0.2 / 16) ** 2) / 1e-2  # of a variance below 0.01
+    # Two of a tile's 16 steps across are 0.2, two of those down; the last step is missing.
+    tile = 2 * 0.04**2 / 16 - (2 * 0.04 / 16) ** 2
+    across, down = 0.04 * (11 * 4) / (23 * 16), 0.04 * (7 * 6) / (15 * 24)
+    expected = torch.tensor([0, 10 * repeated + tile / across**2 + tile / down**2])
+    torch.testing.assert_close(lattice_loss(woven, 4), expected)
+
+
+@pytest.mark.parametrize("shift", [0, 1, 2])
+def test_a_picture_of_squares_has_all_its_steps_between_tiles(shift: int) -> None:
+    squares = torch.rand(1, 3, 60, 60, generator=torch.Generator().manual_seed(0))
+    picture = squares.repeat_interleave(4, 2).repeat_interleave(4, 3).roll((shift, shift), (2, 3))
+    # One of four places has all steps: twice (3 (1/4)^2 + (3/4)^2) / 4 over (1/4)^2.
+    torch.testing.assert_close(lattice_loss(picture, 4), torch.tensor([6.0]), atol=0.2, rtol=0)
+    torch.testing.assert_close(lattice_loss(picture / 2, 4), lattice_loss(picture, 4))
+    assert lattice_loss(picture, 5) < 0.02
+
+
+@pytest.mark.parametrize("period", [3, 5])
+def test_a_pattern_of_another_step_is_hardly_a_lattice(period: int) -> None:
+    tile = torch.rand(1, 3, period, period, generator=torch.Generator().manual_seed(1))
+    picture = tile.repeat(1, 1, 240 // period, 240 // period)
+    assert lattice_loss(picture, period) > 10  # ten times all of its variance
+    assert lattice_loss(picture, 4) < 0.01
+
+
+def test_the_fine_energies_of_stripes_by_hand() -> None:
+    stripes = torch.tensor([0.4, 0.6]).repeat(13).expand(1, 3, 22, 26)
+    found = fine_energies(stripes, WAVES)
+    assert found.shape == (1, 36)
+    # Grey is sqrt(3) times as large as its three colours; of the fine waves only the finest is in
+    # stripes of two pixels: cos(3 pi / 8) + cos(pi / 8) twice over sqrt(2), and four equal rows.
+    wave = 2 * (math.cos(3 * math.pi / 8) + math.cos(math.pi / 8)) / 2**0.5
+    expected = 3 * 0.1**2 * (2 * wave) ** 2
+    assert found.max().item() == pytest.approx(expected, rel=1e-5)
+    assert found.sum().item() == pytest.approx(expected, rel=1e-5)
+    down = fine_energies(stripes.mT, WAVES)
+    assert down.max().item() == pytest.approx(expected, rel=1e-5)
+    assert down.argmax() != found.argmax()
+
+
+def test_fine_energies_are_the_same_wherever_a_lattice_begins() -> None:
+    tile = torch.rand(1, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    woven = tile.repeat(1, 1, 31, 31)
+    found = [fine_energies(woven[..., a : a + 109, a : a + 109], WAVES) for a in range(4)]
+    for one in found[1:]:
+        torch.testing.assert_close(one, found[0])
+
+
+def test_what_is_coarse_or_of_one_colour_has_no_fine_energy() -> None:
+    slope = torch.linspace(0, 1, 64).expand(1, 3, 64, 64)
+    assert fine_energies(slope, WAVES).max() < 1e-4
+    assert fine_energies(torch.full((1, 3, 9, 9), 0.7), WAVES).max() < 1e-12
+
+
+def test_hatching_costs_only_beyond_what_is_allowed() -> None:
+    allowed = torch.full((2, 36), 3e-4)
+    energies = allowed.clone() / 2
+    energies[1, 7] = math.e * (3e-4 + 1e-5)
+    energies.requires_grad_()
+    loss = hatching_loss(energies, allowed)
+    torch.testing.assert_close(loss, torch.tensor([0, 1 / 36]))
+    loss.sum().backward()
+    assert energies.grad is not None
+    assert energies.grad.nonzero().tolist() == [[1, 7]]
 
 
 def test_half_averages_four_pixels() -> None:

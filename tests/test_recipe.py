@@ -20,6 +20,9 @@ AS_IN_THE_PAPER = {
     "identity": False,
     "content_weight": 1.0,
     "widths": (32, 64, 128),
+    "similarity_weight": 0.0,
+    "lattice_weight": 0.0,
+    "hatching_weight": 0.0,
 }
 FOUR = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
 PAPERS = {

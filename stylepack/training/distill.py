@@ -60,9 +60,9 @@ class DistillRecipe:
     updates: int = 600
     batch: int = 8
     crop: int = 128
-    learning_rate: float = 5e-4
+    learning_rate: float = 3e-4
     most_gradient: float = 1.0  # norm; one hard batch can undo a deep network
-    warmup: int = 100
+    warmup: int = 50
     ema: float = 0.995
     activation_weight: float = 0.5
     difference_weight: float = 2.0  # of the Gram matrices' differences

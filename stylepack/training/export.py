@@ -161,6 +161,8 @@ def provenance(
         "photographs": photographs,
         "content_weight": recipe.content_weight,
         "similarity_weight": recipe.similarity_weight,
+        "lattice_weight": recipe.lattice_weight,
+        "hatching_weight": recipe.hatching_weight,
         "style_weight": recipe.style_weight,
         "content_layers": list(recipe.content_layers),
         "style_layers": list(recipe.style_layers),

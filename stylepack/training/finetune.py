@@ -33,6 +33,8 @@ from stylepack.training.trainer import Step, Trainer
 STEPS = 250
 CROP = 256
 LEARNING_RATE = 2e-2
+# At most: gamma and beta alone pay for these with more of the other losses.
+LATTICE_WEIGHT, HATCHING_WEIGHT = 0.5, 0.1
 WARMUP = 10
 EMA = 0.95
 POOL = 16  # batches that are drawn; with four crops each, enough for 3,206 numbers
@@ -53,6 +55,8 @@ def finetune_recipe(recipe: Recipe, steps: int | None = None) -> Recipe:
         first_crop=0,
         learning_rate=LEARNING_RATE,
         style_rate=1.0,
+        lattice_weight=min(LATTICE_WEIGHT, recipe.lattice_weight),
+        hatching_weight=min(HATCHING_WEIGHT, recipe.hatching_weight),
         warmup=WARMUP,
         ema=EMA,
         identity=False,

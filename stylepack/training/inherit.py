@@ -14,6 +14,7 @@ from stylepack.training.distilled import DEVIATION, MEAN, Distilled
 from stylepack.training.teachers import Teachers
 
 MOST_ROWS = 40_000  # pixels that a layer is fitted to
+LEAST = 1e-2  # of the largest channel of a layer: what is smaller becomes 0
 RIDGE = 1e-4  # of the mean square of what is fitted from
 
 
@@ -35,7 +36,9 @@ def inherit(network: Distilled, teacher: Teachers, images: Tensor, sizes: dict[s
             wanted = answers[step].float()
             kept = telling(F.relu(wanted), network.get_parameter(f"{step}.weight").shape[0])
             wanted = wanted[:, kept]
-            wanted = wanted / _root_mean_square(F.relu(wanted), (0, 2, 3)).clamp_min(1e-6)
+            size = _root_mean_square(F.relu(wanted), (0, 2, 3))
+            # A channel that hardly ever answers would be blown up to one of noise.
+            wanted = torch.where(size > LEAST * size.max(), wanted / size.clamp_min(1e-12), 0.0)
             _fit(network, step, x, wanted)
             x = network.convolve(step, x)
         elif step.startswith("relu"):

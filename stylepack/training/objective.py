@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from stylepack.network.device import training_dtype
+from stylepack.network.trunk import STRIDE
 from stylepack.training import losses
 from stylepack.training.loss_network import LossNetwork, WeightSource, load_loss_network
 from stylepack.training.paintings import Painting
@@ -21,7 +22,7 @@ Grams = list[dict[str, Tensor]]  # one a scale: layer -> (S, C, C)
 class Terms:
     """The losses of one batch before weighting, (N,) float32 each, and the weighted mean of all.
 
-    `total` also has the pixels of the identity style.
+    `total` also has the pixels of the identity style and the lattice and hatching terms.
     """
 
     content: Tensor
@@ -50,6 +51,8 @@ class Objective:
         self.network = network
         self.recipe = recipe
         self.targets = self._targets(paintings)
+        self.waves = losses.fine_waves().to(network.device)
+        self.fine = self._fine(paintings)
         self.identity = torch.tensor([p is None for p in paintings], device=network.device)
         balance = torch.tensor(weights or [1.0] * len(paintings), device=network.device)
         self.style_weights = recipe.style_weight * balance
@@ -100,6 +103,12 @@ class Objective:
         identity = self.identity[styles]
         pixels = losses.pixel_loss(painted, photos)
         painting = self.style_weights[styles] * style
+        if recipe.lattice_weight:
+            painting = painting + recipe.lattice_weight * losses.lattice_loss(painted, STRIDE)
+        if recipe.hatching_weight:
+            allowed = self.fine[styles] + losses.fine_energies(photos, self.waves)
+            hatching = losses.hatching_loss(losses.fine_energies(painted, self.waves), allowed)
+            painting = painting + recipe.hatching_weight * hatching
         weighted = weighted + torch.where(identity, recipe.identity_weight * pixels, painting)
         saturation = torch.zeros_like(content)
         if logits is not None:
@@ -149,6 +158,13 @@ class Objective:
             }
             for level in range(self.recipe.scales)
         ]
+
+    @torch.no_grad()
+    def _fine(self, paintings: Sequence[Tensor | None]) -> Tensor:
+        """(S, 36) `fine_energies` of every painting; zeros for the identity, which has no use."""
+        blank = torch.zeros(3, 4, 4)
+        pictures = [(blank if p is None else p)[None].to(self.waves) for p in paintings]
+        return torch.cat([losses.fine_energies(picture, self.waves) for picture in pictures])
 
 
 def sum_of(terms: Iterable[Tensor]) -> Tensor:

@@ -56,6 +56,8 @@ class Recipe:
     style_weight: float = 8.0
     tv_weight: float = 0.0  # on the mean squared difference of neighbours, RGB in 0..1
     saturation_weight: float = 10.0  # on logits so large that the sigmoid passes no gradient
+    lattice_weight: float = 2.0  # on a lattice of 4x4 pixels, the step of the two doublings
+    hatching_weight: float = 0.5  # on hatching finer than the painting's and the photograph's
     identity_weight: float = 10.0  # on the pixels of the identity style `photo`
 
     # The optimisation.
@@ -192,6 +194,8 @@ _JOHNSON = Recipe(
     style_weight=5.0,
     tv_weight=2.6e4,
     saturation_weight=0.0,
+    lattice_weight=0.0,
+    hatching_weight=0.0,
     updates=40_000,
     batch=4,
     learning_rate=1e-3,

@@ -69,7 +69,14 @@ def gram(x: Tensor) -> Tensor:
 
 
 def our_step(weights: WeightSource, device: torch.device) -> Callable[[Batch], object]:
-    recipe = Recipe(scales=1, batch=BATCH, crop=CROP)
+    recipe = Recipe(
+        scales=1,
+        batch=BATCH,
+        crop=CROP,
+        similarity_weight=0.0,
+        lattice_weight=0.0,
+        hatching_weight=0.0,
+    )
     vgg = load_loss_network(recipe, weights, device, training_dtype(device))
     paintings = [torch.rand(3, CROP, CROP) for _ in range(STYLES)]
     trunk = Trunk().to(device)
