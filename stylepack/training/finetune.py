@@ -28,7 +28,7 @@ from stylepack.training.recipe import Recipe
 from stylepack.training.start import nearest_mix
 from stylepack.training.trainer import Step, Trainer
 
-# Only 3,206 numbers are learned, from a good start: they take a higher rate and far fewer
+# Only 1,606 numbers are learned, from a good start: they take a higher rate and far fewer
 # updates than a trunk.  Measured in docs/training.md.
 STEPS = 250
 CROP = 256
@@ -37,7 +37,7 @@ LEARNING_RATE = 2e-2
 LATTICE_WEIGHT, HATCHING_WEIGHT = 0.5, 0.1
 WARMUP = 10
 EMA = 0.95
-POOL = 16  # batches that are drawn; with four crops each, enough for 3,206 numbers
+POOL = 16  # batches that are drawn; with four crops each, enough for 1,606 numbers
 CHECK_EVERY = 25  # updates between looks at the held-out loss
 HELD_OUT_CROPS = 8
 ENOUGH = 0.997  # a check counts as progress if the loss fell below this share of the lowest
