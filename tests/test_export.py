@@ -81,7 +81,7 @@ def test_the_bundled_trunk_is_exported_with_packs_that_blend(tmp_path: Path, cap
     half = blend([pack.numbers for pack in packs], [0.5, 0.5])
     image = torch.rand(1, 3, 24, 30, generator=torch.Generator().manual_seed(0))
     assert differences(place.read_bytes(), trunk, [half], [image]) < 1e-4
-    assert place.stat().st_size < 1.1 * BUNDLED_TRUNK.stat().st_size
+    assert place.stat().st_size < BUNDLED_TRUNK.stat().st_size + 200_000
     inputs = {one.name for one in onnx.load(place).graph.input}
     assert inputs == {"image", "style"}
 

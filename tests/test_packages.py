@@ -17,10 +17,10 @@ import stylepack as package
 from stylepack.cli.completion import complete_pack
 from stylepack.cli.main import run as stylepack
 from stylepack.errors import UsageError
-from stylepack.network.trunk import TrunkConfig
 from stylepack.packs.pack import load_pack
 from stylepack.packs.packages import packages
-from stylepack.packs.shelf import BUNDLED_PACKS, find_pack, shelf
+from stylepack.packs.shelf import BUNDLED_PACKS, BUNDLED_TRUNK, find_pack, shelf
+from stylepack.packs.trunkfile import load_trunk
 from stylepack.painting.stylizer import Stylizer
 from stylepack.pictures.photo import read_photo
 
@@ -251,8 +251,9 @@ def test_new_says_what_lacks(make_pack, tiny_trunk, tmp_path: Path, capsys) -> N
 
 def of_bundled(path: Path, **changes: object) -> Path:
     """A pack on the bundled trunk with other metadata."""
-    pack = load_pack(BUNDLED_PACKS / "starry.safetensors", TrunkConfig())
-    replace(pack, manifest=replace(pack.manifest, **changes)).save(path, TrunkConfig())
+    config = load_trunk(BUNDLED_TRUNK)[0].config
+    pack = load_pack(BUNDLED_PACKS / "starry.safetensors", config)
+    replace(pack, manifest=replace(pack.manifest, **changes)).save(path, config)
     return path
 
 

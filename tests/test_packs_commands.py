@@ -286,9 +286,10 @@ def test_a_blend_is_refused_in_one_line(
 
 
 def config_of_bundled():
-    from stylepack.network.trunk import TrunkConfig
+    from stylepack.packs.shelf import BUNDLED_TRUNK
+    from stylepack.packs.trunkfile import load_trunk
 
-    return TrunkConfig()
+    return load_trunk(BUNDLED_TRUNK)[0].config
 
 
 def test_packs_of_two_trunks_are_not_blended(make_pack) -> None:
@@ -433,7 +434,7 @@ def test_list_searches_what_packs_say(packs, query: str, names: set[str]) -> Non
 
 def test_info_shows_recipe_and_metrics(packs) -> None:
     lines = dict(line.split("\t") for line in packs("info", "starry")[1].splitlines())
-    assert lines["train.style_layers"] == "relu1_2, relu2_2, relu3_4"
+    assert lines["train.style_layers"] == "relu1_1, relu2_1, relu3_1, relu4_1, relu5_1"
     assert float(lines["metrics.content"]) > 0
     assert lines["tags"] == "style transfer"
 

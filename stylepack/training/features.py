@@ -134,7 +134,8 @@ def activations_of(
         elif step.startswith("relu"):
             x = F.relu(x, inplace=step.replace("relu", "conv") not in wanted)
         else:
-            x = F.max_pool2d(x, 2)
+            # A side of one pixel stays one.
+            x = F.max_pool2d(x, 2, ceil_mode=min(x.shape[-2:]) < 2)
         if step in wanted:
             found[step] = x
             if len(found) == len(wanted):
