@@ -16,6 +16,7 @@ from conftest import picture
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from stylepack.cli import screen
 from stylepack.cli.main import run as stylepack
@@ -270,7 +271,10 @@ def test_reconstruct_says_what_its_recipe_measures(
 def test_a_layer_that_the_weights_do_not_reach_is_refused_by_name(
     gallery: Path, vgg_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = tmp_path / "out"
+    out, short = tmp_path / "out", tmp_path / "short.safetensors"
+    whole = load_file(vgg_file)
+    save_file({k: t for k, t in whole.items() if int(k.split(".")[1]) < 19}, short)  # block 4's
+    vgg_file = short
     command = ["study", "reconstruct", "--styles", str(gallery), "--vgg-weights", str(vgg_file)]
     assert stylepack([*command, "--quick", "-o", str(out)]) == 2
     error = capsys.readouterr().err

@@ -309,7 +309,7 @@ def trunk(plan: Plan) -> Iterator[Fact]:
                 break
             time.sleep(0.2)
         one.process.send_signal(signal.SIGINT)
-        said = one.ended(30, codes=(0, 130))
+        said = one.ended(90, codes=(0, 130))
     done = last_update(run)
     pace, waiting = PACE.findall(said)[-1] if PACE.search(said) else (0, 0)
     left = plan.seconds - (time.monotonic() - begun) - 50  # to begin again, to measure and write
