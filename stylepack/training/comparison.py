@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -309,9 +309,8 @@ def _fitted(picture: Image.Image) -> Image.Image:
     return ImageOps.contain(picture, (CELL, CELL), Image.Resampling.LANCZOS)
 
 
-def _csv(rows: Iterable[Row]) -> str:
+def _csv(rows: Sequence[Row]) -> str:
     text = io.StringIO()
-    rows = list(rows)
     quantities = list(dict.fromkeys(quantity for row in rows for quantity in row.values))
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["pack", "method", "photograph", *quantities])

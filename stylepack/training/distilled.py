@@ -116,15 +116,14 @@ class Distilled(nn.Module):
         Of a `frozen` network it is turned and smaller, (N, c + 1, c + 1), and scaled so that the
         mean square of a difference is what it was.
         """
-        turned: Tensor | None = getattr(self, f"turned_{layer}", None)
-        head = self._head(layer) if turned is None else turned
+        head = self._head(layer)
         gram = head @ _moments(activations) @ head.T
         return gram / self._channels(layer) if divisor == "size" else gram
 
     def content_loss(self, layer: str, painted: Tensor, photo: Tensor, relative: bool) -> Tensor:
         """Squared distance of the predicted activations, (N,): `losses.content_loss`."""
         head = self._head(layer)
-        metric = head.T @ head / self._channels(layer)
+        metric = head.T @ head / len(head)
         apart = losses.gram_matrix(painted - photo, "pixels")
         error = (apart * metric[:-1, :-1]).sum(dim=(1, 2))
         if not relative:
@@ -140,12 +139,17 @@ class Distilled(nn.Module):
     def frozen(self) -> "Distilled":
         """This network for use: no gradients for its weights, and turned heads."""
         for layer in self.config.layers:
-            root = torch.linalg.qr(self._head(layer).detach(), mode="r").R
+            root = torch.linalg.qr(self._whole_head(layer).detach(), mode="r").R
             scaled = root * (len(root) / self._channels(layer)) ** 0.5
             self.register_buffer(f"turned_{layer}", scaled, persistent=False)
         return self.requires_grad_(False).eval()
 
     def _head(self, layer: str) -> Tensor:
+        """A, or of a `frozen` network R: with the same A^T A over the number of rows."""
+        turned: Tensor | None = getattr(self, f"turned_{layer}", None)
+        return self._whole_head(layer) if turned is None else turned
+
+    def _whole_head(self, layer: str) -> Tensor:
         """A = [W b], (C, c + 1) float32."""
         weight, bias = (self.get_parameter(f"head_{layer}.{kind}") for kind in ("weight", "bias"))
         return torch.cat([weight[:, :, 0, 0], bias[:, None]], dim=1).float()

@@ -4,11 +4,7 @@ import os
 from pathlib import Path
 
 from stylepack.errors import TrainingError
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from stylepack.files import lock
 
 NAME = ".lock"
 
@@ -24,18 +20,17 @@ class FolderLock:
 
     def __init__(self, folder: Path) -> None:
         self._file: int | None = None
-        if fcntl is None:
-            return
         try:
             self._file = os.open(folder / NAME, os.O_RDWR | os.O_CREAT, 0o666)
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        except OSError:
+            return
+        locked = lock(self._file, wait=False)
+        if not locked:
             self.release()
+        if locked is False:
             raise TrainingError(
                 f"another process is at work in {folder}; wait for its end, or stop it"
-            ) from None
-        except OSError:
-            self.release()
+            )
 
     def release(self) -> None:
         """Let others have it."""

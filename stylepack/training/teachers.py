@@ -6,7 +6,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from stylepack.training import losses
 from stylepack.training.distilled import Distilled, block_of, load_distilled
 from stylepack.training.features import BLOCKS, VGG
 from stylepack.training.loss_network import WeightSource, load_vgg
@@ -65,4 +64,4 @@ class Teachers:
 
     def gram_matrix(self, layer: str, activations: Tensor, divisor: str) -> Tensor:
         """Gram matrix of the activations at a layer, (N, C, C): `losses.gram_matrix`."""
-        return losses.gram_matrix(activations, divisor)
+        return self.vgg.gram_matrix(layer, activations, divisor)

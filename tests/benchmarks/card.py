@@ -33,14 +33,6 @@ LOSS_NETWORK = "loss-network-vgg19-16x.safetensors"
 FIVE_BLOCKS = """\
 base = "default"
 loss_network = "bundled"
-content_layers = ["relu4_1"]
-style_layers = ["relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"]
-scales = 2
-style_weight = 8.0
-"""
-SMALL = """\
-base = "default"
-loss_network = "bundled"
 """
 SIZES = """\
 batch = 2
@@ -534,7 +526,7 @@ def prepare(plan: Plan) -> None:
         made_up(plan.data / "photos", 6)
         made_up(plan.data / "paintings", 2)
     if plan.recipe == str(plan.work / "recipe.toml"):
-        Path(plan.recipe).write_text(SMALL + SIZES if plan.rehearse else FIVE_BLOCKS)
+        Path(plan.recipe).write_text(FIVE_BLOCKS + SIZES * plan.rehearse)
     site = plan.work / "site" / "stylepack-0.dist-info"  # its version, where it is not installed
     site.mkdir(parents=True)
     (site / "METADATA").write_text("Metadata-Version: 2.1\nName: stylepack\nVersion: 0\n")
