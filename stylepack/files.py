@@ -10,13 +10,12 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
-from stylepack.errors import StylepackError, UsageError
+from stylepack.errors import StylepackError, TrainingError, UsageError
 
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
-
 PART = re.compile(r"\.\d+-\d{1,20}\.part")  # what `replacing` writes to, by process and number
 STALE = 24 * 3600.0  # seconds; where there are no locks, older leftovers are nobody's
 PERMISSIONS = 0o777  # of a file's mode
@@ -27,6 +26,7 @@ ADVICE = {
     errno.ENAMETOOLONG: "choose a shorter name",
     errno.EISDIR: "choose a name that no folder has",
 }
+NAME = ".lock"
 
 
 @contextmanager
@@ -179,3 +179,36 @@ def write_text(path: Path, text: str) -> None:
     """Write `text` to `path` in one step; bytes of a file's name that are no UTF-8 stay."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
+
+
+class FolderLock:
+    """Holds a folder until `release`.  The kernel releases it when the process dies, however.
+
+    Where files cannot be locked, on some network file systems, it does nothing.
+
+    Raises:
+        TrainingError: another process holds the folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._file: int | None = None
+        try:
+            self._file = os.open(folder / NAME, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError:
+            return
+        locked = lock(self._file, wait=False)
+        if not locked:
+            self.release()
+        if locked is False:
+            raise TrainingError(
+                f"another process is at work in {folder}; wait for its end, or stop it"
+            )
+
+    def release(self) -> None:
+        """Let others have it."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def __del__(self) -> None:
+        self.release()

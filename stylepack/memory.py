@@ -1,5 +1,6 @@
 """Main memory that this process may still take.  No torch here."""
 
+import os
 from pathlib import Path
 
 UNKNOWN = 4 << 30  # bytes that are counted on where the system does not say
@@ -36,3 +37,9 @@ def _table(path: Path) -> dict[str, int]:
     """The first two words of every line: a name and a number."""
     rows = (line.split() for line in path.read_text(encoding="ascii").splitlines())
     return {name: int(number) for name, number, *_ in rows}
+
+
+def processors(processes: int = 1) -> int:
+    """Processors that this process may use, where `processes` share the machine."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, (usable or 1) // processes)

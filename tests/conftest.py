@@ -14,17 +14,17 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from stylepack.images.contact_sheet import MARGIN
+from stylepack.images.photo import Photo
+from stylepack.library.fetch import PackFile
+from stylepack.library.install import install_as_planned
+from stylepack.library.shelf import shelf
+from stylepack.losses.vgg import parameter_shapes, plan
 from stylepack.network.trunk import Trunk, TrunkConfig
 from stylepack.packs.header import parse_content, read_content
-from stylepack.packs.installing import install_as_planned
 from stylepack.packs.manifest import LARGEST_PACK, Manifest
 from stylepack.packs.pack import Pack
-from stylepack.packs.shelf import shelf
-from stylepack.packs.sources import PackFile
-from stylepack.packs.trunkfile import load_trunk, save_trunk
-from stylepack.pictures.photo import Photo
-from stylepack.pictures.sheet import MARGIN
-from stylepack.training.features import parameter_shapes, plan
+from stylepack.packs.trunk_file import load_trunk, save_trunk
 
 PAINTINGS = [
     *("cassis", "composition", "edtaonisl", "kirchner", "lilies", "marine", "metzinger"),
@@ -40,6 +40,7 @@ style_side = 48
 updates = 4
 warmup = 2
 """
+torch.set_num_threads(1)  # two threads cost two to four times as much on a busy machine
 TINY = TrunkConfig(widths=(4, 6, 8), residual_blocks=1, edge_kernel=9)
 
 
@@ -109,9 +110,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(autouse=True)
 def small_measurements(monkeypatch: pytest.MonkeyPatch) -> None:
     """Measure and show small pictures: what is tested does not depend on their size."""
-    monkeypatch.setattr("stylepack.training.evaluate.SHORT_SIDE", 48)
+    monkeypatch.setattr("stylepack.training.held_out.SHORT_SIDE", 48)
     monkeypatch.setattr("stylepack.training.export.SHEET_CELL", 48)
-    monkeypatch.setattr("stylepack.training.export.THUMBNAIL", 48)
+    monkeypatch.setattr("stylepack.packs.thumbnail.THUMBNAIL", 48)
 
 
 @pytest.fixture

@@ -11,20 +11,14 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from stylepack import Stylizer
+from stylepack.bundled import BUNDLED_LOSS_NETWORK, BUNDLED_PHOTOS, BUNDLED_TRUNK
+from stylepack.images.photo import Photo, resized
+from stylepack.library.shelf import BUNDLED_PACKS, shelf
+from stylepack.losses.objective import Objective
+from stylepack.losses.weights import WeightSource, load_loss_network
 from stylepack.packs.pack import load_pack
-from stylepack.packs.shelf import (
-    BUNDLED_LOSS_NETWORK,
-    BUNDLED_PACKS,
-    BUNDLED_PHOTOS,
-    BUNDLED_TRUNK,
-    shelf,
-)
-from stylepack.packs.trunkfile import load_trunk
-from stylepack.pictures.photo import Photo
-from stylepack.training.loss_network import WeightSource, load_loss_network
-from stylepack.training.objective import Objective
-from stylepack.training.photos import resized
-from stylepack.training.recipe import Recipe
+from stylepack.packs.trunk_file import load_trunk
+from stylepack.recipe import Recipe
 
 
 @cache

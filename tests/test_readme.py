@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from conftest import picture
 
+from stylepack.bundled import BUNDLED_PHOTOS
 from stylepack.cli.main import app
 from stylepack.cli.main import run as stylepack
-from stylepack.packs.shelf import BUNDLED_PHOTOS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from stylepack.errors import UsageError
-from stylepack.training.features import plan
-from stylepack.training.recipe import RECIPES, Recipe, RecipeChanges, load_recipe, recipe_from
+from stylepack.losses.vgg import plan
+from stylepack.recipe import RECIPES, Recipe, RecipeChanges, load_recipe, recipe_from
 
 ADAM = {"updates": 40_000, "learning_rate": 1e-3, "warmup": 0, "decay": "none", "ema": 0.0}
 AS_IN_THE_PAPER = {
@@ -224,7 +224,7 @@ def test_the_crop_grows_half_way_through() -> None:
 def test_recipes_are_read_without_torch() -> None:
     code = (
         "import sys; sys.modules['torch'] = None\n"
-        "from stylepack.training.recipe import load_recipe; print(load_recipe('seed').batch)"
+        "from stylepack.recipe import load_recipe; print(load_recipe('seed').batch)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from stylepack.cli import screen
-from stylepack.cli.following import follow, follow_previews, follow_style
+from stylepack.bundled import BUNDLED_PHOTOS
+from stylepack.cli import console
+from stylepack.cli.console import follow, follow_previews, follow_style
 from stylepack.cli.options import (
     Author,
     Device,
@@ -24,10 +25,10 @@ from stylepack.cli.options import (
     VggWeights,
 )
 from stylepack.errors import UsageError
+from stylepack.library.shelf import check_free
+from stylepack.library.trunks import find_trunk
 from stylepack.packs.manifest import typed_name
-from stylepack.packs.shelf import BUNDLED_PHOTOS, check_free
-from stylepack.packs.trunks import find_trunk
-from stylepack.training.recipe import RecipeChanges, load_recipe
+from stylepack.recipe import RecipeChanges, load_recipe
 
 
 def add_style(
@@ -81,11 +82,11 @@ def add_style(
     changes = RecipeChanges(style_weight=style_weight, seed=seed, loss_network=loss_network)
     base = load_recipe(recipe or "default", changes)
 
+    from stylepack.library.install import install_new
+    from stylepack.losses.weights import WeightSource, at_hand
     from stylepack.network.device import pick_device
-    from stylepack.packs.installing import install_new
     from stylepack.training.export import metrics_in_words
     from stylepack.training.finetune import Finetune, finetune_recipe
-    from stylepack.training.loss_network import WeightSource, at_hand
     from stylepack.training.paintings import describe, pack_name
     from stylepack.training.preview import STEPS as PREVIEW_STEPS
     from stylepack.training.preview import Preview
@@ -108,7 +109,7 @@ def add_style(
         max_time or math.inf,
     )
     mix = ", ".join(f"{name} {share:.0%}" for name, share in work.started_from.items())
-    screen.say(f"loss network: {base.loss_network}; starting from {mix or 'nothing'}")
+    console.say(f"loss network: {base.loss_network}; starting from {mix or 'nothing'}")
     if preview:
         follow_previews([Preview(work)], Path(f"{described.name}.preview.png"))
         return
@@ -117,5 +118,5 @@ def add_style(
     follow(evaluation.measure(), "measuring", len(evaluation))
     pack = work.pack(evaluation, author or "", license or "")
     place = install_new(pack, work.trunk.config, replace)
-    screen.say(metrics_in_words(pack.manifest))
-    screen.say(f"installed {place}; try: stylepack apply PHOTO --style {described.name}")
+    console.say(metrics_in_words(pack.manifest))
+    console.say(f"installed {place}; try: stylepack apply PHOTO --style {described.name}")

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from stylepack.cli import screen
+from stylepack.cli import console
 from stylepack.cli.completion import complete_mix, complete_pack
 from stylepack.cli.options import Device, Force, Precision, TrunkFile
 from stylepack.errors import PhotoError, UsageError
 from stylepack.files import make_folder
+from stylepack.library.resolve import resolve
 from stylepack.packs.mix import Mix, parse_mix
-from stylepack.packs.resolve import resolve
 
 if TYPE_CHECKING:
+    from stylepack.painting.batch import Painter
     from stylepack.painting.jobs import Job
-    from stylepack.painting.many import Painter
 
 
 def apply(
@@ -113,10 +113,10 @@ def apply(
     references = [reference for one in mixes for reference in one.references]
     selection = resolve(references, trunk, identity=strength != 1)
 
+    from stylepack.images.decoding import colour
+    from stylepack.images.formats import output_format
+    from stylepack.images.photo import SUBSAMPLINGS, SaveOptions, read_mask
     from stylepack.painting.jobs import STANDARD, is_done, plan_jobs, share_of
-    from stylepack.pictures.decoding import colour
-    from stylepack.pictures.imagefile import output_format
-    from stylepack.pictures.photo import SUBSAMPLINGS, SaveOptions, read_mask
 
     if subsampling not in SUBSAMPLINGS:
         raise UsageError(f"--subsampling is '{subsampling}'; use {', '.join(SUBSAMPLINGS)}")
@@ -128,12 +128,12 @@ def apply(
     if shard:
         todo = share_of(todo, shard, os.environ)
         if not todo:
-            screen.say(f"nothing to do: --shard {shard} leaves no photograph to this part")
+            console.say(f"nothing to do: --shard {shard} leaves no photograph to this part")
             return
     if skip_existing:
         todo = [job for job in todo if not is_done(job)]
         if not todo:
-            screen.say("nothing to do: every photograph is painted")
+            console.say("nothing to do: every photograph is painted")
             return
     # What is wrong with every photograph is said once, and before a trunk is loaded.
     if background:
@@ -143,7 +143,7 @@ def apply(
     if todo[0].target != STANDARD:
         make_folder(todo[0].target.parent, "choose another -o")
 
-    from stylepack.painting.many import Painter
+    from stylepack.painting.batch import Painter
     from stylepack.painting.stylizer import PaintOptions, Stylizer
 
     stylizer = Stylizer.on(
@@ -158,7 +158,7 @@ def apply(
     )
     kind = str(stylizer.dtype).removeprefix("torch.")
     shown = " and ".join(map(str, mixes))
-    screen.say(f"painting {shown} on {stylizer.device} in {kind}")
+    console.say(f"painting {shown} on {stylizer.device} in {kind}")
     follow(painter, todo, jobs)
 
 
@@ -171,7 +171,7 @@ def follow(painter: Painter, todo: list[Job], workers: int) -> None:
     from stylepack.painting.jobs import STANDARD
 
     failed = []
-    with screen.meter("painting", len(todo)) as meter:
+    with console.meter("painting", len(todo)) as meter:
         for outcome in painter.paint_all(todo, workers, meter.share):
             meter.advance(outcome.job.source.name)
             if outcome.error is None:
@@ -180,7 +180,7 @@ def follow(painter: Painter, todo: list[Job], workers: int) -> None:
             elif len(todo) == 1:
                 raise outcome.error
             else:
-                screen.fail(str(outcome.error))
+                console.fail(str(outcome.error))
                 failed.append(outcome.job)
     if failed:
         rest = "none is" if len(failed) == len(todo) else "the rest are"

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 
 from stylepack.errors import StylepackError
-from stylepack.packs.hidden import read_hidden
-from stylepack.packs.shelf import home_folder, shelf, user_packs
-from stylepack.packs.trunks import known_trunks
+from stylepack.library.shelf import home_folder, shelf, user_packs
+from stylepack.library.state import read_hidden
+from stylepack.library.trunks import known_trunks
 
 IN_BASH = ("_STYLEPACK_COMPLETE", "complete_bash")
 

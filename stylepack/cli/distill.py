@@ -8,13 +8,13 @@ from typing import Annotated
 
 import typer
 
-from stylepack.cli import screen
-from stylepack.cli.following import follow
+from stylepack.cli import console
+from stylepack.cli.console import follow
 from stylepack.cli.options import Device, Seed, TrunkFile, VggInput, VggWeights
 from stylepack.errors import UsageError
 from stylepack.files import check_target
-from stylepack.packs.shelf import SUFFIX
-from stylepack.packs.trunks import find_trunk
+from stylepack.library.trunks import find_trunk
+from stylepack.packs.manifest import SUFFIX
 from stylepack.signals import stop_on_signals
 
 
@@ -54,22 +54,22 @@ def distill(
     if output.parent.is_dir():  # else it is made
         check_target(output, "-o", replace or resume)
 
+    from stylepack.lab.distill.data import Folders
+    from stylepack.lab.distill.distill import Distillation, DistillRecipe
+    from stylepack.losses.weights import WeightSource
     from stylepack.network.device import pick_device
-    from stylepack.training.diet import Folders
-    from stylepack.training.distill import Distillation, DistillRecipe
-    from stylepack.training.loss_network import WeightSource
 
     folders = Folders(photos, styles, find_trunk(trunk))
     recipe = DistillRecipe(updates=updates, seed=seed or 0)
     source = WeightSource(vgg_weights, vgg_input)
     target = pick_device(device)
-    screen.say("loading VGG-19, and making a first guess of the small network")
+    console.say("loading VGG-19, and making a first guess of the small network")
     work = Distillation.start(output, folders, recipe, source, deep_network, target, resume=resume)
     with closing(work):
-        with stop_on_signals("saving a checkpoint", screen.say) as stop:
+        with stop_on_signals("saving a checkpoint", console.say) as stop:
             follow(work.train(), "distilling", updates, stop=stop, done=work.update)
         if stop and work.update < updates:
-            screen.say(f"stopped at update {work.update}; add --resume to go on")
+            console.say(f"stopped at update {work.update}; add --resume to go on")
             raise typer.Exit(stop.exit_code)
         size = work.write()
-    screen.say(f"wrote {output}, {size / 1e6:.2f} MB")
+    console.say(f"wrote {output}, {size / 1e6:.2f} MB")

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stylepack.cli import screen
+from stylepack.cli import console
 from stylepack.cli.completion import complete_pack
-from stylepack.cli.following import follow
+from stylepack.cli.console import follow
 from stylepack.cli.options import Device, LossNetwork, RecipeName, TrunkFile, VggInput, VggWeights
 from stylepack.files import make_folder
-from stylepack.packs.resolve import resolve
+from stylepack.library.resolve import resolve
+from stylepack.recipe import RecipeChanges, load_recipe
 from stylepack.signals import stop_on_signals
-from stylepack.training.recipe import RecipeChanges, load_recipe
 
 if TYPE_CHECKING:
-    from stylepack.training.comparison import Figures
-    from stylepack.training.evaluate import Figure
+    from stylepack.lab.evaluate import Figures
+    from stylepack.lab.intervals import Estimate
 
 COLUMNS = ("pack", "method", "content", "95 %", "style", "95 %", "PSNR")
 
@@ -71,9 +71,9 @@ def evaluate(
     base = load_recipe(recipe or "default", RecipeChanges(loss_network=loss_network))
     selection = resolve(style or (), trunk).by_name()
 
+    from stylepack.lab.evaluate import Comparison, Request
+    from stylepack.losses.weights import WeightSource, at_hand
     from stylepack.network.device import pick_device
-    from stylepack.training.comparison import Comparison, Request
-    from stylepack.training.loss_network import WeightSource, at_hand
 
     target = pick_device(device)
     source = WeightSource(vgg_weights, vgg_input)
@@ -82,24 +82,24 @@ def evaluate(
     request = Request(photos, paintings, selection, limit, optimize or 0, held_out)
     comparison = Comparison(request, base, source, target)
     if comparison.unmatched:
-        screen.warn(f"skipped, no painting in {paintings}: {', '.join(comparison.unmatched)}")
+        console.warn(f"skipped, no painting in {paintings}: {', '.join(comparison.unmatched)}")
     made = not output.exists()
     make_folder(output, "choose another folder with -o")
-    with stop_on_signals("writing what has been measured", screen.say) as stop:
+    with stop_on_signals("writing what has been measured", console.say) as stop:
         follow(comparison.measure(), "measuring", len(comparison), stop=stop)
     if not comparison.measured:
         if made:
             with suppress(OSError):  # something else may lie there by now
                 output.rmdir()
-        screen.say("stopped before a whole photograph was measured; nothing is written")
+        console.say("stopped before a whole photograph was measured; nothing is written")
         raise typer.Exit(stop.exit_code)
     figures = comparison.figures()
     comparison.write(output, figures)
-    screen.show_table((*COLUMNS, *base.style_layers), table(figures, base.style_layers))
+    console.show_table((*COLUMNS, *base.style_layers), table(figures, base.style_layers))
     done, planned = len(comparison.measured), comparison.planned
     cut_short = stop and done < planned
     photographs = "1 photograph" if done == 1 else f"{done} photographs"
-    screen.say(
+    console.say(
         f"{f'stopped after {done} of {planned} photographs' if cut_short else photographs}, "
         f"loss network {base.loss_network}; wrote evaluation.csv, evaluation.json and sheet.png "
         f"in {output}"
@@ -120,12 +120,12 @@ def table(figures: Figures, layers: Sequence[str]) -> list[list[str]]:
     return rows
 
 
-def mean(figure: Figure | None) -> str:
+def mean(figure: Estimate | None) -> str:
     """A mean, blank where there is none."""
     return number(figure.mean) if figure else ""
 
 
-def interval(figure: Figure | None) -> str:
+def interval(figure: Estimate | None) -> str:
     """A 95 % interval, blank where there is none."""
     return "-".join(map(number, figure.interval)) if figure and figure.interval else ""
 

@@ -8,13 +8,13 @@ from typing import Annotated
 
 import typer
 
-from stylepack.cli import screen
+from stylepack.cli import console
 from stylepack.cli.completion import complete_pack
 from stylepack.cli.options import Device, Force, Precision, TrunkFile
 from stylepack.errors import UsageError, printable
 from stylepack.files import check_target, write_text
+from stylepack.library.resolve import resolve
 from stylepack.packs.mix import Mix
-from stylepack.packs.resolve import resolve
 
 MOST_PIXELS = 250_000_000  # of a sheet, which is put together in memory
 
@@ -72,6 +72,7 @@ def gallery(
     check_output(html, ".html", "--html", sources)
     selection = resolve(style or (), trunk)
 
+    from stylepack.images.contact_sheet import save_png
     from stylepack.painting.gallery import (
         Picture,
         Wall,
@@ -82,12 +83,11 @@ def gallery(
         read_small,
         warnings_of,
     )
-    from stylepack.pictures.sheet import save_png
 
     packs = selection.load(force)
     labelled = labels_of(packs, named=bool(style))
     for message in warnings_of(packs):
-        screen.warn(message)
+        console.warn(message)
     labels = list(labelled.values())
     pictures = len(sources) * (1 + len(labels))
     if sheet_file is not None and pictures > (most := MOST_PIXELS // (cell * cell)):
@@ -99,7 +99,7 @@ def gallery(
     stylizers = load_each(packs, mixes, device, precision)
     read = [read_small(source, size) for source in sources]
     walls = []
-    with screen.meter("painting", len(read) * len(stylizers)) as meter:
+    with console.meter("painting", len(read) * len(stylizers)) as meter:
         for source, photo in zip(sources, read, strict=True):
             wall = Wall(printable(source.name), Picture.of(photo, cell), [])
             for painting in paint_each(
@@ -110,12 +110,12 @@ def gallery(
             walls.append(wall)
     if sheet_file is not None:
         save_png(gallery_sheet(walls, labels, cell, columns), sheet_file)
-        screen.result(sheet_file)
+        console.result(sheet_file)
     if html is not None:
-        from stylepack.painting.page import gallery_page
+        from stylepack.painting.html import gallery_page
 
         write_text(html, gallery_page(walls, labels))
-        screen.result(html)
+        console.result(html)
 
 
 def find_photos(photos: Sequence[Path], sheet: Path | None = None) -> list[Path]:
@@ -128,7 +128,7 @@ def find_photos(photos: Sequence[Path], sheet: Path | None = None) -> list[Path]
     Raises:
         UsageError: no such file, or no image in a folder.
     """
-    from stylepack.pictures.imagefile import find_images
+    from stylepack.images.formats import find_images
 
     found: list[Path] = []
     for photo in photos:

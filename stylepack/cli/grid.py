@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stylepack.cli import screen
+from stylepack.cli import console
 from stylepack.cli.completion import complete_mix
 from stylepack.cli.gallery import MOST_PIXELS, check_output, find_photos
 from stylepack.cli.options import Device, Force, Precision, TrunkFile
 from stylepack.errors import UsageError
+from stylepack.library.resolve import resolve
 from stylepack.packs.mix import grid_mixes
-from stylepack.packs.resolve import resolve
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -58,19 +58,19 @@ def grid(
         raise UsageError(f"{photo} is a folder; a grid shows one photograph")
     check_output(output, ".png", "-o", find_photos([photo]))
 
+    from stylepack.images.contact_sheet import contact_sheet, save_png
     from stylepack.painting.gallery import (
         load_each,
         mix_caption,
         paint_each,
         read_small,
     )
-    from stylepack.pictures.sheet import contact_sheet, save_png
 
     mixes = [mix for row in rows for mix in row]
     small = read_small(photo, size)
     stylizers = load_each(selection.load(force), mixes, device, precision)
     pictures: list[Image] = []
-    with screen.meter("painting", len(mixes)) as meter:
+    with console.meter("painting", len(mixes)) as meter:
         for picture in paint_each(stylizers, small, size, advance=meter.share):
             meter.advance(str(mixes[len(pictures)]))
             pictures.append(picture.small)
@@ -80,4 +80,4 @@ def grid(
         size,
     )
     save_png(sheet, output)
-    screen.result(output)
+    console.result(output)

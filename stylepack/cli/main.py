@@ -11,7 +11,7 @@ from itertools import pairwise, starmap
 
 import typer
 
-from stylepack.cli import screen
+from stylepack.cli import console
 from stylepack.cli.add_style import add_style
 from stylepack.cli.apply import apply
 from stylepack.cli.completion import whole_words_in_bash
@@ -19,7 +19,7 @@ from stylepack.cli.distill import distill
 from stylepack.cli.evaluate import evaluate
 from stylepack.cli.gallery import gallery
 from stylepack.cli.grid import grid
-from stylepack.cli.packs import packs
+from stylepack.cli.packs.shelf import packs
 from stylepack.cli.study import study
 from stylepack.cli.train import train
 from stylepack.cli.trunks import trunks
@@ -91,9 +91,9 @@ def run(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a file's name may hold what it cannot encode
-            utf8 = screen.takes_any_text(stream)
+            utf8 = console.takes_any_text(stream)
             stream.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")
-    screen.show_warnings()
+    console.show_warnings()
     leftovers_removed_once.cache_clear()
     try:
         words = sys.argv[1:] if arguments is None else arguments
@@ -102,7 +102,7 @@ def run(arguments: list[str] | None = None) -> int:
         with whole_words_in_bash():
             return app(words, prog_name="stylepack", standalone_mode=False) or 0
     except StylepackError as error:
-        screen.fail(str(error))
+        console.fail(str(error))
         return error.exit_code
     except typer.Abort:
         return INTERRUPTED
@@ -111,7 +111,7 @@ def run(arguments: list[str] | None = None) -> int:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "stylepack"
         if message:
-            screen.fail(f"{message.rstrip('.')}; see `{command} --help`")
+            console.fail(f"{message.rstrip('.')}; see `{command} --help`")
         return int(getattr(error, "exit_code", 2))
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -120,18 +120,18 @@ def run(arguments: list[str] | None = None) -> int:
         sys.stdout = None
         return 1
     except OSError as error:
-        screen.fail(f"{error.filename or 'standard output'}: {error.strerror or error}")
+        console.fail(f"{error.filename or 'standard output'}: {error.strerror or error}")
         return 1
     except ImportError as error:
         if (error.name or "").startswith("stylepack"):
             raise
         reason = str(error).partition("\n")[0]
-        screen.fail(f"cannot load {error.name or 'a library'}: {reason}; free memory or reinstall")
+        console.fail(f"cannot load {error.name or 'a library'}: {reason}; free memory or reinstall")
         return 1
     except (MemoryError, RuntimeError) as error:
         if not _is_lack_of_memory(error):
             raise
-        screen.fail(
+        console.fail(
             "there is not enough memory; take fewer or smaller pictures, or a smaller --size"
         )
         return 1

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from stylepack.cli.completion import complete_trunk
-from stylepack.training.recipe import RECIPES, Recipe
+from stylepack.recipe import RECIPES, Recipe
 
 DEFAULTS = Recipe()
 

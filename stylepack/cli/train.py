@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stylepack.cli import screen
-from stylepack.cli.following import follow, follow_previews
+from stylepack.cli import console
+from stylepack.cli.console import follow, follow_previews
 from stylepack.cli.options import (
     Author,
     Device,
@@ -25,11 +25,11 @@ from stylepack.cli.options import (
 )
 from stylepack.errors import UsageError
 from stylepack.files import make_folder
+from stylepack.launchers import Launch
+from stylepack.library.trunks import find_trunk
 from stylepack.packs.mix import parse_mix
-from stylepack.packs.trunks import find_trunk
+from stylepack.recipe import RecipeChanges, load_recipe
 from stylepack.signals import stop_on_signals
-from stylepack.training.launch import Launch
-from stylepack.training.recipe import RecipeChanges, load_recipe
 from stylepack.training.settings import RunOptions, RunSettings
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def train(
     by torchrun, all processes train one trunk together.
     """
     launch = Launch.from_environment()
-    screen.speak_as(launch.rank)
+    console.speak_as(launch.rank)
     if any(every is not None and every < 1 for every in (sheet_every, checkpoint_every)):
         raise UsageError("--sheet-every and --checkpoint-every must be at least 1")
     changes = RecipeChanges(
@@ -168,7 +168,9 @@ def train(
         if output is not None or recipe is not None:
             raise UsageError("--resume goes on in its own folder and recipe: no -o, no --recipe")
         if start_from is not None and not preview and launch.rank == 0:
-            screen.warn(f"{resume} goes on from its own checkpoint; --start-from changes no weight")
+            console.warn(
+                f"{resume} goes on from its own checkpoint; --start-from changes no weight"
+            )
         if batch == "auto":
             raise UsageError("--batch auto is for the start of a run; a run keeps what it found")
         folder, settings = resume, RunSettings.read(resume)
@@ -180,7 +182,7 @@ def train(
         base = load_recipe(recipe or "default", changes)
         settings = RunSettings(styles, photos, base).changed(given)
 
-    from stylepack.training.ranks import Ranks, joined, own_device
+    from stylepack.training.distributed import Ranks, joined, own_device
     from stylepack.training.run import Run
 
     place = own_device(device, launch)
@@ -203,8 +205,8 @@ def train(
 
 def preview_styles(folder: Path, settings: RunSettings, device: torch.device) -> None:
     """Paint preview.png in `folder`: every painting learned briefly at several weights."""
+    from stylepack.losses.weights import WeightSource
     from stylepack.training.finetune import Finetune, finetune_recipe
-    from stylepack.training.loss_network import WeightSource
     from stylepack.training.paintings import read_paintings
     from stylepack.training.preview import STEPS, Preview
 
@@ -223,30 +225,30 @@ def follow_run(run: Run) -> int:
     """Show a run to its end, or to the first Ctrl-C; return the exit code."""
     recipe, resume = run.recipe, f"`stylepack train --resume {run.folder}`"
     together = f", {run.ranks.world} processes" if run.ranks.world > 1 else ""
-    screen.say(
+    console.say(
         f"{len(run.names)} styles ({', '.join(run.names)}), {len(run.photos.paths)} photographs, "
         f"{len(run.held_out.paths)} held out, batch {recipe.batch}, on {run.trainer.device}"
         f"{together}"
     )
     done = run.trainer.update
-    with stop_on_signals("saving a checkpoint", screen.say) as stop:
+    with stop_on_signals("saving a checkpoint", console.say) as stop:
         events = run.train(lambda: stop.asked)
         follow(events, "training", recipe.updates, done=done, speed=True)
     if run.pace.reports:
-        screen.say(str(run.pace))
+        console.say(str(run.pace))
     if run.trainer.update < recipe.updates:
-        screen.say(f"stopped at update {run.trainer.update}; go on with {resume}")
+        console.say(f"stopped at update {run.trainer.update}; go on with {resume}")
         return 128 + run.stopping
     if asked := run.stopping or stop.asked:
-        screen.say(f"stopped; {resume} writes the packs")
+        console.say(f"stopped; {resume} writes the packs")
         return 128 + asked
     if not run.ranks.first:
         return 0
-    with stop_on_signals(f"{resume} writes the packs", screen.say) as stop:
+    with stop_on_signals(f"{resume} writes the packs", console.say) as stop:
         follow(run.export(lambda: stop.asked), "measuring", len(run.held_out.paths))
     if stop:
         return stop.exit_code
-    screen.say(f"wrote {run.folder / 'trunk.safetensors'} and {run.folder / 'packs'}")
+    console.say(f"wrote {run.folder / 'trunk.safetensors'} and {run.folder / 'packs'}")
     return 0
 
 

@@ -9,16 +9,13 @@ from urllib.parse import urlsplit
 
 import typer
 
-from stylepack.cli import screen
-from stylepack.cli.asking import confirm
+from stylepack.cli import console
 from stylepack.cli.completion import complete_trunk
+from stylepack.cli.console import confirm
 from stylepack.cli.options import Replace
-from stylepack.cli.packs import Json, print_json, size_in_words
+from stylepack.cli.packs.shelf import Json, print_json, size_in_words
 from stylepack.errors import StylepackError
-from stylepack.packs.header import data_sha256, parse_content, read_content
-from stylepack.packs.manifest import LARGEST_TRUNK, in_words
-from stylepack.packs.shelf import TRUNK_FILE
-from stylepack.packs.trunks import (
+from stylepack.library.trunks import (
     ShelvedTrunk,
     checked_trunk_name,
     find_trunk,
@@ -27,6 +24,8 @@ from stylepack.packs.trunks import (
     removable_trunk,
     remove_trunk,
 )
+from stylepack.packs.header import data_sha256, parse_content, read_content
+from stylepack.packs.manifest import LARGEST_TRUNK, TRUNK_FILE, in_words
 
 CLAIMS = ("author", "date", "description", "implementation", "license", "tags", "title")
 SIZES = ("widths", "residual_blocks", "edge_kernel", "grain")
@@ -65,9 +64,9 @@ def list_trunks(as_json: Json = False) -> None:
             )
             for fact in facts
         ]
-        screen.show_table(("name", "packs", "sha256", "size", "file"), rows)
+        console.show_table(("name", "packs", "sha256", "size", "file"), rows)
     for message in broken:
-        screen.warn(message)
+        console.warn(message)
 
 
 @trunks.command()
@@ -99,9 +98,9 @@ def info(
         print_json(facts)
     else:
         rows = [(key, in_words(value)) for key, value in facts.items() if value not in ("", [])]
-        screen.show_table(("", ""), rows)
+        console.show_table(("", ""), rows)
     if shown.sha256 not in ("", digest):
-        screen.warn(f"{path} is damaged: its data does not match its hash; install it again")
+        console.warn(f"{path} is damaged: its data does not match its hash; install it again")
 
 
 @trunks.command()
@@ -127,17 +126,17 @@ def install(
     """
     name = checked_trunk_name(name or name_from(source))
 
-    from stylepack.packs.sources import gather_trunk
+    from stylepack.library.fetch import gather_trunk
 
-    with screen.meter("fetching", 1) as meter:
+    with console.meter("fetching", 1) as meter:
         trunk, packs = gather_trunk(source, sha256, meter.share)
 
-    from stylepack.packs.trunk_install import check_with_packs, install_trunk
+    from stylepack.library.install import check_with_packs, install_trunk
 
     checked = check_with_packs(trunk, packs)
     folder = install_trunk(name, checked, replace)
     among = f" with {', '.join(checked.packs)}" if checked.packs else " without packs"
-    screen.say(f"installed trunk '{name}'{among} in {folder}")
+    console.say(f"installed trunk '{name}'{among} in {folder}")
 
 
 @trunks.command()
@@ -148,9 +147,9 @@ def remove(
     """Delete a trunk that you installed and the packs that came with it."""
     folder = removable_trunk(name)
     if not yes:
-        screen.say(str(folder))
+        console.say(str(folder))
         confirm(f"trunk '{name}'", "Delete this trunk and the packs in its folder?")
-    screen.say(f"removed {remove_trunk(name)}")
+    console.say(f"removed {remove_trunk(name)}")
 
 
 def name_from(source: str) -> str:

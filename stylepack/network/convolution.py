@@ -6,8 +6,7 @@ register empty, and doubling an image before a 3x3 convolution makes it multiply
 pixel four times.  docs/performance.md has the figures.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,31 +16,7 @@ from torch.nn.grad import conv2d_weight
 
 _FEW = 8  # output channels that do not fill a vector register
 _REGISTER = 16  # float32 numbers that do
-_BORDER = 3  # pixels on each side of a doubled image that its transposed convolution cuts off
-
-Product = Callable[[Tensor], Tensor]  # one layer's numbers, padded -> the next convolution's output
-
-
-class Code(NamedTuple):
-    """What numbers stand for: the number q of channel c for low[c] + step[c] q.
-
-    Both are (C,) float32; every step is above 0.
-    """
-
-    low: Tensor
-    step: Tensor
-
-    def bias(self, weight: Tensor) -> Tensor:
-        """What a (C', C, K, K) convolution makes of the lows: (C',) float32.
-
-        A norm after it subtracts that again, but without it the numbers between would lie far from
-        0, where narrow floats are coarse.
-        """
-        return torch.einsum("ochw,c->o", weight.float(), self.low)
-
-    def scaled(self, weight: Tensor) -> Tensor:
-        """A (C', C, K, K) kernel with the steps worked in, float32."""
-        return weight.float() * self.step[:, None, None]
+BORDER = 3  # pixels on each side of a doubled image that its transposed convolution cuts off
 
 
 def convolve(x: Tensor, weight: Tensor, stride: int = 1) -> Tensor:
@@ -49,68 +24,6 @@ def convolve(x: Tensor, weight: Tensor, stride: int = 1) -> Tensor:
     if rows_apart(weight, stride):
         return add_rows(F.conv2d(x, row_kernels(weight)), len(weight), weight.shape[2])
     return F.conv2d(x, weight, stride=stride)
-
-
-def product(weight: Tensor, code: Code | None, dtype: torch.dtype, stride: int = 1) -> Product:
-    """A convolution without padding, of activations or of what stands for them.
-
-    Args:
-        weight: (C', C, K, K).
-        code: of its input; None for activations themselves.
-        dtype: of its input and output.
-        stride: in both directions.
-
-    Returns:
-        A function of (1, C, H, W) that gives (1, C', H', W').
-    """
-    apart = rows_apart(weight, stride)
-    kernel = row_kernels(weight) if apart else weight
-    bias = None if code is None else code.bias(kernel).to(dtype)
-    kernel = (kernel if code is None else code.scaled(kernel)).to(dtype)
-    if apart:
-        return lambda x: add_rows(F.conv2d(x, kernel, bias), len(weight), weight.shape[2])
-    return lambda x: F.conv2d(x, kernel, bias, stride)
-
-
-def doubling_product(weight: Tensor, code: Code | None, dtype: torch.dtype) -> Product:
-    """`product` of a 3x3 convolution and of an image to double, as `convolve_doubled` takes it."""
-    bias = None if code is None else code.bias(weight).to(dtype)
-    kernel = doubling_kernel(weight if code is None else code.scaled(weight)).to(dtype)
-    return lambda x: F.conv_transpose2d(x, kernel, bias, stride=2, padding=_BORDER)
-
-
-def rows_apart(weight: Tensor, stride: int) -> bool:
-    """Whether a large kernel leads to so few channels that a CPU had better take its rows apart."""
-    to_few = weight.shape[0] < _FEW <= weight.shape[1] and weight.shape[2] > 3
-    return to_few and stride == 1 and weight.device.type == "cpu"
-
-
-def row_kernels(weight: Tensor) -> Tensor:
-    """A kernel's rows as output channels: (C', C, K, K) -> (G C', C, R, K).
-
-    Each group of C' channels has R rows of the kernel, so many that the channels of all groups
-    fill a vector register.
-    """
-    height = weight.shape[2]
-    rows, starts = _groups(height, len(weight))
-    groups = [weight[:, :, start : start + rows] for start in starts[:-1]]
-    rest = height - rows * (len(starts) - 1)  # the last group's other rows have had their turn
-    groups.append(F.pad(weight[:, :, height - rest :], (0, 0, rows - rest, 0)))
-    return torch.cat(groups)
-
-
-def add_rows(parts: Tensor, channels: int, height: int) -> Tensor:
-    """Add up what `row_kernels` of a kernel of this height gave: each from its own rows.
-
-    (N, G C', H + K - R, W) -> (N, C', H, W) in the same dtype.  A convolution with a kernel of
-    ones and zeros does it in one pass over memory, and adds in float32.
-    """
-    rows, starts = _groups(height, channels)
-    ones = torch.eye(channels, dtype=parts.dtype, device=parts.device)
-    kernel = parts.new_zeros(channels, channels * len(starts), height - rows + 1, 1)
-    for group, start in enumerate(starts):
-        kernel[:, group * channels : (group + 1) * channels, start, 0] = ones
-    return F.conv2d(parts, kernel)
 
 
 def _groups(height: int, channels: int) -> tuple[int, list[int]]:
@@ -147,7 +60,7 @@ def convolve_doubled(x: Tensor, kernel: Tensor) -> Tensor:
     """
     if kernel.requires_grad and torch.is_grad_enabled() and x.device.type == "cpu":
         return _ConvolveDoubled.apply(x, kernel)  # type: ignore[no-any-return, no-untyped-call]
-    return F.conv_transpose2d(x, kernel, stride=2, padding=_BORDER)
+    return F.conv_transpose2d(x, kernel, stride=2, padding=BORDER)
 
 
 class _ConvolveDoubled(torch.autograd.Function):
@@ -160,13 +73,47 @@ class _ConvolveDoubled(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, kernel: Tensor) -> Tensor:
         ctx.save_for_backward(x, kernel)
-        return F.conv_transpose2d(x, kernel, stride=2, padding=_BORDER)
+        return F.conv_transpose2d(x, kernel, stride=2, padding=BORDER)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor]:
         x, kernel = ctx.saved_tensors
-        grad = F.pad(grad, (_BORDER,) * 4)
+        grad = F.pad(grad, (BORDER,) * 4)
         d_x = F.conv2d(grad, kernel, stride=2) if ctx.needs_input_grad[0] else None
         d_kernel = conv2d_weight(grad, kernel.shape, x, stride=2)  # type: ignore[no-untyped-call]
         return d_x, d_kernel
+
+
+def rows_apart(weight: Tensor, stride: int) -> bool:
+    """Whether a large kernel leads to so few channels that a CPU had better take its rows apart."""
+    to_few = weight.shape[0] < _FEW <= weight.shape[1] and weight.shape[2] > 3
+    return to_few and stride == 1 and weight.device.type == "cpu"
+
+
+def row_kernels(weight: Tensor) -> Tensor:
+    """A kernel's rows as output channels: (C', C, K, K) -> (G C', C, R, K).
+
+    Each group of C' channels has R rows of the kernel, so many that the channels of all groups
+    fill a vector register.
+    """
+    height = weight.shape[2]
+    rows, starts = _groups(height, len(weight))
+    groups = [weight[:, :, start : start + rows] for start in starts[:-1]]
+    rest = height - rows * (len(starts) - 1)  # the last group's other rows have had their turn
+    groups.append(F.pad(weight[:, :, height - rest :], (0, 0, rows - rest, 0)))
+    return torch.cat(groups)
+
+
+def add_rows(parts: Tensor, channels: int, height: int) -> Tensor:
+    """Add up what `row_kernels` of a kernel of this height gave: each from its own rows.
+
+    (N, G C', H + K - R, W) -> (N, C', H, W) in the same dtype.  A convolution with a kernel of
+    ones and zeros does it in one pass over memory, and adds in float32.
+    """
+    rows, starts = _groups(height, channels)
+    ones = torch.eye(channels, dtype=parts.dtype, device=parts.device)
+    kernel = parts.new_zeros(channels, channels * len(starts), height - rows + 1, 1)
+    for group, start in enumerate(starts):
+        kernel[:, group * channels : (group + 1) * channels, start, 0] = ones
+    return F.conv2d(parts, kernel)

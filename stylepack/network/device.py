@@ -9,9 +9,7 @@ from contextlib import contextmanager
 import torch
 
 from stylepack.errors import DeviceError, UsageError
-from stylepack.network.int8 import int8_is_fast
 
-PRECISIONS = ("auto", "float32", "bfloat16", "float16", "int8")
 AMPERE = (8, 0)  # the first of NVIDIA's cards that multiply bfloat16
 NO_MEMORY = re.compile(
     "out of memory|can't allocate memory|alloc(ation)?_failed|unable to find an engine"
@@ -61,33 +59,6 @@ def training_dtype(device: torch.device) -> torch.dtype:
     else:
         fast = False
     return torch.bfloat16 if fast else torch.float32
-
-
-def painting_dtype(device: torch.device, precision: str = "auto") -> torch.dtype:
-    """The dtype to multiply in when painting: `auto`, or one of `PRECISIONS` by name.
-
-    `auto` is bfloat16 on processors with AMX, which multiply it so fast that rounding to int8 takes
-    longer than it saves; int8 on others with instructions for that; bfloat16 on others that
-    multiply it faster than float32; float16 on CUDA (the norms keep activations far from its
-    limits, and it rounds eight times finer than bfloat16); float32 elsewhere.
-
-    Raises:
-        UsageError: no such precision.
-        DeviceError: int8 where there are no instructions for it.
-    """
-    if precision not in PRECISIONS:
-        raise UsageError(f"no precision '{precision}'; use one of {', '.join(PRECISIONS)}")
-    if precision not in ("auto", "int8"):
-        dtype: torch.dtype = getattr(torch, precision)
-        return dtype
-    if device.type == "cpu" and int8_is_fast() and (precision == "int8" or not _has_amx()):
-        return torch.int8
-    if precision == "int8":
-        raise DeviceError(
-            f"no int8 on {device.type} here; it is for processors with VNNI or AMX; "
-            "use --precision auto"
-        )
-    return torch.float16 if device.type == "cuda" else training_dtype(device)
 
 
 @contextmanager
@@ -154,8 +125,9 @@ def keep_large_blocks() -> None:
 
 def _cpu_multiplies_bfloat16() -> bool:
     """AMX or AVX512-BF16, by torch's own detection (its names differ between versions)."""
-    return _has_amx() or getattr(torch.cpu, "_is_avx512_bf16_supported", bool)()
+    return has_amx() or getattr(torch.cpu, "_is_avx512_bf16_supported", bool)()
 
 
-def _has_amx() -> bool:
+def has_amx() -> bool:
+    """Whether the processor has AMX tiles."""
     return bool(getattr(torch.cpu, "_is_amx_tile_supported", bool)())

@@ -23,6 +23,9 @@ NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 RESERVED_NAMES = frozenset(
     ["con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))]
 )
+SUFFIX = ".safetensors"
+TRUNK_FILE = "trunk.safetensors"  # in a folder beside `packs/`
+IDENTITY = "photo"  # the name of a trunk's identity style
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,13 @@ from typing import Any
 from PIL import Image, ImageOps
 
 from stylepack.errors import UsageError, WrongTrunkError, printable
-from stylepack.packs.manifest import Manifest
+from stylepack.images.contact_sheet import UNKNOWN, contact_sheet, spell
+from stylepack.images.photo import Photo, read_photo
+from stylepack.inference.engine import Advance, in_silence
+from stylepack.library.resolve import Loaded
+from stylepack.packs.manifest import IDENTITY, SUFFIX, Manifest
 from stylepack.packs.mix import Mix
-from stylepack.packs.resolve import Loaded
-from stylepack.packs.shelf import IDENTITY, SUFFIX
-from stylepack.painting.streaming import Advance, in_silence
 from stylepack.painting.stylizer import Stylizer
-from stylepack.pictures.photo import Photo, read_photo
-from stylepack.pictures.sheet import UNKNOWN, contact_sheet, spell
 
 JPEG_QUALITY = 88
 MOST_COLUMNS = 6  # of a sheet, unless told otherwise

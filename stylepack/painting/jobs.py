@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stylepack.errors import UsageError
-from stylepack.painting.shards import worker
-from stylepack.pictures.imagefile import can_write, find_images, output_format
+from stylepack.images.formats import can_write, find_images, output_format
+from stylepack.launchers import worker
 
 MARK = ".stylized"
 STANDARD = Path("-")  # standard input or output

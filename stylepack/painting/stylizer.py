@@ -13,25 +13,25 @@ from PIL import Image
 from torch import Tensor
 
 from stylepack.errors import DeviceError, UsageError
+from stylepack.images.color import keep_colors as with_colors_of
+from stylepack.images.photo import Photo, composite, fit_mask, read_mask, read_photo
+from stylepack.images.upscale import enlarge, keep_strokes
+from stylepack.inference.engine import Advance, Memory, in_silence, paint_streaming
+from stylepack.inference.int8 import Products, painting_dtype
+from stylepack.inference.layers import Style
+from stylepack.inference.regions import Regions
+from stylepack.library.resolve import Loaded, resolve
 from stylepack.network.device import (
     exact_products,
     is_out_of_memory,
     keep_large_blocks,
-    painting_dtype,
     pick_device,
 )
-from stylepack.network.int8 import Products
 from stylepack.network.trunk import Trunk
+from stylepack.packs.manifest import IDENTITY
 from stylepack.packs.mix import Mix, parse_mix
 from stylepack.packs.pack import Pack, blend
-from stylepack.packs.resolve import Loaded, resolve
-from stylepack.packs.shelf import IDENTITY
-from stylepack.painting.detail import enlarge, keep_strokes
-from stylepack.painting.layers import Style
-from stylepack.painting.regions import Regions
-from stylepack.painting.streaming import Advance, Memory, in_silence, paint_streaming
-from stylepack.pictures.color import keep_colors as with_colors_of
-from stylepack.pictures.photo import Photo, composite, fit_mask, read_mask, read_photo
+from stylepack.painting.strength import STRENGTHS, PhotoResidual, at_strength, style_of
 
 FULL: Literal["full"] = "full"  # size
 SMALLEST_SIZE = 16  # pixels of a long side
@@ -39,8 +39,6 @@ LARGE = 1_300_000  # pixels of a photograph, above which it is painted coarse to
 COARSE_SIDE = 1000  # first with a long side of so many pixels, or of
 COARSE_AREA = 500_000  # so many pixels, if it is a panorama, which has more then
 SMALLEST_STRIP = 1 << 14  # pixels; below this an image does not fit at all
-STRENGTHS = (0.0, 1.5)
-_ROWS = 1024  # of an image that are worked on at a time
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,7 @@ class Stylizer:
     """Paints photographs in one mix of styles, or in several, each in its region.
 
     `mixes` are the normalised mixes, the first the one outside all regions; `packs` are the
-    packs behind them by name or path.  `faint` is for strengths below 1.
+    packs behind them by name or path.  `residual` is for strengths below 1.
 
     `dtype` is what is multiplied: torch.int8 (`network/int8.py`), or a float dtype that activations
     and weights are in.  The trunk is moved to the device and, but for int8, to the dtype in place.
@@ -87,7 +85,7 @@ class Stylizer:
         device: torch.device,
         dtype: torch.dtype,
         provenance: str = "",
-        faint: "Faint | None" = None,
+        residual: "PhotoResidual | None" = None,
     ) -> None:
         self.int8 = Products() if dtype == torch.int8 else None
         self.trunk = trunk.to(device, torch.float32 if self.int8 else dtype)
@@ -97,7 +95,7 @@ class Stylizer:
         self.device = device
         self.dtype = dtype
         self.provenance = provenance
-        self.faint = faint
+        self.residual = residual
         self.memory = memory_for(device)
         keep_large_blocks()
 
@@ -121,7 +119,7 @@ class Stylizer:
             regions: more mixes, for the masks that `paint` is given.
             strength: 0 gives the photograph, 1 the mix, up to 1.5 more than the mix: a way
                 from the trunk's identity pack `photo` through the mix.  Below 1 it takes two
-                passes: see `Faint`.
+                passes: see `PhotoResidual`.
             trunk: a trunk's file or name; None is the trunk that the packs belong to.
             device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
             precision: `auto`, `float32`, `bfloat16`, `float16` or `int8`.
@@ -165,13 +163,13 @@ class Stylizer:
         numbers = torch.stack(
             [blend([packs[name].numbers for name in one.references], one.weights) for one in mixes]
         )
-        faint = None
+        residual = None
         if strength != 1:
             identity = packs[IDENTITY].numbers
-            numbers = _at_strength(numbers, identity, strength, network.slots["out"].gamma.start)
-            faint = Faint(identity[None], 1 - strength) if strength < 1 else None
+            numbers = at_strength(numbers, identity, strength, network.slots["out"].gamma.start)
+            residual = PhotoResidual(identity[None], 1 - strength) if strength < 1 else None
         made = _provenance(mixes, strength, packs, loaded.sha256)
-        return cls(network, _style_of(numbers), mixes, packs, chosen, dtype, made, faint)
+        return cls(network, style_of(numbers), mixes, packs, chosen, dtype, made, residual)
 
     @property
     def mix(self) -> Mix:
@@ -237,7 +235,7 @@ class Stylizer:
         self, small: Photo, photo: Photo, options: PaintOptions, advance: Advance
     ) -> Tensor:
         """`small`, painted, at the size of `photo`: (3, H, W) uint8."""
-        if self.faint is not None and self.faint.share == 1:
+        if self.residual is not None and self.residual.share == 1:
             pixels = photo.pixels
         elif options.size is None and prod(photo.size) > LARGE:
             pixels = self._coarse_to_fine(photo, options.region_masks, advance)
@@ -273,15 +271,15 @@ class Stylizer:
     def _network(
         self, pixels: Tensor, region_masks: Sequence[str | Path | Tensor], advance: Advance
     ) -> Tensor:
-        """The trunk over (3, H, W) uint8, twice for a faint style."""
+        """The trunk over (3, H, W) uint8, twice for a residual style."""
         masks = [_as_mask(one, (pixels.shape[2], pixels.shape[1])) for one in region_masks]
         style = replace(self.style, regions=Regions(masks, self.device) if masks else None)
-        if self.faint is None:
+        if self.residual is None:
             return self._pass(style, pixels, advance)
         painted = self._pass(style, pixels, lambda share: advance(share / 2))
-        identity = _style_of(self.faint.identity).to(self.device)
+        identity = style_of(self.residual.identity).to(self.device)
         given = self._pass(identity, pixels, lambda share: advance((1 + share) / 2))
-        return self.faint.give_back(painted, pixels, given)
+        return self.residual.restore(painted, pixels, given)
 
     def _pass(self, style: Style, pixels: Tensor, advance: Advance) -> Tensor:
         """The trunk in one style, in smaller strips if the memory runs out."""
@@ -298,33 +296,6 @@ class Stylizer:
             memory = replace(memory, strip=memory.strip // 4, rows=16, keep=0)
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
-
-
-@dataclass(frozen=True)
-class Faint:
-    """What a strength below 1 needs to lead to the photograph itself.
-
-    The identity style gives it back less what the network's body, at a quarter of its size, cannot
-    carry.  What is lost is found by painting in that style alone, and is added to the painting in
-    the share that the identity style has in it.
-
-    `identity` are its pack's numbers, (1, style_size + 1); `share` is from 0 to 1.
-    """
-
-    identity: Tensor
-    share: float
-
-    def give_back(self, painted: Tensor, photo: Tensor, given: Tensor) -> Tensor:
-        """Add to `painted` the share of what `given`, the identity style's painting, lacks.
-
-        All are (3, H, W) uint8; `painted` is overwritten and returned.
-        """
-        for a in range(0, photo.shape[1], _ROWS):
-            rows = slice(a, a + _ROWS)
-            lost = photo[:, rows].float() - given[:, rows]
-            mended = torch.add(painted[:, rows], lost, alpha=self.share)
-            painted[:, rows] = mended.round_().clamp_(0, 255)
-        return painted
 
 
 def memory_for(device: torch.device) -> Memory:
@@ -368,24 +339,6 @@ def _as_mix(mix: object) -> Mix:
         f"a mix cannot be a {type(mix).__name__}; give a text like 'starry=0.5,wave=0.5', a dict "
         "or the path of a pack"
     )
-
-
-def _at_strength(numbers: Tensor, identity: Tensor, strength: float, last: int) -> Tensor:
-    """Packs' numbers, (K, n), on the way from the identity's, (n,), through them and beyond.
-
-    From `last` on they are of the picture's colours and contrast.  Beyond a style those would only
-    fade: they stay.
-    """
-    moved = torch.lerp(identity.expand_as(numbers), numbers, strength)
-    if strength > 1:
-        moved[:, last:] = numbers[:, last:]
-    return moved
-
-
-def _style_of(numbers: Tensor) -> Style:
-    """(K, style_size + 1) numbers of packs or mixes: a style, and its share of own contrast."""
-    own = numbers[:, -1]
-    return Style(numbers[:, :-1], own=own if own.any() else None)
 
 
 def _as_mask(mask: str | Path | Tensor, size: tuple[int, int]) -> Tensor:

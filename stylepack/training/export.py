@@ -1,8 +1,5 @@
 """From trained weights to a trunk file and its packs."""
 
-import base64
-import datetime
-import io
 from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,25 +9,22 @@ from PIL import Image
 from torch import Tensor
 
 from stylepack.events import Saved
+from stylepack.images.photo import Photo, resized
+from stylepack.losses.weights import WeightSource
 from stylepack.network.device import training_dtype
 from stylepack.network.trunk import Trunk
-from stylepack.packs.manifest import Manifest
+from stylepack.packs.manifest import IDENTITY, SUFFIX, Manifest
 from stylepack.packs.pack import Pack
-from stylepack.packs.shelf import BUNDLED_PHOTOS, IDENTITY, SUFFIX
-from stylepack.packs.trunkfile import load_trunk, save_trunk
-from stylepack.pictures.photo import Photo
-from stylepack.training.evaluate import Evaluation
-from stylepack.training.loss_network import WeightSource
+from stylepack.packs.thumbnail import thumbnail, today
+from stylepack.packs.trunk_file import load_trunk, save_trunk
+from stylepack.recipe import Recipe
+from stylepack.training.dataset import PhotoFolder
+from stylepack.training.held_out import Evaluation
 from stylepack.training.paintings import Painting
-from stylepack.training.photos import PhotoFolder, resized
-from stylepack.training.recipe import Recipe
 from stylepack.training.settings import versions
 
-THUMBNAIL = 160  # pixels, short side
-THUMBNAIL_PHOTO = BUNDLED_PHOTOS / "chelsea.png"
 SHEET_PHOTOS = 4
 SHEET_CELL = 224
-
 Rows = list[list[Image.Image]]
 
 
@@ -119,16 +113,6 @@ def own_contrast(painting: Painting | None) -> float:
 
 
 @torch.no_grad()
-def thumbnail(trunk: Trunk, style: Tensor, own: float = 0.0) -> str:
-    """The bundled photograph in this style, as a data URI."""
-    photo = resized(THUMBNAIL_PHOTO, THUMBNAIL)[None].to(style.device)
-    painted = Photo.from_float(trunk(photo, style, own)[0]).to_image()
-    buffer = io.BytesIO()
-    painted.save(buffer, "JPEG", quality=80)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-@torch.no_grad()
 def paint_rows(
     trunk: Trunk, styles: Tensor, names: Sequence[str], photos: PhotoFolder
 ) -> tuple[Rows, list[list[str]]]:
@@ -171,8 +155,3 @@ def provenance(
         "loss_weights": source.file.name if source.file else recipe.loss_weights,
         **versions(),
     }
-
-
-def today() -> str:
-    """The date in ISO form, UTC."""
-    return datetime.datetime.now(datetime.UTC).date().isoformat()

@@ -15,17 +15,17 @@ import torch
 from torch import Tensor
 
 from stylepack.events import Event
+from stylepack.library.resolve import resolve
+from stylepack.losses.weights import WeightSource
 from stylepack.packs.mix import Mix
 from stylepack.packs.pack import Pack, blend
-from stylepack.packs.resolve import resolve
-from stylepack.training.evaluate import Evaluation
-from stylepack.training.export import describe_pack, provenance, thumbnail
-from stylepack.training.loss_network import WeightSource
-from stylepack.training.objective import Objective
-from stylepack.training.paintings import Painting
-from stylepack.training.photos import Batch, Batches, PhotoFolder, on_device
-from stylepack.training.recipe import Recipe
-from stylepack.training.start import nearest_mix
+from stylepack.packs.thumbnail import thumbnail
+from stylepack.recipe import Recipe
+from stylepack.training.dataset import Batch, Batches, PhotoFolder, on_device
+from stylepack.training.export import describe_pack, provenance
+from stylepack.training.held_out import Evaluation
+from stylepack.training.initial import nearest_mix
+from stylepack.training.paintings import Painting, objective_for
 from stylepack.training.trainer import Step, Trainer
 
 # Only 1,606 numbers are learned, from a good start: they take a higher rate and far fewer
@@ -84,7 +84,7 @@ class Finetune:
         self.photos, self.held_out = PhotoFolder.open(photos, [painting.path]).split()
         loaded = resolve((), trunk).load()
         self.trunk, self.digest, packs = loaded.trunk.to(device), loaded.sha256, loaded.packs
-        objective = Objective.for_paintings(recipe, source, [painting], device)
+        objective = objective_for(recipe, source, [painting], device)
         crops = on_device(Batches(self.photos, recipe, styles=1).draw(0).photos, device)
         self.started_from = nearest_mix(self.trunk, packs, objective, crops)
         start = blend(

@@ -6,11 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
 from stylepack.errors import TrainingError, UsageError
-from stylepack.packs.manifest import checked_name
-from stylepack.packs.shelf import IDENTITY
-from stylepack.pictures.imagefile import find_images
-from stylepack.training.photos import file_sha256
+from stylepack.images.formats import find_images
+from stylepack.losses.objective import Objective
+from stylepack.losses.weights import WeightSource, load_loss_network
+from stylepack.network.device import training_dtype
+from stylepack.packs.manifest import IDENTITY, checked_name
+from stylepack.recipe import Recipe
+from stylepack.training.dataset import file_sha256, read_painting
 
 FACTS = ("title", "artist", "year", "licence")
 
@@ -93,3 +98,16 @@ def _read_notes(path: Path) -> dict[str, dict[str, str]]:
         (row.get("name") or "").strip(): {key: row[key] for key in FACTS if row.get(key)}
         for row in rows
     }
+
+
+def objective_for(
+    recipe: Recipe,
+    source: WeightSource,
+    paintings: Sequence[Painting | None],
+    device: torch.device,
+) -> Objective:
+    """Load the loss network and measure the paintings; None is the identity style."""
+    network = load_loss_network(recipe, source, device, training_dtype(device))
+    side = recipe.style_side
+    pictures = [read_painting(p.path, side) if p else None for p in paintings]
+    return Objective(network, recipe, pictures, [p.weight if p else 1.0 for p in paintings])

@@ -6,11 +6,10 @@ from pathlib import Path
 import torch
 
 from stylepack.events import Event, Progress
+from stylepack.images.contact_sheet import contact_sheet, save_png
+from stylepack.images.photo import Photo, read_rgb, resized
 from stylepack.network.device import training_dtype
-from stylepack.pictures.photo import Photo
-from stylepack.pictures.sheet import contact_sheet, save_png
 from stylepack.training.finetune import Finetune
-from stylepack.training.photos import read_rgb, resized
 from stylepack.training.trainer import Step
 
 WEIGHTS = (1.0, 2.5, 5.0, 10.0, 20.0)  # the recipes' style weights are of this order

@@ -19,27 +19,24 @@ import torch
 
 from stylepack.errors import StylepackError, TrainingError, UsageError
 from stylepack.events import Event
-from stylepack.files import fingerprint, make_folder, remove_leftovers
-from stylepack.memory import available_memory
-from stylepack.packs.shelf import IDENTITY
+from stylepack.files import FolderLock, fingerprint, make_folder, remove_leftovers
+from stylepack.launchers import Launch
+from stylepack.losses.weights import WeightSource
+from stylepack.memory import available_memory, processors
+from stylepack.packs.manifest import IDENTITY
+from stylepack.recipe import Recipe
 from stylepack.training.batch_size import find_batch
 from stylepack.training.checkpoint import has_checkpoint, save_checkpoint
-from stylepack.training.evaluate import Evaluation
+from stylepack.training.dataset import Batches, Decoder, PhotoFolder
+from stylepack.training.distributed import ALONE, Ranks
 from stylepack.training.export import provenance, write_packs, write_trunk
-from stylepack.training.launch import Launch
-from stylepack.training.lock import FolderLock
-from stylepack.training.loss_network import WeightSource
-from stylepack.training.machine import processors
-from stylepack.training.notes import Pace, write_notes
-from stylepack.training.objective import Objective
-from stylepack.training.paintings import Painting, balanced, read_paintings
-from stylepack.training.photos import Batches, Decoder, PhotoFolder
-from stylepack.training.ranks import ALONE, Ranks
-from stylepack.training.recipe import Recipe
+from stylepack.training.held_out import Evaluation
+from stylepack.training.initial import first_trunk, identity_start, mean_style
+from stylepack.training.paintings import Painting, balanced, objective_for, read_paintings
 from stylepack.training.recovery import Recovery
-from stylepack.training.reporters import Reporters, attempt
+from stylepack.training.reports.readme import Pace, write_notes
+from stylepack.training.reports.reporters import Reporters, attempt
 from stylepack.training.settings import SETTINGS, RunSettings
-from stylepack.training.start import first_trunk, identity_start, mean_style
 from stylepack.training.trainer import DivergedError, Step, Trainer
 
 CACHE_SHARE = 0.25  # of the memory that is free, for photographs that are decoded already
@@ -382,7 +379,7 @@ class Run:
         if recipe.identity:
             styles[-1] = identity_start(styles[-1], trunk.config)
         with self.ranks.first_before_others():  # the loss network is fetched once
-            objective = Objective.for_paintings(recipe, self.source, self.styles, device)
+            objective = objective_for(recipe, self.source, self.styles, device)
         compiled = self.settings.compiled
         return Trainer(
             trunk.to(device),

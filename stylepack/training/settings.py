@@ -12,7 +12,7 @@ from typing import Any
 
 from stylepack.errors import TrainingError
 from stylepack.files import write_text
-from stylepack.training.recipe import Recipe, recipe_from
+from stylepack.recipe import Recipe, recipe_from
 
 SETTINGS = "run.json"
 WRONG = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from stylepack.errors import TrainingError
 from stylepack.events import Journal
+from stylepack.losses.objective import Objective
 from stylepack.network.device import (
     fast_products,
     is_out_of_memory,
@@ -19,11 +20,10 @@ from stylepack.network.device import (
 )
 from stylepack.network.grain import random_grain
 from stylepack.network.trunk import Trunk
+from stylepack.recipe import Recipe
 from stylepack.training.checkpoint import restore_training, training_state
-from stylepack.training.objective import Objective
-from stylepack.training.photos import Batch, on_device, seeded
-from stylepack.training.ranks import ALONE, Ranks
-from stylepack.training.recipe import Recipe
+from stylepack.training.dataset import Batch, on_device, seeded
+from stylepack.training.distributed import ALONE, Ranks
 
 GROUP = 20  # updates whose losses are read together from a device of its own
 SATURATED = 25.0  # mean squared excess of logits beyond 3.5: |logit| is 8.5, black or white

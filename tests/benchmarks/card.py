@@ -46,8 +46,11 @@ tv_weight = 0.0
 """
 # What a card changes: files whose commands take the device that is there, or that pretend one.
 TESTS = (
-    *("fast_training", "streaming", "trunk", "convolution", "losses", "features", "training"),
-    *("add_style", "many", "painting_options", "evaluate", "run_folder", "stopping", "parallel"),
+    *("training/test_compiled", "inference/test_engine", "network/test_trunk"),
+    *("network/test_convolution", "losses/test_functional", "losses/test_vgg"),
+    *("training/test_trainer", "cli/test_add_style", "painting/test_batch"),
+    *("painting/test_stylizer", "lab/test_evaluate", "training/test_run", "test_signals"),
+    "training/test_distributed",
 )
 PRETENDED = "cuda or host or compiled_in_one_piece"  # of tests: those with fake or meta tensors
 LARGEST = 15 << 20  # bytes of a file that is brought back
@@ -185,16 +188,16 @@ def tests(plan: Plan) -> Iterator[Fact]:
     pytest = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=short"]
     end = time.monotonic() + plan.seconds
     folder = REPOSITORY / "tests"
-    runs = {"on this device": [folder / "test_cuda.py"]}
+    runs = {"on this device": [folder / "inference" / "test_cuda.py"]}
     if plan.rehearse:
-        pretending = [folder / f"test_{name}.py" for name in ("fast_training", "streaming")]
+        pretending = [folder / f"{name}.py" for name in TESTS[:2]]
         runs["pretending a card"] = [*pretending, "-k", PRETENDED]
     else:
         import importlib.util
 
         many = importlib.util.find_spec("xdist") is not None
         parallel = ["-n", min(12, os.cpu_count() or 1)] if many else []
-        names = (folder / f"test_{name}.py" for name in TESTS)
+        names = (folder / f"{name}.py" for name in TESTS)
         runs["that a card changes"] = [*(path for path in names if path.exists()), *parallel]
     failures = []
     for name, words in runs.items():
@@ -246,13 +249,13 @@ def speed(plan: Plan, network: str) -> Iterator[Fact]:
     import torch
     from card_training import Ways, spending
 
-    from stylepack.training.recipe import load_recipe
+    from stylepack.recipe import load_recipe
 
     recipe, weights = load_recipe(plan.recipe), plan.weights
     if network == "vgg16":
         recipe, weights = vgg16(plan)
     if weights is None:
-        from stylepack.packs.shelf import BUNDLED_LOSS_NETWORK
+        from stylepack.bundled import BUNDLED_LOSS_NETWORK
 
         weights = BUNDLED_LOSS_NETWORK
     device = torch.device(plan.device)
@@ -272,7 +275,7 @@ def vgg16(plan: Plan) -> tuple[object, Path]:
     """The recipe with a VGG-16, and weights: random ones where the data has none."""
     from loss_network import random_vgg
 
-    from stylepack.training.recipe import load_recipe
+    from stylepack.recipe import load_recipe
 
     path = plan.work / "vgg16.toml"
     path.write_text(VGG16 + SIZES * plan.rehearse)
@@ -364,7 +367,7 @@ def folder(plan: Plan) -> Iterator[Fact]:
     """`apply` on few and on many photographs: the difference is without the start."""
     from PIL import Image
 
-    from stylepack.packs.shelf import BUNDLED_PHOTOS
+    from stylepack.bundled import BUNDLED_PHOTOS
 
     few, many, size = (1, 3, (64, 48)) if plan.rehearse else (4, 68, (1152, 864))
     with Image.open(BUNDLED_PHOTOS / "china.jpg") as image:

@@ -27,10 +27,10 @@ from torch.profiler import DeviceType, ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 from training import usual_step
 
+from stylepack.losses.weights import WeightSource
 from stylepack.network.device import fast_products
-from stylepack.training.loss_network import WeightSource
-from stylepack.training.photos import Batch
-from stylepack.training.recipe import Recipe, load_recipe
+from stylepack.recipe import Recipe, load_recipe
+from stylepack.training.dataset import Batch
 from stylepack.training.trainer import Trainer
 
 WHOLE = 40_000  # updates of the papers

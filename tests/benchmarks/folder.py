@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 
 from stylepack import Stylizer
-from stylepack.packs.shelf import BUNDLED_PHOTOS
+from stylepack.bundled import BUNDLED_PHOTOS
+from stylepack.images.photo import SaveOptions, read_photo
+from stylepack.inference.engine import paint_streaming
+from stylepack.painting.batch import Painter
 from stylepack.painting.jobs import plan_jobs
-from stylepack.painting.many import Painter
-from stylepack.painting.streaming import paint_streaming
-from stylepack.pictures.photo import SaveOptions, read_photo
 
 COUNT, SIZE = 64, (1152, 864)
 

@@ -27,14 +27,14 @@ import torch
 from torch import Tensor
 
 from stylepack import Stylizer
-from stylepack.packs.shelf import BUNDLED_PHOTOS
-from stylepack.pictures.imagefile import find_images
-from stylepack.pictures.photo import Photo, read_photo
-from stylepack.training.loss_network import WeightSource, load_loss_network
-from stylepack.training.losses import style_loss
-from stylepack.training.objective import pyramid_grams
-from stylepack.training.photos import read_painting
-from stylepack.training.recipe import Recipe
+from stylepack.bundled import BUNDLED_PHOTOS
+from stylepack.images.formats import find_images
+from stylepack.images.photo import Photo, read_photo
+from stylepack.losses.functional import style_loss
+from stylepack.losses.objective import pyramid_grams
+from stylepack.losses.weights import WeightSource, load_loss_network
+from stylepack.recipe import Recipe
+from stylepack.training.dataset import read_painting
 
 PACKS = ["starry", "scream", "wave"]
 SIDE, LARGE_SIDE = 1000, 3840

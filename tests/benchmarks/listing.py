@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from stylepack.packs.shelf import BUNDLED_PACKS
+from stylepack.library.shelf import BUNDLED_PACKS
 
 RUNS = 7
 PACKS = 1000

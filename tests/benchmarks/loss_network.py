@@ -13,12 +13,12 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from stylepack.packs.shelf import BUNDLED_PHOTOS, BUNDLED_TRUNK
-from stylepack.training.features import parameter_shapes, plan
+from stylepack.bundled import BUNDLED_PHOTOS, BUNDLED_TRUNK
+from stylepack.losses.vgg import parameter_shapes, plan
+from stylepack.losses.weights import WeightSource
+from stylepack.recipe import Recipe
 from stylepack.training.finetune import CROP, POOL, Finetune, finetune_recipe
-from stylepack.training.loss_network import WeightSource
 from stylepack.training.paintings import describe
-from stylepack.training.recipe import Recipe
 
 WARM, TIMED, ROUNDS = 3, 8, 3
 

@@ -19,7 +19,7 @@ def paint(height: int, width: int) -> None:
     bare = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     if height:
         from stylepack import Stylizer
-        from stylepack.pictures.photo import Photo
+        from stylepack.images.photo import Photo
 
         painter = Stylizer.load("starry", device="cpu")
         painter.paint(Photo(torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8)))

@@ -21,13 +21,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
+from stylepack.bundled import BUNDLED_PHOTOS, BUNDLED_TRUNK
+from stylepack.images.formats import find_images
+from stylepack.images.photo import resized
+from stylepack.library.shelf import BUNDLED_PACKS
 from stylepack.network.device import training_dtype
 from stylepack.network.trunk import STRIDE, Trunk
 from stylepack.packs.pack import Pack, load_pack
-from stylepack.packs.shelf import BUNDLED_PACKS, BUNDLED_PHOTOS, BUNDLED_TRUNK
-from stylepack.packs.trunkfile import load_trunk
-from stylepack.pictures.imagefile import find_images
-from stylepack.training.photos import resized
+from stylepack.packs.trunk_file import load_trunk
 
 SHORT_SIDE, CUT, DEPTH = 320, 64, 32
 TILES = (STRIDE, STRIDE + 1)

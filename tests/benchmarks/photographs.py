@@ -15,15 +15,14 @@ from pathlib import Path
 import torch
 from loss_network import random_vgg
 
-from stylepack.memory import available_memory
+from stylepack.bundled import BUNDLED_PHOTOS
+from stylepack.losses.objective import Objective
+from stylepack.losses.weights import WeightSource, load_loss_network
+from stylepack.memory import available_memory, processors
 from stylepack.network.device import training_dtype
 from stylepack.network.trunk import Trunk
-from stylepack.packs.shelf import BUNDLED_PHOTOS
-from stylepack.training.loss_network import WeightSource, load_loss_network
-from stylepack.training.machine import processors
-from stylepack.training.objective import Objective
-from stylepack.training.photos import Batches, Decoder, PhotoFolder
-from stylepack.training.recipe import Recipe
+from stylepack.recipe import Recipe
+from stylepack.training.dataset import Batches, Decoder, PhotoFolder
 from stylepack.training.run import CACHE_SHARE
 from stylepack.training.trainer import Trainer
 

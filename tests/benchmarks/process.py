@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from stylepack.packs.shelf import BUNDLED_PHOTOS
+from stylepack.bundled import BUNDLED_PHOTOS
 
 RUNS = 5
 

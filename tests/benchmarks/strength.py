@@ -13,18 +13,16 @@ from pathlib import Path
 import torch
 
 from stylepack import Stylizer
-from stylepack.packs.resolve import resolve
-from stylepack.packs.shelf import BUNDLED_PHOTOS
-from stylepack.pictures.imagefile import find_images
-from stylepack.pictures.photo import Photo, read_photo
-from stylepack.training.comparison import psnr
-from stylepack.training.contenders import match
-from stylepack.training.evaluate import SHORT_SIDE
-from stylepack.training.loss_network import WeightSource
-from stylepack.training.objective import Objective
-from stylepack.training.paintings import read_paintings
-from stylepack.training.photos import resized
-from stylepack.training.recipe import Recipe
+from stylepack.bundled import BUNDLED_PHOTOS
+from stylepack.images.formats import find_images
+from stylepack.images.photo import Photo, read_photo, resized
+from stylepack.lab.evaluate import psnr
+from stylepack.lab.references import match
+from stylepack.library.resolve import resolve
+from stylepack.losses.weights import WeightSource
+from stylepack.recipe import Recipe
+from stylepack.training.held_out import SHORT_SIDE
+from stylepack.training.paintings import objective_for, read_paintings
 
 STRENGTHS = [step / 10 for step in range(11)]
 PHOTOS = 8
@@ -35,7 +33,7 @@ def main() -> None:
     device = torch.device("cpu")
     packs = resolve([]).load().packs
     contenders = [c for c in match(packs, read_paintings(paintings))[0] if c.painting]
-    objective = Objective.for_paintings(
+    objective = objective_for(
         Recipe(), WeightSource(weights), [c.painting for c in contenders], device
     )
     images = [resized(path, SHORT_SIDE)[None] for path in find_images(photos)[:PHOTOS]]

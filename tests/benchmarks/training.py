@@ -23,12 +23,12 @@ from baseline import UsualNetwork, elsewhere, machine
 from loss_network import random_vgg
 from torch import Tensor
 
+from stylepack.losses.objective import Objective
+from stylepack.losses.weights import WeightSource, load_loss_network
 from stylepack.network.device import training_dtype
 from stylepack.network.trunk import Trunk
-from stylepack.training.loss_network import WeightSource, load_loss_network
-from stylepack.training.objective import Objective
-from stylepack.training.photos import Batch
-from stylepack.training.recipe import Recipe
+from stylepack.recipe import Recipe
+from stylepack.training.dataset import Batch
 from stylepack.training.trainer import Trainer
 
 BATCH, CROP, STYLES = 4, 256, 10

@@ -1,0 +1,301 @@
+"""Everything that people see.  The only file that imports rich.
+
+Messages and progress go to stderr, so that stdout stays free for data.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import textwrap
+import time
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from itertools import zip_longest
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+import typer
+from rich.cells import cell_len, chop_cells, set_cell_size
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from stylepack.errors import UsageError, printable
+from stylepack.events import Event, Notice, Saved, Skipped
+from stylepack.signals import Stop, stop_on_signals
+
+if TYPE_CHECKING:
+    from stylepack.training.preview import Preview
+
+GAP = "  "  # between columns
+NARROW = 12  # of a table's columns, if they are wider
+PLAIN_SECONDS = 10.0  # between progress lines where there is no terminal
+SPEED_SECONDS = 60.0  # over which a speed is measured
+errors = Console(stderr=True, highlight=False)
+_rank = 0
+
+
+def speak_as(rank: int) -> None:
+    """Number this process among several: all but the first tell errors and warnings alone."""
+    global _rank
+    _rank = rank
+
+
+def fail(message: str) -> None:
+    """One line for an error."""
+    errors.print(f"{_number()}[bold red]error:[/] {escape(printable(message))}", soft_wrap=True)
+
+
+def warn(message: str) -> None:
+    """One line for something that went on without."""
+    errors.print(f"{_number()}[yellow]warning:[/] {escape(printable(message))}", soft_wrap=True)
+
+
+class _Warnings(logging.Handler):
+    """Shows what the library warns of, each line once."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._shown: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage()
+        if message not in self._shown:
+            self._shown.add(message)
+            warn(message)
+
+
+def show_warnings() -> None:
+    """From now on, show the library's warnings."""
+    logging.getLogger("stylepack").handlers = [_Warnings()]
+
+
+def _number() -> str:
+    return f"process {_rank}: " if _rank else ""
+
+
+def say(message: str) -> None:
+    """One line of information."""
+    if _rank:
+        return
+    errors.print(escape(printable(message)), soft_wrap=True)
+
+
+def result(line: object) -> None:
+    """One line of data on stdout, as it is for a pipe, and printable for a terminal."""
+    print(printable(str(line)) if sys.stdout.isatty() else line)
+
+
+def takes_any_text(stream: TextIO) -> bool:
+    """Whether a stream is in UTF-8, which has all characters."""
+    return (stream.encoding or "").lower().replace("-", "") == "utf8"
+
+
+def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table on stdout; tab-separated where stdout is not a terminal."""
+    output = Console(highlight=False)
+    if not output.is_terminal:
+        for row in rows:
+            print("\t".join(printable(cell) for cell in row))
+        return
+    shown = [[printable(cell) for cell in row] for row in rows]
+    widths = [max(map(cell_len, column)) for column in zip(columns, *shown, strict=True)]
+    widths = _narrowed(widths, output.width)
+    for line in _lines(columns[: len(widths)], widths) if any(columns) else ():
+        output.print(line, style="bold", markup=False, soft_wrap=True)
+    for row in (row[: len(widths)] for row in shown):
+        for line in _lines(row, widths):
+            print(line)
+
+
+def _narrowed(widths: list[int], room: int) -> list[int]:
+    """Widths of the columns that go into `room` with gaps between them.
+
+    The first, which names the row, stays whole; of the others the widest give way alike, and the
+    last ones go where not even `NARROW` is left.  Of two columns both stay.
+    """
+    first, *others = widths
+    fewest = 1 if len(widths) == 2 else 0
+    while (
+        len(others) > fewest
+        and first + sum(len(GAP) + min(width, NARROW) for width in others) > room
+    ):
+        others.pop()
+    room -= first + len(GAP) * len(others)
+    most = max(others, default=1)
+    while sum(min(width, most) for width in others) > room and most > NARROW:
+        most -= 1
+    return [first, *(min(width, most) for width in others)]
+
+
+def _lines(cells: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
+    """A row of a table, on as many lines as its fullest cell needs.
+
+    Rich's own table takes most of a second for a thousand rows.
+    """
+    folded = (_folded(cell, width) for cell, width in zip(cells, widths, strict=True))
+    for parts in zip_longest(*folded, fillvalue=""):
+        padded = (set_cell_size(part, width) for part, width in zip(parts, widths, strict=True))
+        yield GAP.join(padded).rstrip()
+
+
+def _folded(cell: str, width: int) -> list[str]:
+    if cell_len(cell) <= width:
+        return [cell]
+    words = textwrap.wrap(cell, width, break_long_words=False, break_on_hyphens=False)
+    return [part for word in words for part in chop_cells(word, width)]  # some letters are wide
+
+
+class Meter:
+    """Progress of one job: `advance` after each unit, with a few words about it.
+
+    With `speed` the units a second are shown too.
+    """
+
+    def __init__(
+        self, progress: Progress, title: str, total: int, done: int, *, speed: bool
+    ) -> None:
+        self._progress = progress
+        self._live = errors.is_terminal
+        self._title, self._total, self._done, self._first = title, total, done, done
+        self._task = progress.add_task(title, total=total, completed=done, words="")
+        self._start = self._spoke = self._unit = time.monotonic()
+        self._marks = deque([(self._start, done)]) if speed else None
+
+    def share(self, share: float) -> None:
+        """Show how much of the unit at hand is done, 0..1."""
+        self._progress.update(self._task, completed=self._done + share)
+        now = time.monotonic()
+        if not self._live and now - max(self._spoke, self._unit) >= PLAIN_SECONDS:
+            self._spoke = now  # of a unit that takes long by itself
+            say(f"{self._title} {self._done}/{self._total}, and {share:.0%} of the next")
+
+    def result(self, line: str) -> None:
+        """A line of data on stdout; on the terminal of the bar it is put above that."""
+        if self._live and sys.stdout.isatty():
+            self._progress.print(escape(printable(line)), soft_wrap=True, highlight=False)
+        else:
+            result(line)
+
+    def advance(self, words: str = "", to: int | None = None) -> None:
+        """Count one unit as done, or as many as `to` says: fewer, if work has to be done again."""
+        self._done = self._done + 1 if to is None else to
+        self._first = min(self._first, self._done - 1)
+        now = self._unit = time.monotonic()
+        rate = (self._done - self._first) / max(now - self._start, 1e-9)
+        if self._marks is not None:
+            rate = self._speed(self._marks, now) or rate
+            words = f"{rate:.3g}/s  {words}"
+        self._progress.update(self._task, completed=self._done, words=escape(printable(words)))
+        last = self._done == self._total
+        if not self._live and (
+            now - self._spoke >= PLAIN_SECONDS or (last and now - self._start > 2)
+        ):
+            self._spoke = now
+            left = _clock((self._total - self._done) / rate)
+            say(f"{self._title} {self._done}/{self._total}  {left} left  {words}".rstrip())
+
+    def _speed(self, marks: deque[tuple[float, int]], now: float) -> float:
+        if self._done <= marks[-1][1]:  # work has to be done again
+            marks.clear()
+        marks.append((now, self._done))
+        while len(marks) > 2 and now - marks[0][0] > SPEED_SECONDS:
+            marks.popleft()
+        then, done = marks[0]
+        return (self._done - done) / (now - then) if now > then else 0.0
+
+
+@contextmanager
+def meter(title: str, total: int, done: int = 0, *, speed: bool = False) -> Iterator[Meter]:
+    """A progress bar on a terminal, a line every ten seconds elsewhere."""
+    progress = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(compact=True),
+        TextColumn("[dim]{task.fields[words]}"),
+        console=errors,
+        redirect_stdout=False,  # rich would turn it to the console, and that is stderr
+        disable=not errors.is_terminal or _rank > 0,
+        transient=True,
+    )
+    with progress:
+        yield Meter(progress, title, total, done, speed=speed)
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+
+
+def follow(
+    events: Generator[Event],
+    title: str,
+    total: int,
+    *,
+    stop: Stop | None = None,
+    done: int = 0,
+    speed: bool = False,
+) -> int:
+    """Show events to the end, or to a `stop` before the last step; return the steps done.
+
+    Without a `stop` the work ends by itself.
+    """
+    with meter(title, total, done, speed=speed) as shown, closing(events):
+        for event in events:
+            match event:
+                case Skipped(reason):
+                    warn(f"skipped: {reason}")
+                case Notice(message):
+                    warn(message)
+                case Saved(_, words):
+                    say(words)
+                case _:
+                    done = event.done
+                    shown.advance(event.words, to=done)
+                    if stop and done < total:
+                        break
+    return done
+
+
+def follow_style(events: Generator[Event], name: str, total: int) -> None:
+    """Show the learning of one style to its end; Ctrl-C ends the command."""
+    with stop_on_signals("nothing will be written", say) as stop:
+        done = follow(events, f"learning {name}", total, stop=stop)
+    if stop:
+        raise typer.Exit(stop.exit_code)
+    if done < total:
+        say(f"done after {done} of {total} updates")
+
+
+def follow_previews(previews: Sequence[Preview], path: Path) -> None:
+    """Learn every painting at every style weight and paint the sheet."""
+    from stylepack.training.preview import paint_previews
+
+    for preview in previews:
+        follow_style(preview.train(), preview.work.painting.name, len(preview))
+    paint_previews(path, previews)
+    result(path)
+    say("choose a weight by eye and give it with --style-weight")
+
+
+def confirm(what: str, question: str) -> None:
+    """Go on only if the answer is yes.
+
+    Raises:
+        UsageError: stdin is no terminal, so that nobody can answer about `what`.
+    """
+    if not sys.stdin.isatty():
+        raise UsageError(f"nobody is there to be asked about {what}; add -y")
+    if not typer.confirm(question, err=True):
+        say("nothing is removed")
+        raise typer.Exit(1)

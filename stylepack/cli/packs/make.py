@@ -1,0 +1,180 @@
+"""`stylepack packs blend`: a mix as a pack of its own."""
+
+from __future__ import annotations
+
+import shlex
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stylepack.cli import console
+from stylepack.cli.completion import complete_mix, complete_pack
+from stylepack.cli.options import Author, Force, License, Replace, TrunkFile
+from stylepack.errors import StylepackError, UsageError
+from stylepack.files import check_target, replacing
+from stylepack.library.resolve import resolve
+from stylepack.library.shelf import check_free, user_packs
+from stylepack.library.trunks import name_of, trunk_names
+from stylepack.packs.manifest import IDENTITY, SUFFIX, Manifest, typed_name
+from stylepack.packs.mix import parse_mix
+
+EXTRA = ("onnx", "onnxruntime")
+SHOWN = 20  # packs that are named
+
+
+def blend(
+    mix: Annotated[
+        str,
+        typer.Argument(
+            metavar="A=W,B=W",
+            help="Packs (names or files) with weights.",
+            autocompletion=complete_mix,
+        ),
+    ],
+    name: Annotated[str, typer.Option(help="The new pack's name.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="Write this file.  (default: install the pack)"),
+    ] = None,
+    title: Annotated[str, typer.Option(help="The new pack's title.")] = "",
+    author: Author = None,
+    license: License = None,
+    replace: Replace = False,
+    trunk: TrunkFile = None,
+    force: Force = False,
+) -> None:
+    """Make one pack of a mix: painting with it is painting with the mix.
+
+    The pack says what it was made of.  Its licence is that of the packs if they have the same.
+    """
+    wanted = parse_mix(mix).normalised()
+    selection = resolve(wanted.references, trunk)
+    typed_name(name, "--name")
+    if name == IDENTITY:
+        raise UsageError(f"--name: '{IDENTITY}' is the identity pack's name; choose another")
+    if output and output.suffix != SUFFIX:
+        raise UsageError(f"-o is {output}; name it like {name}{SUFFIX}")
+    if output:
+        check_target(output, "-o", replace)
+
+    from stylepack.library.install import install_new
+    from stylepack.packs.pack import blend_packs
+    from stylepack.packs.thumbnail import thumbnail, today
+
+    loaded = selection.load(force)
+    if not output:
+        check_free(name, replace)
+    told = Manifest(
+        name=name, title=title, author=author or "", license=license or "", date=today()
+    )
+    blended = blend_packs(wanted, loaded.packs, told)
+    picture = thumbnail(loaded.trunk, blended.style, blended.manifest.own_contrast)
+    blended = blended.with_thumbnail(picture)
+    if output:
+        blended.save(output, loaded.trunk.config)
+        done = f"wrote {output}"
+    else:
+        done = f"installed '{name}' as {install_new(blended, loaded.trunk.config, replace)}"
+    if not blended.manifest.license:
+        console.warn("the packs do not have one licence in common: the blend names none; --license")
+    console.say(done)
+
+
+def export(
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="FILE", help="The model, a .onnx.")
+    ],
+    packs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="PACK",
+            help="Packs by name or file.  (default: every pack of the trunk)",
+            autocompletion=complete_pack,
+        ),
+    ] = None,
+    trunk: TrunkFile = None,
+    replace: Replace = False,
+    force: Force = False,
+) -> None:
+    r"""Write a trunk as ONNX, and packs as JSON beside it, to be blended where they are run.
+
+    The model takes a photograph of any size and a style, and is checked against torch.  The
+    paths of both files are printed to stdout.  Needs `pip install 'stylepack\[export]'`.
+    """
+    if output.suffix != ".onnx":
+        like = output.stem.strip(".") if output.suffix else ""
+        raise UsageError(f"-o is '{output}'; name it like {like or 'trunk'}.onnx")
+    beside = output.with_suffix(".json")
+    for file in (output, beside):
+        check_target(file, "-o", replace)
+    missing = [name for name in EXTRA if find_spec(name) is None]
+    if missing:
+        raise StylepackError(
+            f"exporting needs {' and '.join(missing)}: pip install 'stylepack[export]'"
+        )
+    selection = resolve(packs or (), trunk).by_name()
+
+    from stylepack.packs.onnx import checked_model, packs_beside
+
+    loaded = selection.load(force)
+    found = loaded.packs
+    if not found:
+        raise UsageError(f"no pack of {selection.trunk} is installed; name packs by their files")
+    content, apart = checked_model(loaded.trunk, [pack.numbers for pack in found.values()])
+    text = packs_beside(found, loaded.trunk, loaded.sha256, output.name)
+    with replacing(output) as model, replacing(beside) as told:  # both whole before either is there
+        model.write_bytes(content)
+        told.write_text(text, encoding="utf-8")
+    packs_in_words = "1 pack" if len(found) == 1 else f"{len(found)} packs"
+    console.say(f"{packs_in_words}; onnxruntime and torch differ by at most {apart:.1e} of 1")
+    console.result(output)
+    console.result(beside)
+
+
+def new(
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="NAME", help="The package's name, or a folder to make by its name."),
+    ],
+    packs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="PACK",
+            help="Packs by name or file.  (default: all that you installed)",
+            autocompletion=complete_pack,
+        ),
+    ] = None,
+    trunk: TrunkFile = None,
+) -> None:
+    """Write a Python package with packs, ready to build: whoever installs it by pip has them.
+
+    The package's folder is printed to stdout.
+    """
+    wanted = packs or list(user_packs())
+    if not wanted:
+        raise UsageError(
+            "you have no packs of your own; name some: `stylepack packs new NAME PACK`"
+        )
+    selection = resolve(wanted, trunk).by_name()
+    named = {name: pack.path for name, pack in selection.packs.items()}
+    hashes = [pack.manifest.trunk_sha256 for pack in selection.packs.values()]
+    its_name = name_of(next(filter(None, hashes), ""), trunk_names())
+
+    from stylepack.library.python_package import write_collection
+
+    unlicensed = write_collection(folder, named, selection.trunk, in_words(its_name))
+    for name in unlicensed:
+        console.warn(f"'{name}' names no licence: say in README.md what others may do with it")
+    if its_name != "bundled":
+        console.warn(f"trunk '{its_name}' is not bundled: whoever uses the packs needs it as well")
+    more = f" and {len(named) - SHOWN} more" if len(named) > SHOWN else ""
+    shown, there = ", ".join([*named][:SHOWN]), shlex.quote(str(folder))
+    console.say(f"wrote {shown}{more}; build it: cd {there} && python -m build --wheel")
+    console.result(folder)
+
+
+def in_words(trunk: str) -> str:
+    """How the README names the trunk."""
+    return "that is bundled with stylepack" if trunk == "bundled" else f"`{trunk}`"

@@ -1,0 +1,315 @@
+"""Image files: which there are, which can be written, and opening them without surprises."""
+
+import logging
+import os
+import threading
+import warnings
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from PIL import Image, UnidentifiedImageError
+
+from stylepack.errors import PhotoError, StylepackError, UsageError
+
+# Pillow's other decoders are never run: PostScript would be, by Ghostscript.
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "PPM", "JPEG2000", "AVIF")
+HEIF_SUFFIXES = frozenset([".heic", ".heif"])
+TGA_SUFFIXES = frozenset([".tga", ".icb", ".vda", ".vst"])  # it has no signature, so names decide
+JPEG_SUFFIXES = frozenset([".jpg", ".jpeg", ".jpe", ".jfif"])
+OTHERS_WRITTEN = [".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".jp2", ".avif", ".tga"]
+OTHERS_READ = [".mpo", ".apng", ".dib", ".pnm", ".pgm", ".pbm", ".pfm", ".avifs", ".j2k", ".j2c"]
+WRITTEN = HEIF_SUFFIXES | JPEG_SUFFIXES | frozenset(OTHERS_WRITTEN)
+SUFFIXES = WRITTEN | TGA_SUFFIXES | frozenset([*OTHERS_READ, ".jpc", ".jpf", ".jpx"])
+BESIDE_PICTURES = frozenset(  # of what lies beside pictures and is none: not worth a word
+    [".csv", ".db", ".html", ".ini", ".json", ".md", ".toml", ".tsv", ".txt", ".xml", ".xmp"]
+)
+MOST_PIXELS = 500_000_000  # of an image; more is taken for an attempt to fill the memory
+LONGEST_REASON = 200  # letters of what a decoder says
+SHOWN = 5  # names in a line
+# Why something in a folder is left out.
+NOT_OPENED, AGAIN = "that cannot be opened", "linked more than once"
+NO_FILE, OTHER, HIDDEN = "broken links or devices", "of other kinds", "hidden"
+_QUIET = threading.RLock()
+_log = logging.getLogger("stylepack")
+STARTS = (  # bytes that a file begins with, what it is then, and what to do
+    (b"version https://git-lfs", "a git-lfs pointer", "fetch the picture with `git lfs pull`"),
+    (b"\x1f\x8b", "gzip", "unpack it first"),
+    (b"BZh", "bzip2", "unpack it first"),
+    (b"\xfd7zXZ\0", "xz", "unpack it first"),
+    (b"\x28\xb5\x2f\xfd", "zstd", "unpack it first"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive", "unpack it first"),
+    (b"Rar!", "a rar archive", "unpack it first"),
+    (b"PK\x03\x04", "a zip archive or a document", "unpack it first"),
+    (b"%PDF", "a PDF", "export its page as .png"),
+    (b"%!", "PostScript", "export it as .png"),
+    (b"\xc5\xd0\xd3\xc6", "PostScript", "export it as .png"),
+    (b"8BPS", "a Photoshop document", "export it as .tif or .png"),
+    (b"gimp xcf", "a GIMP document", "export it as .tif or .png"),
+    (b"\xff\x0a", "JPEG XL", "convert it to .png"),
+    (b"\0\0\0\x0cJXL ", "JPEG XL", "convert it to .png"),
+    (b"\x76\x2f\x31\x01", "OpenEXR", "convert it to .png or .tif"),
+    (b"#?RADIANCE", "Radiance HDR", "convert it to .png or .tif"),
+    (b"II*\0\x10\0\0\0CR", "a raw photograph", "develop it to .jpg or .tif"),
+    (b"FUJIFILMCCD-RAW", "a raw photograph", "develop it to .jpg or .tif"),
+    (b"IIRO", "a raw photograph", "develop it to .jpg or .tif"),
+    (b"IIU\0", "a raw photograph", "develop it to .jpg or .tif"),
+    (b"\x93NUMPY", "an array of NumPy", "save it as .png or .tif"),
+    (b"\x89HDF", "HDF5", "export it as .png or .tif"),
+    (b"\x1a\x45\xdf\xa3", "a video", "export a frame of it"),
+)
+BRANDS = {  # of ISO base media files: the word behind `ftyp`
+    **dict.fromkeys(
+        [b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"],
+        ("HEIC", "install its decoder with `pip install pillow-heif`"),
+    ),
+    **dict.fromkeys([b"avif", b"avis"], ("AVIF", "install a Pillow that has its decoder")),
+    b"crx ": ("a raw photograph", "develop it to .jpg or .tif"),
+}
+LENGTH = 512  # bytes that tell
+
+
+@contextmanager
+def open_image(
+    source: Path | BinaryIO, formats: Sequence[str] = FORMATS, most: int = MOST_PIXELS
+) -> Iterator[Image.Image]:
+    """A Pillow image; whatever its decoder raises, there and in the body, is a PhotoError.
+
+    One of more than `most` pixels is refused before it is decoded.  Frames and pages after the
+    first are left aside with a warning.
+
+    Raises:
+        UsageError: no such file.
+        PhotoError: in none of Pillow's `formats`, damaged, or too large for the memory.
+    """
+    path = source if isinstance(source, Path) else "standard input"
+    try:
+        with _identified(source, formats, most) as image:
+            yield image
+            _warn_of_frames(image, path)
+    except StylepackError:
+        raise
+    except FileNotFoundError:
+        raise UsageError(f"no such file: {path}") from None
+    except UnidentifiedImageError:
+        raise PhotoError(f"{path} {_what_instead(source)}") from None
+    except Image.DecompressionBombError:
+        raise PhotoError(
+            f"{path} has more than {most // 1_000_000} megapixels, the most that are read; "
+            "make it smaller"
+        ) from None
+    except NotImplementedError as error:  # by this package
+        raise PhotoError(f"cannot read {path}: {error}") from None
+    except MemoryError as error:
+        needed = f": {error}" if str(error) else ""
+        raise PhotoError(
+            f"there is not enough memory to read {path}{needed}; make it smaller"
+        ) from None
+    except Exception as error:  # decoders raise whatever damaged files lead them to
+        if isinstance(error, OSError) and error.strerror:
+            raise PhotoError(f"cannot read {path}: {error.strerror}") from error
+        reason = str(error)[:LONGEST_REASON] or type(error).__name__
+        raise PhotoError(
+            f"cannot read {path}: {reason}; the file is damaged, take it from where it came again"
+        ) from error
+
+
+def _identified(source: Path | BinaryIO, formats: Sequence[str], most: int) -> Image.Image:
+    named = source.suffix.lower() if isinstance(source, Path) else ""
+    formats = [*formats, *(["TGA"] if named in TGA_SUFFIXES else [])]
+    with quietly():
+        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, most // 2  # raises at twice
+        try:
+            return Image.open(source, formats=formats)
+        except UnidentifiedImageError:
+            if not _register_heif():
+                raise
+            return Image.open(source, formats=["HEIF"])
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
+
+
+def _what_instead(source: Path | BinaryIO) -> str:
+    """What a file is that is not read, and what to do with it."""
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            head = file.read(LENGTH)
+    else:
+        source.seek(0)
+        head = source.read(LENGTH)
+    kind, advice = kind_of(head)
+    if kind:
+        return f"is {kind}, not an image that can be read; {advice}"
+    known = known_to_pillow(head)
+    if known in FORMATS:
+        return f"is damaged, or {known} of a rare kind; save it anew with 8 bits a colour"
+    like = f"is {known}, " if known else "is "
+    return f"{like}not an image that can be read; expected one like .jpg, .png or .tif"
+
+
+def _warn_of_frames(image: Image.Image, path: object) -> None:
+    with suppress(Exception):  # damage behind the first picture does not matter
+        if (frames := getattr(image, "n_frames", 1)) > 1:
+            _log.warning("%s has %d frames or pages; only the first picture is read", path, frames)
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Without Pillow's warnings of things that it then reads all the same.
+
+    One thread at a time: the list of filters belongs to the whole process.
+    """
+    with _QUIET, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _register_heif() -> bool:
+    """Teach Pillow HEIC; False where the package pillow-heif is not installed."""
+    try:
+        import pillow_heif
+    except ImportError:
+        return False
+    pillow_heif.register_heif_opener()
+    return True
+
+
+def can_write(suffix: str) -> bool:
+    """Whether pictures are written in the format of this suffix."""
+    Image.init()
+    if suffix.lower() in HEIF_SUFFIXES:
+        _register_heif()
+    known = suffix.lower() in WRITTEN
+    return known and Image.registered_extensions().get(suffix.lower(), "") in Image.SAVE
+
+
+def output_format(path: Path) -> str:
+    """Pillow's name of the format that `path`'s suffix asks for.
+
+    Raises:
+        UsageError: no suffix, or one that is not written.
+    """
+    if not can_write(path.suffix):
+        raise UsageError(
+            f"cannot tell what image to write to {path}; name it .jpg, .png, .webp or .tif"
+        )
+    return Image.registered_extensions()[path.suffix.lower()]
+
+
+def find_images(folder: Path, but: Path | None = None) -> list[Path]:
+    """Every file under `folder` with an image's suffix, sorted; hidden ones and `but` are left out.
+
+    Links to folders are followed, each folder once.  What else is left out is warned of in a line.
+
+    Raises:
+        UsageError: no such folder, or no image in it.
+    """
+    if folder.is_file():
+        raise UsageError(f"{folder} is a file; give a folder of pictures")
+    if not folder.is_dir():
+        raise UsageError(f"no such folder: {folder}")
+    excluded = but.resolve() if but else None
+    left_out: dict[str, list[str]] = defaultdict(list)
+    found = sorted(
+        path
+        for path in _files(folder, left_out)
+        if _is_image(path, left_out) and (excluded is None or path.resolve() != excluded)
+    )
+    words = _counted(left_out)
+    if not found:
+        there = "no images that can be read" if NOT_OPENED in left_out else "no images"
+        behind = f"; left out: {words}" if words else ""
+        raise UsageError(f"{there} in {folder}; expected files like .jpg or .png{behind}")
+    if words:
+        _log.warning("left out of %s: %s", folder, words)
+    return found
+
+
+def _files(folder: Path, left_out: dict[str, list[str]]) -> Iterator[Path]:
+    """Every file below a folder but for hidden folders; linked folders after all others."""
+    searched = set()
+    waiting = deque([folder])
+
+    def note(error: OSError) -> None:
+        left_out[NOT_OPENED].append(f"{Path(error.filename).name}: {error.strerror}")
+
+    while waiting:
+        for place, folders, files in os.walk(waiting.popleft(), onerror=note):
+            there = os.stat(place)  # noqa: PTH116 - as os.walk's places are
+            if (there.st_dev, there.st_ino) in searched:
+                left_out[AGAIN].append(Path(place).name)
+                folders.clear()
+                continue
+            searched.add((there.st_dev, there.st_ino))
+            shown = [Path(place, name) for name in sorted(folders) if not name.startswith(".")]
+            waiting += (path for path in shown if path.is_symlink())
+            folders[:] = [path.name for path in shown if not path.is_symlink()]
+            yield from (Path(place, name) for name in files)
+
+
+def _is_image(path: Path, left_out: dict[str, list[str]]) -> bool:
+    """Whether a file of a folder is read; else the reason is noted, where it is worth a word."""
+    suffix = path.suffix.lower()
+    if path.name.startswith("."):
+        if suffix in SUFFIXES and not path.name.startswith("._"):  # those are macOS's notes
+            left_out[HIDDEN].append(path.name)
+        return False
+    if path.is_file() and suffix in SUFFIXES:
+        return True
+    if not path.is_file():
+        left_out[NO_FILE].append(path.name)
+    elif suffix not in BESIDE_PICTURES:
+        left_out[OTHER].append(suffix or path.name)
+    return False
+
+
+def _counted(left_out: dict[str, list[str]]) -> str:
+    """`3 of other kinds (.mov 2, .psd), 1 hidden (.a.jpg)`."""
+    parts = []
+    for reason, names in left_out.items():
+        counts = Counter(names).most_common()
+        shown = [f"{name} {count}" if count > 1 else name for name, count in counts[:SHOWN]]
+        more = ["…"] if len(counts) > SHOWN else []
+        parts.append(f"{len(names)} {reason} ({', '.join(shown + more)})")
+    return ", ".join(parts)
+
+
+def kind_of(head: bytes) -> tuple[str, str]:
+    """What a file that begins like this is, and what to do with it; empty where nothing tells.
+
+    Args:
+        head: the first `LENGTH` bytes, or all if there are fewer.
+    """
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if not head:
+        return "empty", "take it from where it came again"
+    if not head.strip(b"\0"):
+        return "nothing but zeros", "take it from where it came again"
+    if head[4:8] == b"ftyp":
+        return BRANDS.get(head[8:12], ("a video", "export a frame of it"))
+    if head[257:262] == b"ustar":
+        return "a tar archive", "unpack it first"
+    if head[8:10] == b'{"':
+        return "safetensors weights, such as a LoRA or a style pack", "give a picture"
+    if head[128:132] == b"DICM":
+        return "DICOM", "export it as .png or .tif"
+    if b"<svg" in text:
+        return "an SVG drawing", "export it as .png"
+    if text.startswith((b"<!doctype html", b"<html", b"<head", b"<script")):
+        return "a web page", "save the picture itself"
+    if head[:4] == b"RIFF" and head[8:12] != b"WEBP":
+        return "a video or a sound", "export a frame of it"
+    known = ((what, advice) for start, what, advice in STARTS if head.startswith(start))
+    return next(known, ("", ""))
+
+
+def known_to_pillow(head: bytes) -> str:
+    """Pillow's name of the format that a file begins like; nothing of it is decoded."""
+    Image.init()
+    for name, (_, accept) in Image.OPEN.items():
+        with suppress(Exception):  # some expect more bytes than a short file has
+            if accept and accept(head[:16]):
+                return name
+    return ""

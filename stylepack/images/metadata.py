@@ -1,0 +1,156 @@
+"""Metadata that travels with a photograph, in the formats that have room for it."""
+
+import math
+import re
+import sys
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from stylepack.images.formats import quietly
+
+WITH_EXIF = frozenset(["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIF"])
+WITH_XMP = WITH_EXIF - {"PNG", "TIFF"}  # by Pillow's name; in PNG it is a text, in TIFF a tag
+WITH_DPI = frozenset(["JPEG", "PNG", "TIFF", "BMP"])
+WITH_COMMENT = frozenset(["JPEG", "GIF"])
+
+# EXIF 3.0 tags: what belongs to the old file's layout, and where the painting is described.
+SOFTWARE, PROCESSING_SOFTWARE = 0x0131, 0x000B
+# ImageDescription, Make, Model, resolution and its unit, DateTime, Artist, HostComputer,
+# Rating, Copyright.  The other tags of the first IFD describe the old file's layout.
+KEPT_TAGS = frozenset(
+    [0x010E, 0x010F, 0x0110, 0x011A, 0x011B, 0x0128, 0x0132, 0x013B, 0x013C, 0x4746, 0x8298]
+)
+XMP = 0x02BC
+MAKER_NOTE, PIXEL_WIDTH, PIXEL_HEIGHT = 0x927C, 0xA002, 0xA003  # in the Exif IFD
+SUB_IFDS = (0x8769, 0x8825, 0xA005)  # Exif, GPS, interoperability
+MOST_IN_JPEG = 65_533  # bytes: a segment's length, itself included, has sixteen bits
+XMP_NAME = 29  # of these bytes
+MOST_DPI = 65_535
+
+TURNED = re.compile(rb"""(tiff:Orientation\s*(?:=\s*["']|>)\s*)[2-8]""")
+PNG_XMP = "XML:com.adobe.xmp"
+RAW_PROFILE = "Raw profile type"  # so ImageMagick puts the old file's EXIF into texts
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """A file's EXIF, XMP, comment and PNG texts, and `dpi`, its (x, y) resolution."""
+
+    exif: Image.Exif | None = None
+    xmp: bytes | None = None
+    comment: bytes | None = None
+    texts: dict[str, str] = field(default_factory=dict)
+    dpi: tuple[float, float] | None = None
+
+    @classmethod
+    def of(cls, image: Image.Image) -> "Metadata":
+        """What a loaded image has; its orientation and thumbnails are left out."""
+        xmp, comment = image.info.get("xmp"), image.info.get("comment")
+        texts = {
+            key: text
+            for key, text in image.info.items()
+            if image.format == "PNG" and isinstance(key, str) and isinstance(text, str)
+            if key != PNG_XMP and not key.startswith(RAW_PROFILE)
+        }
+        return cls(
+            exif=_clean_exif(image),
+            xmp=TURNED.sub(rb"\g<1>1", xmp) if isinstance(xmp, bytes) else None,
+            comment=comment if image.format != "JPEG2000" and isinstance(comment, bytes) else None,
+            texts=texts,
+            dpi=_resolution(image.info.get("dpi")),
+        )
+
+    def settings(
+        self, file_format: str, size: tuple[int, int], provenance: str, *, all_of_it: bool
+    ) -> dict[str, Any]:
+        """Settings of Pillow's `save` that write it to a picture of (width, height).
+
+        Without `all_of_it` the resolution alone: it says how large a picture is printed, and
+        nothing of the photograph.
+        """
+        found: dict[str, Any] = {}
+        if self.dpi and file_format in WITH_DPI:
+            found["dpi"] = self.dpi
+        if not all_of_it:
+            return found
+        most = MOST_IN_JPEG if file_format == "JPEG" else sys.maxsize
+        exif = self._exif(size, provenance, most)
+        if file_format == "TIFF" and self.xmp:
+            exif[XMP] = self.xmp
+        if file_format in WITH_EXIF and len(exif):
+            found["exif"] = exif.tobytes()
+        if file_format in WITH_XMP and self.xmp and len(self.xmp) + XMP_NAME <= most:
+            found["xmp"] = self.xmp
+        if file_format in WITH_COMMENT and self.comment and len(self.comment) <= most:
+            found["comment"] = self.comment
+        if file_format == "PNG" and (self.texts or self.xmp):
+            found["pnginfo"] = self._png_texts()
+        return found
+
+    def _png_texts(self) -> PngInfo:
+        found = PngInfo()
+        for key, text in self.texts.items():
+            found.add_text(key, text)
+        if self.xmp:
+            found.add_itxt(PNG_XMP, self.xmp.decode(errors="replace"))
+        return found
+
+    def _exif(self, size: tuple[int, int], provenance: str, most: int) -> Image.Exif:
+        """The EXIF and the provenance; of the former, in turn, less than all if that is more than
+        `most` bytes: no maker's notes, no IFDs below the first, nothing.
+        """
+        exif = Image.Exif()
+        if self.exif:
+            exif.load(self.exif.tobytes())
+            its = exif.get_ifd(SUB_IFDS[0]) if SUB_IFDS[0] in exif else {}
+            sides = zip((PIXEL_WIDTH, PIXEL_HEIGHT), size, strict=True)
+            its.update({tag: side for tag, side in sides if tag in its})
+        if provenance:
+            exif[SOFTWARE] = "stylepack"
+            exif[PROCESSING_SOFTWARE] = provenance
+        if len(exif.tobytes()) > most:
+            exif.get_ifd(SUB_IFDS[0]).pop(MAKER_NOTE, None)
+        if len(exif.tobytes()) > most:
+            exif = _without(exif, SUB_IFDS)
+        if len(exif.tobytes()) > most:
+            exif = _without(exif, KEPT_TAGS)
+        return exif
+
+
+def _resolution(dpi: object) -> tuple[float, float] | None:
+    """Two numbers that every format can hold, if these are such."""
+    with suppress(TypeError, ValueError, ZeroDivisionError, OverflowError):
+        x, y = map(float, dpi)  # type: ignore[call-overload]
+        if all(math.isfinite(one) and 1 <= one <= MOST_DPI for one in (x, y)):
+            return x, y
+    return None
+
+
+def _without(exif: Image.Exif, tags: Collection[int]) -> Image.Exif:
+    """A copy without some tags of the first IFD, those that stand for other IFDs included."""
+    rest = Image.Exif()
+    for tag in exif.keys() - set(tags):
+        rest[tag] = exif[tag]
+    return rest
+
+
+def _clean_exif(image: Image.Image) -> Image.Exif | None:
+    """The file's EXIF without its thumbnail and orientation; None if there is none to keep."""
+    clean = Image.Exif()
+    with suppress(Exception), quietly():  # Pillow raises whatever a damaged block leads it to
+        found = image.getexif()
+        for tag in KEPT_TAGS & found.keys():
+            clean[tag] = found[tag]
+        for ifd in SUB_IFDS:
+            with suppress(KeyError):  # Pillow 12 looks for the last in the first
+                if values := found.get_ifd(ifd):
+                    clean.get_ifd(ifd).update(values)
+                    clean[ifd] = values
+        clean.tobytes()
+        return clean if len(clean) else None
+    return None

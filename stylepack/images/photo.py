@@ -1,0 +1,281 @@
+"""Image files to RGB pixels and back, with all that travels with a photograph."""
+
+import io
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import torch
+from PIL import Image, ImageCms
+from torch import Tensor
+
+from stylepack.errors import PhotoError, UsageError
+from stylepack.files import replacing
+from stylepack.images.color import STRIP
+from stylepack.images.decoding import Bytes, as_rgb, colour, decode, from_srgb
+from stylepack.images.formats import MOST_PIXELS, open_image, output_format
+from stylepack.images.metadata import Metadata
+
+WITH_ALPHA = frozenset(["PNG", "WEBP", "TIFF", "JPEG2000", "AVIF", "HEIF", "GIF", "TGA"])
+WITH_PROFILE = frozenset(["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIF"])
+WITH_QUALITY = frozenset(["JPEG", "WEBP", "AVIF", "HEIF"])
+SUBSAMPLINGS = ("4:4:4", "4:2:2", "4:2:0")
+MOST_SIDE = {"JPEG": 65_500, "WEBP": 16_383, "GIF": 65_535, "TGA": 65_535, "AVIF": 65_536}  # pixels
+TRANSPARENT = 255  # the index of a GIF's colours
+GAP = 3  # times the size that a picture is divided to before it is resized
+MOST_ASPECT = 10  # of long to short side, in pictures that are looked at whole
+
+
+@dataclass(frozen=True)
+class SaveOptions:
+    """How a picture is written.  `quality` is Pillow's, 1..100."""
+
+    quality: int = 95
+    subsampling: str = "4:4:4"
+    metadata: bool = True
+
+
+@dataclass(frozen=True)
+class Photo:
+    """An upright picture: `pixels` is (3, H, W) uint8 sRGB, `alpha` (H, W) uint8 or None.
+
+    `metadata` and `icc`, a profile, are the source file's, to be written again; `provenance` says
+    how the picture was made.
+    """
+
+    pixels: Tensor
+    alpha: Tensor | None = None
+    metadata: Metadata = field(default_factory=Metadata)
+    icc: bytes | None = None
+    provenance: str = ""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) in pixels."""
+        return self.pixels.shape[2], self.pixels.shape[1]
+
+    def to_float(self) -> Tensor:
+        """(3, H, W) float32 RGB in 0..1."""
+        return self.pixels.float().div_(255)
+
+    @classmethod
+    def from_float(cls, pixels: Tensor) -> "Photo":
+        """Round (3, H, W) RGB in 0..1, any float dtype and device, to 8 bits."""
+        return cls(pixels.float().mul(255).round_().clamp_(0, 255).to("cpu", torch.uint8))
+
+    @classmethod
+    def from_image(cls, image: Image.Image) -> "Photo":
+        """The pixels of a Pillow image of any mode, transparency laid on white."""
+        return cls(_planes(decode(image, background="white").rgb))
+
+    def to_image(self) -> Image.Image:
+        """The pixels as an RGB Pillow image."""
+        return Image.fromarray(self.pixels.permute(1, 2, 0).contiguous().numpy(), "RGB")
+
+    def resized(self, long_side: int) -> "Photo":
+        """The same picture with its long side at this many pixels, everything else kept.
+
+        Raises:
+            UsageError: that would be more pixels than pictures are read with.
+        """
+        return self.stretched(scaled(self.size, long_side))
+
+    def stretched(self, size: tuple[int, int]) -> "Photo":
+        """The same picture at exactly (width, height) pixels."""
+        if size == self.size:
+            return self
+        image = self.to_image().resize(size, Image.Resampling.LANCZOS, reducing_gap=GAP)
+        alpha = self.alpha
+        if alpha is not None:
+            band = Image.fromarray(alpha.numpy(), "L").resize(size, Image.Resampling.LANCZOS)
+            alpha = torch.from_numpy(np.array(band))
+        return replace(self, pixels=_planes(np.array(image)), alpha=alpha)
+
+    def flattened(self, background: str) -> "Photo":
+        """Without transparency, laid on a colour given as Pillow names it (`white`, `#204060`).
+
+        Raises:
+            UsageError: no such colour.
+        """
+        base = torch.tensor(colour(background), dtype=torch.uint8)[:, None, None]
+        if self.alpha is None:
+            return self
+        pixels = composite(self.pixels, base.expand(self.pixels.shape), self.alpha)
+        return replace(self, pixels=pixels, alpha=None)
+
+    def save(self, path: str | Path, options: SaveOptions | None = None) -> None:
+        """Write a file in the format of its suffix, whole or not at all.
+
+        Raises:
+            UsageError: Pillow cannot write that suffix.
+            StylepackError: the place cannot be written.
+        """
+        path = Path(path)
+        encoded = io.BytesIO()  # some encoders never end on a full disk
+        self.write(encoded, output_format(path), options or SaveOptions())
+        with replacing(path) as temporary:
+            temporary.write_bytes(encoded.getbuffer())
+
+    def write(self, file: BinaryIO, file_format: str, options: SaveOptions) -> None:
+        """Encode in one of Pillow's formats; alpha and profile go where the format has them.
+
+        Raises:
+            PhotoError: the format cannot hold the picture.
+        """
+        check_sides(self.size, file_format)
+        photo = self if file_format in WITH_ALPHA else self.flattened("white")
+        image = photo.to_image()
+        settings = self.metadata.settings(
+            file_format, self.size, self.provenance, all_of_it=options.metadata
+        )
+        if self.icc and file_format in WITH_PROFILE:
+            ImageCms.applyTransform(image, from_srgb(self.icc), inPlace=True)
+            settings["icc_profile"] = self.icc
+        if photo.alpha is not None:
+            band = Image.fromarray(photo.alpha.numpy(), "L")
+            if file_format == "GIF":
+                image, settings["transparency"] = _with_transparent_index(image, band)
+            else:
+                image.putalpha(band)
+        if file_format in WITH_QUALITY:
+            settings["quality"] = options.quality
+        if file_format == "JPEG":
+            settings["subsampling"] = options.subsampling
+        try:
+            image.save(file, format=file_format, **settings)
+        except MemoryError:
+            raise
+        except Exception as error:  # whatever an encoder raises
+            width, height = self.size
+            raise PhotoError(
+                f"{file_format} cannot hold {width}x{height} pixels ({error}); write a .png or .tif"
+            ) from error
+
+
+def scaled(size: tuple[int, int], long_side: int) -> tuple[int, int]:
+    """(width, height) in the proportions of another, the longer at `long_side` pixels.
+
+    Raises:
+        UsageError: that would be more pixels than pictures are read with.
+    """
+    scale = long_side / max(size)
+    width, height = (max(1, round(side * scale)) for side in size)
+    if width * height > MOST_PIXELS:
+        raise UsageError(
+            f"--size {long_side} makes {width}x{height} pixels; "
+            f"{MOST_PIXELS // 1_000_000} megapixels are the most"
+        )
+    return width, height
+
+
+def check_sides(size: tuple[int, int], file_format: str) -> None:
+    """Refuse a (width, height) that a format cannot hold.
+
+    Raises:
+        PhotoError: one side is too long.
+    """
+    width, height = size
+    if max(size) > (most := MOST_SIDE.get(file_format, max(size))):
+        raise PhotoError(
+            f"{file_format} cannot hold {width}x{height} pixels, {most} a side are its most; "
+            "write a .png or .tif"
+        )
+
+
+def _with_transparent_index(image: Image.Image, alpha: Image.Image) -> tuple[Image.Image, int]:
+    """An RGB image in 255 colours and one that is transparent, where it is more so than not."""
+    indexed = image.convert("P", palette=Image.Palette.ADAPTIVE, colors=TRANSPARENT)
+    indexed.putpalette([*(indexed.getpalette() or [])[: 3 * TRANSPARENT], 0, 0, 0])
+    indexed.paste(TRANSPARENT, mask=alpha.point(lambda value: 255 * (value < 128)))
+    return indexed, TRANSPARENT
+
+
+def read_photo(
+    source: str | Path | BinaryIO, size: int | None = None, *, background: str = ""
+) -> Photo:
+    """Read an image file, upright by its EXIF orientation, in sRGB by its ICC profile.
+
+    Args:
+        source: a path or an open file.
+        size: its long side in pixels; None leaves it.
+        background: a colour that transparency is laid on; empty keeps it.
+
+    Raises:
+        UsageError: no such file or colour.
+        PhotoError: not an image, damaged, or too large to be decoded safely.
+    """
+    with open_image(source if not isinstance(source, str) else Path(source)) as image:
+        found = decode(image, background=background, long_side=GAP * (size or 0))
+        alpha = None if found.alpha is None else torch.from_numpy(found.alpha)
+        photo = Photo(_planes(found.rgb), alpha, Metadata.of(image), found.icc)
+        return photo.stretched(scaled(found.full, size)) if size else photo
+
+
+def composite(top: Tensor, bottom: Tensor, share: Tensor) -> Tensor:
+    """Lay one picture on another: (3, H, W) uint8 each.
+
+    `share`, (H, W) uint8, is 255 where `top` covers and 0 where `bottom` shows.
+    """
+    result = torch.empty_like(top)
+    for a in range(0, top.shape[1], STRIP):
+        rows = slice(a, a + STRIP)
+        shares = share[rows].float().div_(255)
+        laid = torch.lerp(bottom[:, rows].float(), top[:, rows].float(), shares)
+        result[:, rows] = laid.round_().to(torch.uint8)
+    return result
+
+
+def read_mask(source: str | Path) -> Tensor:
+    """A mask: (H, W) uint8, white 255, black where it is transparent.
+
+    Raises:
+        UsageError: no such file.
+        PhotoError: not an image, or damaged.
+    """
+    with open_image(Path(source)) as image:
+        image.info.pop("icc_profile", None)  # its values are shares, not a look
+        rgb = decode(image, background="black").rgb
+    return torch.from_numpy(np.array(Image.fromarray(rgb).convert("L")))
+
+
+def fit_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
+    """An (H, W) uint8 mask stretched to (width, height).
+
+    Raises:
+        UsageError: another shape or dtype.
+    """
+    if mask.dim() != 2 or mask.dtype != torch.uint8:
+        raise UsageError(f"a mask is {tuple(mask.shape)} {mask.dtype}; it must be (H, W) uint8")
+    if mask.shape == size[::-1]:
+        return mask
+    grey = Image.fromarray(mask.numpy(), "L")
+    return torch.from_numpy(np.array(grey.resize(size, Image.Resampling.BILINEAR)))
+
+
+def _planes(rgb: Bytes) -> Tensor:
+    """(H, W, 3) as (3, H, W), in the same memory."""
+    return torch.from_numpy(rgb).permute(2, 0, 1)
+
+
+def resized(path: Path, short_side: int) -> Tensor:
+    """A whole picture with its short side at `short_side`: (3, H, W) float32 RGB in 0..1.
+
+    Raises:
+        PhotoError: it is damaged, or so narrow that it would be very large.
+    """
+    photo = read_rgb(path)
+    if max(photo.size) > MOST_ASPECT * min(photo.size):
+        raise PhotoError(
+            f"{path} has {photo.width}x{photo.height} pixels, which is more than {MOST_ASPECT} "
+            "times as long as it is wide; cut off a part"
+        )
+    scale = short_side / min(photo.size)
+    size = (max(1, round(photo.width * scale)), max(1, round(photo.height * scale)))
+    return Photo.from_image(photo.resize(size, Image.Resampling.LANCZOS)).to_float()
+
+
+def read_rgb(path: Path) -> Image.Image:
+    """A whole picture, upright, in sRGB, on white."""
+    with open_image(path) as image:
+        return as_rgb(image)

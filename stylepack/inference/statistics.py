@@ -1,0 +1,64 @@
+"""Statistics of activations that are seen a strip at a time."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from stylepack.inference.int8 import Spread, extremes
+from stylepack.network.norm import moments
+
+_PART = 1 << 21  # numbers whose moments are taken at once
+
+
+def strips(height: int, step: int) -> Iterator[tuple[int, int]]:
+    """(a, b) from 0 to `height`: as many equal strips as come nearest to `step` rows each."""
+    count = max(1, round(height / step))
+    ends = [height * i // count for i in range(count + 1)]
+    return pairwise(ends)
+
+
+class Moments:
+    """Mean and variance of each channel, gathered over strips.
+
+    Strips are joined by Chan, Golub & LeVeque 1979, "Updating formulae and a pairwise
+    algorithm for computing sample variances", in float64.
+    """
+
+    def __init__(self, *, with_extremes: bool = False) -> None:
+        self.with_extremes = with_extremes
+        self._found: list[tuple[int, Tensor, Tensor]] = []  # area, mean and variance of each part
+        self._extremes: list[tuple[Tensor, Tensor]] = []
+
+    def add(self, x: Tensor) -> None:
+        """Take in a strip of activations, (1, C, h, W)."""
+        # Each part is read twice on a CPU, the second time from a cache.
+        parts = -(-x.numel() // _PART) if x.is_cpu else 1
+        for part in x.chunk(parts, dim=2):
+            self._found.append((part.shape[-2] * part.shape[-1], *moments(part)))
+        if self.with_extremes:
+            self._extremes.append(extremes(x))
+
+    def joined(self) -> tuple[Tensor, Tensor]:
+        """Mean and variance, (C,) float32 each, the latter over the count as instance norm has it.
+
+        Nothing waits for a card here, but for Apple's, which has no float64.
+        """
+        some = self._found[0][1]
+        joining = torch.device("cpu") if some.is_mps else some.device
+        mean, variance = torch.zeros(2, len(some), dtype=torch.float64, device=joining)
+        count = 0
+        for area, its_mean, its_variance in self._found:
+            count += area
+            share = area / count
+            apart = its_mean.to(mean) - mean
+            mean.add_(apart, alpha=share)
+            variance.lerp_(its_variance.to(mean), share)
+            variance.addcmul_(apart, apart, value=share * (1 - share))
+        return mean.float().to(some.device), variance.float().to(some.device)
+
+    def spread(self, mean: Tensor, variance: Tensor) -> Spread:
+        """What was `joined`, and the extremes, on the CPU."""
+        lows, highs = zip(*self._extremes, strict=True)
+        return Spread(torch.stack(lows).amin(0), torch.stack(highs).amax(0), mean, variance.sqrt())

@@ -1,0 +1,131 @@
+"""What a small loss network is shown while it is distilled."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from stylepack.errors import TrainingError
+from stylepack.library.resolve import resolve
+from stylepack.network.device import training_dtype
+from stylepack.network.trunk import Trunk
+from stylepack.packs.manifest import IDENTITY
+from stylepack.recipe import Recipe
+from stylepack.training.dataset import Batches, PhotoFolder, on_device, seeded
+
+UNTRAINED = 0.1  # share of the painted photographs that a trunk of random weights paints
+NOISY = 0.2  # share of the photographs that are under noise
+RECOLOURED = 0.6  # share of the paintings
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where the images come from: two folders, and a trunk file whose packs paint."""
+
+    photos: Path
+    paintings: Path
+    trunk: Path
+
+
+class Diet:
+    """Photographs, paintings, and a trunk and its packs to paint with.
+
+    `draws` says how many images of which size an update has, and how many updates there are.
+    Photographs are under noise now and then, and paintings recoloured, so that a few of them
+    go a long way.
+    """
+
+    def __init__(self, folders: Folders, draws: Recipe, device: torch.device) -> None:
+        loaded = resolve((), folders.trunk).load()
+        self.trunk, packs = loaded.trunk.to(device).requires_grad_(False), loaded.packs
+        if not packs:
+            raise TrainingError(f"{folders.trunk} has no packs to paint with; give another --trunk")
+        neutral = self.trunk.config.neutral_style()
+        self.styles = torch.stack(
+            [neutral, *(pack.style for name, pack in packs.items() if name != IDENTITY)]
+        ).to(device)
+        torch.manual_seed(draws.seed)
+        self.untrained = Trunk(self.trunk.config).to(device).requires_grad_(False)
+        self.seed, self.device = draws.seed, device
+        folder = PhotoFolder.open(folders.paintings)
+        self.photos = Batches(PhotoFolder.open(folders.photos), draws, styles=1)
+        self.paintings = Batches(folder, draws, styles=1)
+        self.pictures = Batches(folder, replace(draws, batch=1, crop=2 * draws.crop), styles=1)
+
+    def batches(self, first: int) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """(update, photographs, paintings), (N, 3, crop, crop) RGB in 0..1, from `first` on."""
+        self.photos.first = self.paintings.first = first
+        for photos, paintings in zip(self.photos, self.paintings, strict=True):
+            yield self.serve(photos.update, photos.photos, paintings.photos)
+
+    def draw(self, update: int) -> tuple[int, Tensor, Tensor]:
+        """The batch of one update."""
+        return self.serve(
+            update, self.photos.draw(update).photos, self.paintings.draw(update).photos
+        )
+
+    def serve(self, update: int, photos: Tensor, paintings: Tensor) -> tuple[int, Tensor, Tensor]:
+        """The batch of an update of (N, 3, H, W) uint8 photographs and paintings."""
+        generator = seeded(self.seed, f"diet/{update}")
+        noisy = [_under_noise(photo, generator) for photo in on_device(photos, self.device)]
+        fresh = [_recoloured(one, generator) for one in on_device(paintings, self.device)]
+        return update, torch.stack(noisy), torch.stack(fresh)
+
+    def picture(self, update: int) -> Tensor:
+        """A larger window of a painting, (3, 2 crop, 2 crop), for a pack to be learned from."""
+        generator = seeded(self.seed, f"picture/{update}")
+        drawn = on_device(self.pictures.draw(update).photos, self.device)
+        return _recoloured(drawn[0], generator)
+
+    @torch.no_grad()
+    def painted(self, update: int, photos: Tensor, near: Tensor) -> Tensor:
+        """(N, 3, H, W) photographs in styles good and bad, about half of them beside `near`."""
+        generator = seeded(self.seed, f"painted/{update}")
+        dtype = training_dtype(self.device)
+        painted = []
+        for photo in photos:
+            chance, how = torch.rand(2, generator=generator).tolist()
+            trunk = self.untrained if chance < UNTRAINED else self.trunk
+            style = self._beside(near, generator) if how < 0.5 else self._mixed(generator)
+            painted.append(trunk(photo[None].to(dtype), style).float())
+        return torch.cat(painted)
+
+    def _mixed(self, generator: torch.Generator) -> Tensor:
+        """Two packs mixed or extrapolated, and shaken: from finished to hopeless."""
+        a, b = torch.randint(len(self.styles), (2,), generator=generator).tolist()
+        share, shake = torch.rand(2, generator=generator).tolist()
+        style = torch.lerp(self.styles[a], self.styles[b], 1.6 * share - 0.3)
+        return _shaken(style, 0.5 * shake**2, generator)
+
+    def _beside(self, style: Tensor, generator: torch.Generator) -> Tensor:
+        """A style a little way off: towards or away from a pack, or shaken."""
+        other = self.styles[int(torch.randint(len(self.styles), (1,), generator=generator))]
+        share, shake = torch.rand(2, generator=generator).tolist()
+        return _shaken(torch.lerp(style, other, 0.5 * share - 0.2), 0.15 * shake**2, generator)
+
+
+def _shaken(style: Tensor, amount: float, generator: torch.Generator) -> Tensor:
+    noise = torch.randn(style.shape, generator=generator).to(style)
+    return style + amount * noise * style.abs().mean()
+
+
+def _under_noise(image: Tensor, generator: torch.Generator) -> Tensor:
+    """The image, or now and then the image under some noise."""
+    chance, amount = torch.rand(2, generator=generator).tolist()
+    if chance >= NOISY:
+        return image
+    noise = torch.rand(image.shape, generator=generator).to(image)
+    return torch.lerp(image, noise, amount**2)
+
+
+def _recoloured(image: Tensor, generator: torch.Generator) -> Tensor:
+    """The image as it is, or with its channels swapped, its colours and its tones changed."""
+    chance, colour, tone = torch.rand(3, generator=generator).tolist()
+    order = torch.randperm(3, generator=generator)
+    if chance >= RECOLOURED:
+        return image
+    swapped = image[order.to(image.device)]
+    grey = swapped.mean(0, keepdim=True)
+    return torch.lerp(grey, swapped, 0.3 + colour).clamp(0, 1).pow(0.6 + tone)

@@ -1,0 +1,337 @@
+"""Packs beside their references: the photograph, the painting, and optimised pixels."""
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Generator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from stylepack.errors import TrainingError, UsageError, printable
+from stylepack.events import Event, Progress
+from stylepack.files import write_text
+from stylepack.images.contact_sheet import contact_sheet, save_png
+from stylepack.images.photo import Photo, read_rgb
+from stylepack.lab.intervals import RESAMPLES, Estimate
+from stylepack.lab.references import LEARNING_RATE, Contender, PixelOptimization, match
+from stylepack.library.resolve import Selection
+from stylepack.losses.objective import Terms
+from stylepack.losses.weights import WeightSource
+from stylepack.network.device import keep_large_blocks, training_dtype
+from stylepack.recipe import Recipe
+from stylepack.training import held_out
+from stylepack.training.dataset import PhotoFolder, seeded
+from stylepack.training.paintings import objective_for, read_paintings
+from stylepack.training.settings import versions
+
+METHODS = ("photograph", "pack", "optimized", "painting")  # in the order they are shown
+SHEET_PHOTOS = 4
+CELL = 224  # pixels
+CLOSEST = 1e-10  # mean squared error below which two pictures are the same: 100 dB
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to compare.  updates: pixel-optimisation steps; 0 skips it."""
+
+    photos: Path
+    paintings: Path
+    packs: Selection
+    limit: int = 24  # photographs
+    updates: int = 0  # of the pixels
+    held_out: bool = False  # only photographs that training on this folder holds out
+
+
+@dataclass(frozen=True)
+class Row:
+    """One picture, measured: quantity -> value.
+
+    `content`, and for the identity style `psnr` in dB.  For the others `style`, that of each layer
+    at full size (`style relu4_1`), and `total`, the sum of the content, style and total-variation
+    losses at the recipe's weights.
+    """
+
+    pack: str
+    method: str
+    photograph: str
+    values: dict[str, float]
+
+
+Figures = dict[str, dict[str, dict[str, Estimate]]]  # pack -> method -> quantity
+
+
+@dataclass(frozen=True)
+class _View:
+    """A photograph, (1, 3, H, W) RGB in 0..1, at work: its activations at the content layers,
+    and what has been measured and painted so far.
+    """
+
+    name: str
+    photo: Tensor
+    targets: dict[str, Tensor]
+    rows: list[Row] = field(default_factory=list)
+    pictures: list[Image.Image] = field(default_factory=list)
+
+
+class Comparison:
+    """Every pack on every photograph: iterate `measure()`, then `write` what was measured."""
+
+    def __init__(
+        self, request: Request, recipe: Recipe, source: WeightSource, device: torch.device
+    ) -> None:
+        self.request, self.recipe, self.source = request, recipe, source
+        paintings = read_paintings(request.paintings)
+        photos = PhotoFolder.open(request.photos, [p.path for p in paintings])
+        self.photos = sampled(photos.split()[1] if request.held_out else photos)
+        loaded = request.packs.load()
+        self.trunk, self.digest = loaded.trunk.to(device), loaded.sha256
+        self.contenders, self.unmatched = match(loaded.packs, paintings)
+        if not self.contenders:
+            raise UsageError(
+                f"{request.paintings} holds no painting of {', '.join(loaded.packs) or 'any pack'};"
+                " name a painting's file like its pack"
+            )
+        # Content loss needs no painting, but an objective does.
+        against = [c.painting for c in self.contenders if c.painting] or paintings[:1]
+        self.objective = objective_for(recipe, source, against, device)
+        self.device = device
+        self.rows: list[Row] = []
+        self.measured: list[str] = []  # names of the photographs
+        self.pictures: list[list[Image.Image]] = []  # the sheet's rows
+        keep_large_blocks()
+
+    def __len__(self) -> int:
+        """How often `measure` yields."""
+        optimised = sum(c.painting is not None for c in self.contenders) * self.request.updates
+        return self.planned * (len(self.contenders) + optimised)
+
+    @property
+    def planned(self) -> int:
+        """How many photographs are to be measured."""
+        return min(self.request.limit, len(self.photos.paths))
+
+    def measure(self) -> Generator[Event]:
+        """Measure photograph after photograph; yield a step after every piece of it.
+
+        A photograph counts once all of it has been measured, which it has been when its last
+        piece is yielded.  In the place of a damaged one comes another.
+
+        Raises:
+            TrainingError: not one of the photographs can be read.
+        """
+        return self.photos.journal.around(self._steps())
+
+    def _steps(self) -> Generator[Progress]:
+        done = 0
+        for path, photo in held_out.whole_photographs(self.photos, self.device):
+            if photo is None:
+                continue
+            name = printable(path.relative_to(self.request.photos).as_posix())
+            view = _View(name, photo, self.objective.content_targets(photo))
+            words = ""
+            for following in self._pieces(view):
+                if words:
+                    done += 1
+                    yield Progress(done, words)
+                words = following
+            self.measured.append(name)
+            self.rows += view.rows
+            if len(self.pictures) < SHEET_PHOTOS:
+                self.pictures.append(view.pictures)
+            done += 1
+            yield Progress(done, words)
+            if len(self.measured) == self.planned:
+                return
+        if not self.measured:
+            raise TrainingError(
+                f"not one of the {len(self.photos.paths)} photographs of {self.request.photos} "
+                "can be read"
+            )
+
+    def figures(self) -> Figures:
+        """Means over the photographs, for every pack, method and quantity there is."""
+        found: dict[str, dict[str, dict[str, list[float]]]] = {}
+        for row in self.rows:
+            methods = found.setdefault(row.pack, {})
+            for quantity, value in row.values.items():
+                methods.setdefault(row.method, {}).setdefault(quantity, []).append(value)
+        return {
+            pack: {
+                method: {quantity: Estimate.of(v) for quantity, v in methods[method].items()}
+                for method in METHODS
+                if method in methods
+            }
+            for pack, methods in found.items()
+        }
+
+    def write(self, folder: Path, figures: Figures) -> None:
+        """Write evaluation.csv, evaluation.json and sheet.png of what has been measured."""
+        write_text(folder / "evaluation.csv", _csv(self.rows))
+        text = json.dumps(self._report(figures), indent=1, ensure_ascii=False)
+        write_text(folder / "evaluation.json", text + "\n")
+        save_png(self._sheet(), folder / "sheet.png")
+
+    def _pieces(self, view: _View) -> Generator[str]:
+        self._photograph(view)
+        for index, contender in enumerate(self.contenders):
+            yield from self._contender(view, contender, index)
+
+    @torch.no_grad()
+    def _photograph(self, view: _View) -> None:
+        """The untouched photograph against every painting, whose style losses share one pass."""
+        names = [contender.name for contender in self.contenders if contender.painting]
+        indices = torch.arange(len(names), device=self.device)
+        terms = self.objective(view.photo, view.photo, indices, targets=view.targets)
+        for index, name in enumerate(names):
+            self._add(view, name, "photograph", index, terms, index)
+        view.pictures.append(_small(view.photo))
+
+    def _contender(self, view: _View, contender: Contender, index: int) -> Generator[str]:
+        """One pack, `index` in the objective, and what it is compared with."""
+        name, painting, updates = contender.name, contender.painting, self.request.updates
+        painted = self._painted(view.photo, contender)
+        view.pictures.append(_small(painted))
+        if painting is None:
+            terms = self._terms(painted, view, 0)
+            values = {"content": terms.content.item(), "psnr": psnr(painted, view.photo)}
+            view.rows.append(Row(name, "pack", view.name, values))
+        else:
+            height, width = view.photo.shape[-2:]
+            itself = cropped(painting.path, (width, height))[None].to(self.device)
+            self._add(view, name, "pack", index, self._terms(painted, view, index))
+            self._add(view, name, "painting", index, self._terms(itself, view, index))
+        yield f"{view.name} {name}"
+        if painting is not None and updates:
+            work = PixelOptimization(self.objective, view.photo, index, view.targets)
+            for update, loss in enumerate(work.steps(updates), start=1):
+                yield f"{view.name} {name} optimizing {update}/{updates}: {loss:#.3g}"
+            self._add(view, name, "optimized", index, self._terms(work.picture, view, index))
+            view.pictures.append(_small(work.picture))
+
+    @torch.no_grad()
+    def _painted(self, photo: Tensor, contender: Contender) -> Tensor:
+        style, own = contender.pack.style.to(self.device), contender.pack.manifest.own_contrast
+        painted: Tensor = self.trunk(photo.to(training_dtype(self.device)), style, own)
+        return painted.float()
+
+    @torch.no_grad()
+    def _terms(self, picture: Tensor, view: _View, index: int) -> Terms:
+        indices = torch.tensor([index], device=self.device)
+        return self.objective(picture, view.photo, indices, targets=view.targets)
+
+    def _add(
+        self,
+        view: _View,
+        pack: str,
+        method: str,
+        index: int,
+        terms: Terms,
+        place: int = 0,
+    ) -> None:
+        """One row more, with the style losses at a `place` of the terms."""
+        content, style = terms.content.item(), terms.style[place].item()
+        total = self.recipe.content_weight * content
+        total += self.recipe.tv_weight * terms.variation.item()
+        total += self.objective.style_weights[index].item() * style
+        layers = zip(self.recipe.style_layers, terms.layers[:, place].tolist(), strict=True)
+        values = {"content": content, "style": style, "total": total}
+        values |= {f"style {layer}": loss for layer, loss in layers}
+        view.rows.append(Row(pack, method, view.name, values))
+
+    def _report(self, figures: Figures) -> dict[str, Any]:
+        request, source = self.request, self.source
+        optimized = {"updates": request.updates, "optimizer": "Adam", "rate": LEARNING_RATE}
+        return {
+            "command": [printable(word) for word in sys.argv],
+            "versions": versions(),
+            "device": self.device.type,
+            "trunk": {"file": printable(str(request.packs.trunk)), "sha256": self.digest},
+            "recipe": asdict(self.recipe),
+            "loss_network": {
+                "name": self.recipe.loss_network,
+                "weights": printable(source.file.name) if source.file else self.recipe.loss_weights,
+            },
+            "short_side": held_out.SHORT_SIDE,
+            "optimized": optimized if request.updates else None,
+            "interval": f"95 %, percentile bootstrap of {RESAMPLES} resamples",
+            "photographs_planned": self.planned,
+            "photographs": self.measured,
+            "skipped": [printable(reason) for reason in self.photos.journal.skipped],
+            "packs": {c.name: _described(c, figures.get(c.name, {})) for c in self.contenders},
+        }
+
+    def _sheet(self) -> Image.Image:
+        """The paintings above, then a row a photograph."""
+        blank = Image.new("RGB", (CELL, 1), "white")
+        top, captions = [blank], ["photograph"]
+        for contender in self.contenders:
+            painting = contender.painting
+            top.append(_fitted(read_rgb(painting.path)) if painting else blank)
+            captions.append(contender.name)
+            if painting and self.request.updates:
+                top.append(blank)
+                captions.append(f"{contender.name}, optimized")
+        above = ["" if picture is blank else "the painting" for picture in top]
+        below = [captions] * len(self.pictures)
+        return contact_sheet([top, *self.pictures], [above, *below], CELL)
+
+
+def sampled(photos: PhotoFolder) -> PhotoFolder:
+    """The photographs in an order that is drawn once and for all: its beginning is a sample."""
+    order = torch.randperm(len(photos.paths), generator=seeded(0, "evaluation")).tolist()
+    return PhotoFolder([photos.paths[index] for index in order], photos.journal)
+
+
+def psnr(picture: Tensor, photo: Tensor) -> float:
+    """Peak signal-to-noise ratio in dB of two (1, 3, H, W) in 0..1, 100 at most."""
+    error = (picture - photo).square().mean().clamp_min(CLOSEST)
+    return -10 * error.log10().item()
+
+
+def cropped(path: Path, size: tuple[int, int]) -> Tensor:
+    """The middle of a painting at (width, height) pixels: (3, H, W) float32 RGB in 0..1."""
+    fitted = ImageOps.fit(read_rgb(path), size, Image.Resampling.LANCZOS)
+    return Photo.from_image(fitted).to_float()
+
+
+def _small(pictures: Tensor) -> Image.Image:
+    return _fitted(Photo.from_float(pictures[0]).to_image())
+
+
+def _fitted(picture: Image.Image) -> Image.Image:
+    return ImageOps.contain(picture, (CELL, CELL), Image.Resampling.LANCZOS)
+
+
+def _csv(rows: Sequence[Row]) -> str:
+    text = io.StringIO()
+    quantities = list(dict.fromkeys(quantity for row in rows for quantity in row.values))
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["pack", "method", "photograph", *quantities])
+    for row in rows:
+        found = [f"{row.values[q]:.6g}" if q in row.values else "" for q in quantities]
+        writer.writerow([row.pack, row.method, row.photograph, *found])
+    return text.getvalue()
+
+
+def _described(contender: Contender, methods: dict[str, dict[str, Estimate]]) -> dict[str, Any]:
+    """A pack as the JSON tells it, every number to six digits."""
+    painting = contender.painting
+    return {
+        "painting": printable(painting.path.name) if painting else None,
+        "matched_by": contender.matched_by or None,
+        "methods": {
+            method: {quantity: _figure(figure) for quantity, figure in quantities.items()}
+            for method, quantities in methods.items()
+        },
+    }
+
+
+def _figure(figure: Estimate) -> dict[str, Any]:
+    rounded = [float(f"{value:.6g}") for value in (figure.mean, *(figure.interval or ()))]
+    return {"mean": rounded[0], "interval": rounded[1:] or None}

@@ -1,0 +1,180 @@
+"""From references to checked packs on their trunk, once: no file of a pack is opened twice.
+
+`resolve` finds the files and reads their headers without torch, so that a wrong name is refused at
+once; `Selection.load` then checks every tensor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stylepack.bundled import BUNDLED_TRUNK
+from stylepack.errors import StylepackError, UsageError
+from stylepack.library.shelf import Shelf
+from stylepack.library.trunks import ShelvedTrunk, find_trunk, trunk_of
+from stylepack.packs.header import parse_content, read_content
+from stylepack.packs.manifest import IDENTITY, LARGEST_PACK, NAME_PATTERN, SUFFIX, Manifest
+
+if TYPE_CHECKING:
+    from stylepack.network.trunk import Trunk
+    from stylepack.packs.pack import Pack
+
+
+@dataclass(frozen=True)
+class FoundPack:
+    """A pack file in memory: its header is checked, its tensors are not."""
+
+    path: Path
+    content: bytes
+    manifest: Manifest
+
+    @classmethod
+    def read(cls, path: Path) -> FoundPack:
+        """Read a file once.
+
+        Raises:
+            PackError: too large, or its header is damaged.
+        """
+        content = read_content(path, LARGEST_PACK)
+        return cls(path, content, Manifest.from_header(parse_content(content, path), path))
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A trunk with the SHA-256 of its data, and packs that fit it.
+
+    `left_out` has the errors of packs that nobody asked for by name, by their references.
+    """
+
+    trunk: Trunk
+    sha256: str
+    packs: dict[str, Pack]
+    left_out: dict[str, StylepackError] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Packs by their references, and the file of the trunk that paints them.
+
+    Without packs it stands for every pack of the trunk.
+    """
+
+    trunk: Path
+    packs: dict[str, FoundPack]
+
+    def by_name(self) -> Selection:
+        """The same packs by the names of their files, else those in their manifests.
+
+        Raises:
+            UsageError: two of them have one name.
+        """
+        named: dict[str, FoundPack] = {}
+        for pack in self.packs.values():
+            stem = pack.path.stem
+            name = stem if NAME_PATTERN.fullmatch(stem) else pack.manifest.name
+            if named.setdefault(name, pack).path != pack.path:
+                raise UsageError(f"two of the packs are named '{name}'; leave one of them out")
+        return Selection(self.trunk, named)
+
+    def load(self, force: bool | None = None) -> Loaded:
+        """Load the trunk and check every pack against it.
+
+        Args:
+            force: accept packs that do not name their trunk; None where no option allows that.
+
+        Raises:
+            PackError: the trunk or a named pack is damaged.
+            WrongTrunkError: a named pack belongs to another trunk, or names none.
+        """
+        from stylepack.packs.pack import check_trunk, parse_pack
+        from stylepack.packs.trunk_file import load_trunk
+
+        network, digest = load_trunk(self.trunk)
+
+        def checked(pack: FoundPack, reference: str) -> Pack:
+            check_trunk(pack.manifest, digest, f"'{reference}'", force)
+            return parse_pack(pack.content, network.config, pack.path)
+
+        if self.packs:
+            packs = {reference: checked(pack, reference) for reference, pack in self.packs.items()}
+            return Loaded(network, digest, packs)
+        loaded = Loaded(network, digest, {})
+        for reference, path in _every_pack(self.trunk):
+            try:
+                pack = checked(FoundPack.read(path), reference)
+                loaded.packs.setdefault(path.stem, pack)
+            except StylepackError as error:
+                loaded.left_out[reference] = error
+        return loaded
+
+
+def resolve(
+    references: Iterable[str], trunk: str | Path | None = None, *, identity: bool = False
+) -> Selection:
+    """Find packs by name or file, and their trunk.
+
+    Args:
+        references: of packs; none selects every pack of the trunk.
+        trunk: a trunk's name or file; a plain name then is the pack of that name that belongs to
+            it, if there is one.  None is the trunk that the packs name, else the bundled one.
+        identity: also take the trunk's identity pack.
+
+    Raises:
+        UsageError: an unknown pack or trunk, packs of several trunks, or no identity pack.
+        PackError: a pack whose header is damaged, or whose trunk is not installed.
+    """
+    shelf = Shelf()
+    if trunk is None:
+        packs = {one: FoundPack.read(shelf.find(one)) for one in references}
+        place = trunk_of({one: pack.manifest.trunk_sha256 for one, pack in packs.items()})
+    else:
+        place = find_trunk(trunk)
+        packs = {one: _on_trunk(one, place, shelf) for one in references}
+    if identity:
+        packs[IDENTITY] = _identity_pack(place, shelf)
+    return Selection(place, packs)
+
+
+def _on_trunk(reference: str, trunk: Path, shelf: Shelf) -> FoundPack:
+    """A pack by reference, of several with one plain name the one that names the trunk."""
+    if NAME_PATTERN.fullmatch(reference):
+        named = [pack.path for pack in shelf.visible.values() if pack.name == reference]
+        digest = ShelvedTrunk(trunk.stem, trunk).sha256
+        for path in (*named, trunk.parent / "packs" / f"{reference}{SUFFIX}"):
+            with suppress(StylepackError):
+                pack = FoundPack.read(path)
+                if pack.manifest.trunk_sha256 == digest:
+                    return pack
+    return FoundPack.read(shelf.find(reference))
+
+
+def _identity_pack(trunk: Path, shelf: Shelf) -> FoundPack:
+    """The identity pack beside a trunk's file, else the installed one.
+
+    Raises:
+        UsageError: neither belongs to this trunk.
+    """
+    beside = trunk.parent / "packs" / f"{IDENTITY}{SUFFIX}"
+    pack = FoundPack.read(beside if beside.is_file() else shelf.find(IDENTITY))
+    digest = ShelvedTrunk(trunk.stem, trunk).sha256
+    if digest and pack.manifest.trunk_sha256 != digest:
+        raise UsageError(
+            f"--strength needs the identity style of trunk {digest[:12]}, and there is no {beside}"
+        )
+    return pack
+
+
+def _every_pack(trunk: Path) -> Iterator[tuple[str, Path]]:
+    """(reference, file) of all installed packs, then of those beside a trunk's file.
+
+    Beside the bundled one are hidden packs too.
+    """
+    for reference, pack in sorted(Shelf().visible.items(), key=lambda item: "/" in item[0]):
+        yield reference, pack.path
+    if trunk.resolve() != BUNDLED_TRUNK:
+        for path in sorted((trunk.parent / "packs").glob(f"*{SUFFIX}")):
+            yield path.stem, path

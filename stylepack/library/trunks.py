@@ -1,0 +1,216 @@
+"""Which trunks there are, and which of them packs are painted on.  No torch here."""
+
+import os
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from stylepack.bundled import BUNDLED, BUNDLED_TRUNK
+from stylepack.errors import PackError, StylepackError, UsageError, WrongTrunkError
+from stylepack.library.shelf import MOVE_HOME, Origin, Shelved, every_pack, trunk_folders
+from stylepack.library.transaction import staging
+from stylepack.packs.header import Header, read_header
+from stylepack.packs.manifest import (
+    ARCHITECTURE,
+    LARGEST_TRUNK,
+    TRUNK_FILE,
+    check_version,
+    checked_name,
+)
+
+HASH_DIGITS = 8  # of a trunk without a name, where it is shown
+
+
+@dataclass(frozen=True)
+class ShelvedTrunk:
+    """A trunk by name: the bundled one, or one that the user installed."""
+
+    name: str
+    path: Path
+
+    @property
+    def gone(self) -> bool:
+        """Whether its folder has been removed since it was found."""
+        return not os.path.lexists(self.path.parent)
+
+    def header(self) -> Header:
+        """Its header, checked.
+
+        Raises:
+            PackError: damaged, or not a trunk file.
+        """
+        header = read_header(self.path, LARGEST_TRUNK)
+        if header.metadata.get("modelspec.architecture") != ARCHITECTURE:
+            raise PackError(f"{self.path} is not a trunk file; give one that `train` wrote")
+        check_version(header, self.path)
+        return header
+
+    @property
+    def sha256(self) -> str:
+        """What its file says its hash is: header only."""
+        return self.header().metadata.get("modelspec.hash_sha256", "").removeprefix("0x")
+
+
+def known_trunks() -> dict[str, ShelvedTrunk]:
+    """The bundled trunk, then the installed ones by name."""
+    found = {BUNDLED: ShelvedTrunk(BUNDLED, BUNDLED_TRUNK)}
+    for folder in trunk_folders():
+        found[folder.name] = ShelvedTrunk(folder.name, folder / TRUNK_FILE)
+    return found
+
+
+def trunk_names() -> dict[str, str]:
+    """Names of the trunks by their hashes; damaged ones are left out."""
+    names: dict[str, str] = {}
+    for trunk in known_trunks().values():
+        with suppress(StylepackError):
+            names.setdefault(trunk.sha256, trunk.name)
+    names.pop("", None)
+    return names
+
+
+def name_of(trunk_sha256: str, names: Mapping[str, str]) -> str:
+    """How a trunk is shown: its name, else the first digits of its hash, else `unknown`."""
+    return names.get(trunk_sha256) or trunk_sha256[:HASH_DIGITS] or "unknown"
+
+
+def trunk_named(name: str) -> ShelvedTrunk:
+    """A trunk by name.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    trunks = known_trunks()
+    if name not in trunks:
+        raise UsageError(f"no trunk '{name}'; there are: {', '.join(trunks)}")
+    return trunks[name]
+
+
+def find_trunk(reference: str | Path | None) -> Path:
+    """The file of a trunk given by name or by file; None is the bundled one.
+
+    Raises:
+        UsageError: neither a known trunk nor a file.
+    """
+    if reference is None:
+        return BUNDLED_TRUNK
+    trunks = known_trunks()
+    if str(reference) in trunks:
+        return trunks[str(reference)].path
+    if Path(reference).is_file():
+        return Path(reference)
+    raise UsageError(
+        f"no trunk '{reference}'; give a file or one of the installed: {', '.join(trunks)}"
+    )
+
+
+def trunk_of(hashes: Mapping[str, str]) -> Path:
+    """The file of the trunk that packs name, else of the bundled one.
+
+    Args:
+        hashes: the trunk's by the packs' references; empty where a pack names no trunk.
+
+    Raises:
+        UsageError: packs of several trunks.
+        WrongTrunkError: the packs' trunk is not installed.
+    """
+    named: dict[str, str] = {}
+    for reference, digest in hashes.items():
+        if digest:
+            named.setdefault(digest, reference)
+    if not named:
+        return BUNDLED_TRUNK
+    names = trunk_names()
+    if len(named) > 1:
+        (first, a), (second, b) = list(named.items())[:2]
+        raise UsageError(
+            f"'{a}' belongs to trunk {name_of(first, names)} and '{b}' to trunk "
+            f"{name_of(second, names)}; packs are painted and mixed on one trunk"
+        )
+    ((digest, reference),) = named.items()
+    if digest not in names:
+        raise WrongTrunkError(
+            f"pack '{reference}' belongs to trunk {digest[:12]}, which is not installed; install "
+            "it: `stylepack trunks install FOLDER`, or give its file with --trunk FILE"
+        )
+    return known_trunks()[names[digest]].path
+
+
+def packs_on(trunk: ShelvedTrunk) -> list[Shelved]:
+    """Every pack that names this trunk, wherever it came from."""
+    digest = trunk.sha256
+    found = []
+    for pack in every_pack():
+        with suppress(StylepackError):
+            if pack.manifest().trunk_sha256 == digest:
+                found.append(pack)
+    return found
+
+
+def removable_trunk(name: str) -> Path:
+    """The folder of a trunk that can be deleted, with the packs that came with it.
+
+    Raises:
+        UsageError: no such trunk, the bundled one, or one that packs of the user's are made for.
+    """
+    trunk = trunk_named(name)
+    if name == BUNDLED:
+        raise UsageError("the bundled trunk cannot be removed; the others: `stylepack trunks list`")
+    try:
+        left = [pack.name for pack in packs_on(trunk) if pack.origin is Origin.YOURS]
+    except StylepackError:
+        left = []  # a damaged trunk has no packs
+    if left:
+        raise UsageError(
+            f"your packs {', '.join(left)} belong to trunk '{name}'; remove them first: "
+            f"`stylepack packs remove {' '.join(left)}`"
+        )
+    return trunk.path.parent
+
+
+def remove_trunk(name: str) -> Path:
+    """Delete an installed trunk with the packs that came with it; return where it was.
+
+    Raises:
+        UsageError: as `removable_trunk`.
+        StylepackError: it cannot be deleted.
+    """
+    folder = removable_trunk(name)
+    with staging(folder.parent, MOVE_HOME) as stage:
+        try:
+            gone = stage.take(name)
+        except OSError as error:
+            raise StylepackError(f"cannot remove {folder}: {error.strerror or error}") from error
+        try:
+            _delete(gone)
+        except OSError as error:
+            raise StylepackError(
+                f"trunk '{name}' is removed, but {gone} is left: {error.strerror or error}; delete "
+                "it, or the next command that reads trunks does"
+            ) from error
+    return folder
+
+
+def _delete(path: Path) -> None:
+    """Delete a folder with all that is in it, or a file, or a link and not what it leads to."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+def checked_trunk_name(name: str) -> str:
+    """Return `name` if an installed trunk can have it.
+
+    Raises:
+        UsageError: it cannot be a folder's name everywhere, or is the bundled trunk's.
+    """
+    try:
+        checked_name(name, "the new trunk", "a trunk's")
+    except PackError as error:
+        raise UsageError(f"{error}; choose one with --as NAME") from error
+    if name in (BUNDLED, str(Origin.YOURS)):
+        raise UsageError(f"a trunk cannot be called '{name}'; choose another with --as NAME")
+    return name

@@ -1,0 +1,138 @@
+"""Many photographs: files are decoded and encoded while the network paints."""
+
+import io
+import sys
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import cast
+
+from stylepack.errors import PhotoError, StylepackError
+from stylepack.files import make_folder
+from stylepack.images.formats import output_format
+from stylepack.images.photo import Photo, SaveOptions, check_sides, read_photo
+from stylepack.inference.engine import Advance, in_silence
+from stylepack.network.device import is_out_of_memory
+from stylepack.painting.jobs import STANDARD, Job
+from stylepack.painting.stylizer import PaintOptions, Stylizer
+
+AHEAD = 2  # photographs decoded before they are needed, or as many as there are threads
+PIECE = 1 << 20  # bytes
+BEHIND = 1  # painted ones that wait to be written, or one less than there are threads
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One job that is done, or the error that kept it from being done."""
+
+    job: Job
+    error: StylepackError | None = None
+
+
+class Painter:
+    """What is done to every photograph."""
+
+    def __init__(
+        self,
+        stylizer: Stylizer,
+        saving: SaveOptions,
+        options: PaintOptions = PaintOptions(),  # noqa: B008 - it is frozen
+        *,
+        background: str = "",
+        stdout_format: str = "PNG",
+    ) -> None:
+        self.stylizer = stylizer
+        self.saving = saving
+        self.background = background
+        self.stdout_format = stdout_format
+        self.options = options
+
+    def read(self, job: Job) -> Photo:
+        """Decode a photograph, at its final size, and see that it fits into the format to write."""
+        source = io.BytesIO(_from_standard_input()) if job.source == STANDARD else job.source
+        photo = read_photo(source, self.options.reading_size, background=self.background)
+        check_sides(photo.size, self._format(job))
+        return photo
+
+    def _format(self, job: Job) -> str:
+        return self.stdout_format if job.target == STANDARD else output_format(job.target)
+
+    def _begin_to_read(self, pool: ThreadPoolExecutor, job: Job) -> "Future[Photo]":
+        """In a thread; but a thread that waits for standard input could not be stopped."""
+        if job.source != STANDARD:
+            return pool.submit(self.read, job)
+        read: Future[Photo] = Future()
+        try:
+            read.set_result(self.read(job))
+        except Exception as error:
+            read.set_exception(error)
+        return read
+
+    def write(self, job: Job, painted: Photo) -> None:
+        """Encode a painted photograph."""
+        if job.target == STANDARD:
+            buffer = io.BytesIO()
+            painted.write(buffer, self._format(job), self.saving)
+            _to_standard_output(buffer.getvalue())
+            return
+        make_folder(job.target.parent, "choose another -o")
+        painted.save(job.target, self.saving)
+
+    def paint_all(
+        self, jobs: Sequence[Job], workers: int, advance: Advance = in_silence
+    ) -> Iterator[Outcome]:
+        """Paint every job in order; one that cannot be read or written stops no other."""
+        ahead, behind = max(AHEAD, workers), max(BEHIND, workers - 1)
+        with ThreadPoolExecutor(max(1, workers), "photographs") as pool:
+            waiting = deque(jobs)
+            reading: deque[tuple[Job, Future[Photo]]] = deque()
+            writing: deque[tuple[Job, Future[None]]] = deque()
+            while waiting or reading:
+                while waiting and len(reading) < ahead:
+                    job = waiting.popleft()
+                    reading.append((job, self._begin_to_read(pool, job)))
+                job, photo = reading.popleft()
+                written: Future[None] = Future()
+                try:
+                    painted = self.stylizer.paint_with(self.options, photo.result(), advance)
+                    written = pool.submit(self.write, job, painted)
+                except Exception as error:
+                    written.set_exception(error)
+                writing.append((job, written))
+                while len(writing) > behind:
+                    yield _finished(*writing.popleft())
+            while writing:
+                yield _finished(*writing.popleft())
+
+
+def _finished(job: Job, written: Future[None]) -> Outcome:
+    try:
+        written.result()
+    except StylepackError as error:
+        return Outcome(job, error)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        message = f"there is not enough memory for {job.source}; make it or --size smaller"
+        return Outcome(job, PhotoError(message))
+    return Outcome(job)
+
+
+def _from_standard_input() -> bytes:
+    """All of it, piece by piece: signals are handled between two pieces."""
+    try:
+        stream = cast(io.BufferedReader, sys.stdin.buffer)
+        return b"".join(iter(lambda: stream.read1(PIECE), b""))
+    except OSError as error:
+        raise PhotoError(f"cannot read standard input: {error.strerror}") from error
+
+
+def _to_standard_output(encoded: bytes) -> None:
+    try:
+        sys.stdout.buffer.write(encoded)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise PhotoError(f"cannot write to standard output: {error.strerror}") from error

@@ -1,0 +1,186 @@
+"""Several processes that train one trunk, and what they tell each other.
+
+All of them draw the same updates, and each paints its own part of every batch.  Gradients are
+averaged by hand, in one flat piece: the network has 1.7 million weights, 7 MB, so there is
+little to gain from sending some of them while others are still being computed.
+"""
+
+import hashlib
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from importlib import import_module
+
+import torch
+import torch.distributed as dist
+from safetensors.torch import load, save
+from torch import Tensor
+
+from stylepack.errors import TrainingError, UsageError
+from stylepack.launchers import Launch
+from stylepack.network.device import pick_device
+
+PATIENCE = timedelta(minutes=15)  # for the others; the first may be fetching the loss network
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Process `rank` of `world`.  Alone, every method gives back what it was given."""
+
+    rank: int = 0
+    world: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that writes and speaks."""
+        return self.rank == 0
+
+    def part(self, batch: int) -> slice:
+        """This process's part of a batch.
+
+        Raises:
+            UsageError: the batch cannot be divided evenly.
+        """
+        if batch % self.world:
+            raise UsageError(
+                f"--batch is {batch}, for all {self.world} processes together; it must be a "
+                f"multiple of {self.world}"
+            )
+        size = batch // self.world
+        return slice(self.rank * size, (self.rank + 1) * size)
+
+    def average(self, tensors: Sequence[Tensor]) -> None:
+        """Replace each tensor by its mean over all processes."""
+        if self.world == 1:
+            return
+        flat = torch.cat([tensor.flatten() for tensor in tensors])
+        with _talking():
+            dist.all_reduce(flat)
+        flat /= self.world
+        pieces = torch.split(flat, [tensor.numel() for tensor in tensors])
+        for tensor, piece in zip(tensors, pieces, strict=True):
+            tensor.copy_(piece.view_as(tensor))
+
+    def gather(self, values: Tensor) -> Tensor:
+        """CPU tensors of (..., n) from every process, in order: (..., world * n)."""
+        if self.world == 1:
+            return values
+        found = [torch.empty_like(values) for _ in range(self.world)]
+        with _talking():
+            dist.all_gather(found, values.contiguous())
+        return torch.cat(found, dim=-1)
+
+    def largest(self, value: int) -> int:
+        """The largest of all processes' values."""
+        return int(self.gather(torch.tensor([value])).max())
+
+    def smallest(self, value: int) -> int:
+        """The smallest of all processes' values."""
+        return int(self.gather(torch.tensor([value])).min())
+
+    def from_first(self, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        """What the first process makes, in all of them; on the CPU where it was sent."""
+        if self.world == 1:
+            return make()
+        content = torch.empty(0, dtype=torch.uint8)
+        if self.first:
+            whole = save({name: t.cpu().contiguous() for name, t in make().items()})
+            content = torch.frombuffer(bytearray(whole), dtype=torch.uint8)
+        size = self.largest(len(content))
+        if not self.first:
+            content = torch.empty(size, dtype=torch.uint8)
+        with _talking():
+            dist.broadcast(content, src=0)
+        return load(content.numpy().tobytes())
+
+    def check_same(self, facts: object, what: str) -> None:
+        """Refuse facts, told by their `repr`, that are not the same everywhere.
+
+        Raises:
+            TrainingError: naming `what`.
+        """
+        digest = hashlib.sha256(repr(facts).encode()).digest()
+        number = torch.tensor([int.from_bytes(digest[:7], "big")])
+        if len(set(self.gather(number).tolist())) > 1:
+            raise TrainingError(
+                f"the {self.world} processes do not see the same {what}; give every machine the "
+                "same folders and options"
+            )
+
+    @contextmanager
+    def first_before_others(self) -> Iterator[None]:
+        """The others wait until the first has left the block."""
+        if not self.first:
+            self.largest(0)
+        yield
+        if self.first:
+            self.largest(0)
+
+
+ALONE = Ranks()
+
+
+def own_device(name: str, launch: Launch) -> torch.device:
+    """`pick_device`; where several processes share a machine, each takes a CUDA device of its own.
+
+    Raises:
+        UsageError: there is no such kind of device.
+        DeviceError: this machine does not have it, or not enough of it.
+    """
+    device = pick_device(name)
+    if device.type == "cuda" and device.index is None and launch.world > 1:
+        return pick_device(f"cuda:{launch.local_rank}")
+    return device
+
+
+@contextmanager
+def joined(launch: Launch, device: torch.device) -> Iterator[Ranks]:
+    """Meet the other processes: NCCL between CUDA devices, Gloo for all else.
+
+    Raises:
+        TrainingError: they cannot be met.
+    """
+    if launch.world == 1:
+        yield ALONE
+        return
+    # The optimiser's first step imports it; imported while the group stands, it would hold on to
+    # the group's threads to the end of the process, which then aborts now and then.
+    import_module("torch._dynamo")
+    # While a process waits for another no handler of Python's runs.  Between updates
+    # `stop_on_signals` has its own; what the first process has half-written otherwise the next
+    # start removes.
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    try:
+        dist.init_process_group(
+            backend, rank=launch.rank, world_size=launch.world, timeout=PATIENCE
+        )
+    except (RuntimeError, ValueError) as error:
+        raise TrainingError(
+            f"cannot meet the other {launch.world - 1} processes: {_first_line(error)}; start "
+            "them all with torchrun"
+        ) from error
+    yield Ranks(launch.rank, launch.world)
+    # Only after a good end: while others wait for this process, taking leave could wait for them.
+    dist.destroy_process_group()
+
+
+@contextmanager
+def _talking() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:  # torch.distributed's errors are all of this kind
+        raise TrainingError(
+            f"another process of this training has ended or cannot be reached "
+            f"({_first_line(error)}); what it said comes first, and the last checkpoint is kept"
+        ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:160]

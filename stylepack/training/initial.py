@@ -1,0 +1,106 @@
+"""Where training starts from: a trunk, and the packs that belong to it."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from stylepack.library.resolve import resolve
+from stylepack.losses.objective import Grams, Objective
+from stylepack.network.device import training_dtype
+from stylepack.network.trunk import Trunk, TrunkConfig
+from stylepack.packs.manifest import IDENTITY
+from stylepack.packs.pack import Pack
+from stylepack.recipe import Recipe
+
+MOST = 32  # packs that a start is looked for among
+
+
+def first_trunk(recipe: Recipe, file: Path | None) -> tuple[Trunk, dict[str, Pack]]:
+    """The trunk of a file and the packs that it has, or a trunk of random weights."""
+    if file is not None:
+        loaded = resolve((), file).load()
+        return loaded.trunk, loaded.packs
+    return untrained_trunk(recipe), {}
+
+
+def untrained_trunk(recipe: Recipe) -> Trunk:
+    """A trunk of random weights in the recipe's widths, drawn from its seed."""
+    torch.manual_seed(recipe.seed)
+    first, second, third = recipe.widths
+    trunk = Trunk(TrunkConfig(widths=(first, second, third), grain=recipe.grain))
+    if recipe.initial_std:
+        for weight in trunk.parameters():
+            torch.nn.init.normal_(weight, 0.0, recipe.initial_std)
+    return trunk
+
+
+def nearest_mix(
+    trunk: Trunk, packs: dict[str, Pack], objective: Objective, photos: Tensor
+) -> dict[str, float]:
+    """The mix of packs whose paintings' Gram matrices come nearest to the new painting's.
+
+    Each pack paints the photographs; of the Gram matrices of what it paints, the convex
+    combination is found that has the least style loss.  A mix of packs is not painted in the
+    mix of their Gram matrices, but nearly, and it is a start.
+
+    Args:
+        trunk: the network.
+        packs: by name; the identity style and all beyond `MOST` are left out.
+        objective: its only painting is the new one.
+        photos: (N, 3, H, W) RGB in 0..1, on the trunk's device.
+
+    Returns:
+        Name -> weight, those above 1 %, together 1; empty without packs.
+    """
+    names = [name for name in packs if name != IDENTITY][:MOST]
+    if not names:
+        return {}
+    product = torch.zeros(len(names), len(names), dtype=torch.float64)
+    toward = torch.zeros(len(names), dtype=torch.float64)
+    painted = [_mean_grams(trunk, packs[name].style, objective, photos) for name in names]
+    for level, targets in enumerate(objective.targets):
+        for layer, target in targets.items():
+            grams = torch.stack([one[level][layer] for one in painted]).flatten(1).cpu().double()
+            wanted = target[0].flatten().cpu().double()
+            product += grams @ grams.T / wanted.square().sum()
+            toward += grams @ wanted / wanted.square().sum()
+    weights = least_on_simplex(product, toward)
+    kept = {n: w for n, w in zip(names, weights.tolist(), strict=True) if w > 0.01}
+    return {name: weight / sum(kept.values()) for name, weight in kept.items()}
+
+
+def least_on_simplex(product: Tensor, toward: Tensor, steps: int = 2000) -> Tensor:
+    """The w >= 0 with sum 1 that minimises w.P w - 2 t.w, for (K, K) P and (K,) t.
+
+    Exponentiated gradient descent (Kivinen & Warmuth 1997).
+    """
+    weights = torch.full_like(toward, 1 / len(toward))
+    rate = 0.5 / float(product.abs().max().clamp_min(1e-12))
+    for _ in range(steps):
+        gradient = 2 * (product @ weights - toward)
+        weights = weights * torch.exp(-rate * (gradient - gradient.min()))
+        weights = weights / weights.sum()
+    return weights
+
+
+@torch.no_grad()
+def _mean_grams(trunk: Trunk, style: Tensor, objective: Objective, photos: Tensor) -> Grams:
+    painted = trunk(photos.to(training_dtype(photos.device)), style.to(photos.device)).float()
+    return [
+        {layer: gram.mean(0) for layer, gram in level.items()} for level in objective.grams(painted)
+    ]
+
+
+def mean_style(packs: dict[str, Pack], config: TrunkConfig) -> Tensor:
+    """The mean of the packs but for the identity style; neutral if there are none."""
+    styles = [pack.style for name, pack in packs.items() if name != IDENTITY]
+    return torch.stack(styles).mean(0) if styles else config.neutral_style()
+
+
+def identity_start(style: Tensor, config: TrunkConfig) -> Tensor:
+    """A start for the identity style: its last norm has the photograph's contrast alone."""
+    last = config.layout()[-1]
+    style = style.clone()
+    style[last.gamma.start : last.beta.stop] = 0.0
+    return style

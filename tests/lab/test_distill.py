@@ -1,0 +1,381 @@
+"""Distilling a loss network, its file, and learning with it."""
+
+import dataclasses
+import functools
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from stylepack.bundled import BUNDLED_TRUNK
+from stylepack.cli.main import run as stylepack
+from stylepack.errors import PackError, TrainingError, UsageError
+from stylepack.lab.distill import distill as module
+from stylepack.lab.distill import students as learning
+from stylepack.lab.distill.data import Diet, Folders
+from stylepack.lab.distill.distill import (
+    Distillation,
+    DistillRecipe,
+    checkpoint_folder,
+    difference_error,
+)
+from stylepack.lab.distill.initial import inherit, telling
+from stylepack.losses import functional as losses
+from stylepack.losses.distilled import (
+    ARCHITECTURE,
+    CONFIG_KEY,
+    LARGEST,
+    Distilled,
+    DistilledConfig,
+    load_distilled,
+    save_distilled,
+)
+from stylepack.losses.teachers import Teachers
+from stylepack.losses.weights import WeightSource, at_hand, load_loss_network
+from stylepack.packs.header import read_header
+from stylepack.packs.tensors import write_tensors
+from stylepack.recipe import Recipe, load_recipe
+
+SMALL = DistilledConfig(layers=("relu1_2", "relu2_2"), widths=(5, 7))
+QUICK = DistillRecipe(updates=4, batch=8, crop=32)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def network() -> Distilled:
+    torch.manual_seed(3)
+    return Distilled(SMALL).requires_grad_(False)
+
+
+@pytest.fixture
+def folders(photos: Path, paintings: Path) -> Folders:
+    return Folders(photos, paintings, BUNDLED_TRUNK)
+
+
+def distillation(tmp_path: Path, folders: Folders, vgg_file: Path, resume: bool) -> Distillation:
+    source = WeightSource(vgg_file)
+    return Distillation.start(
+        tmp_path / "loss.safetensors", folders, QUICK, source, None, CPU, resume=resume
+    )
+
+
+@pytest.mark.parametrize("divisor", ["size", "pixels"])
+@pytest.mark.parametrize("layer", SMALL.layers)
+def test_gram_matrices_are_those_of_the_predicted_activations(
+    network: Distilled, layer: str, divisor: str
+) -> None:
+    own = network(torch.rand(2, 3, 16, 20))[layer]
+    predicted = network.predict(layer, own)
+    expected = losses.gram_matrix(predicted, divisor)
+    torch.testing.assert_close(network.gram_matrix(layer, own, divisor), expected)
+
+
+@pytest.mark.parametrize("relative", [True, False])
+def test_content_losses_are_those_of_the_predicted_activations(
+    network: Distilled, relative: bool
+) -> None:
+    a, b = (network(torch.rand(2, 3, 16, 20))["relu2_2"] for _ in range(2))
+    expected = losses.content_loss(
+        network.predict("relu2_2", a), network.predict("relu2_2", b), relative
+    )
+    torch.testing.assert_close(network.content_loss("relu2_2", a, b, relative), expected)
+
+
+@pytest.mark.parametrize("divisor", ["size", "pixels"])
+@pytest.mark.parametrize("relative", [True, False])
+@pytest.mark.parametrize("layer", SMALL.layers)
+def test_turning_the_heads_changes_no_loss(
+    network: Distilled, layer: str, relative: bool, divisor: str
+) -> None:
+    a, b = (network(torch.rand(2, 3, 16, 20))[layer] for _ in range(2))
+
+    def losses_of(network: Distilled) -> list[torch.Tensor]:
+        grams = (network.gram_matrix(layer, x, divisor) for x in (a, b))
+        return [
+            losses.style_loss(*grams, relative),
+            network.content_loss(layer, a, b, relative),
+            network.similarity_loss(layer, a, b),
+        ]
+
+    plain = losses_of(network)
+    width = SMALL.widths[int(layer[4]) - 1]
+    assert network.frozen().gram_matrix(layer, a, divisor).shape == (2, width + 1, width + 1)
+    torch.testing.assert_close(losses_of(network), plain, rtol=1e-4, atol=1e-7)
+
+
+def test_reflection_padding_is_that_of_a_larger_picture_mirrored() -> None:
+    config = dataclasses.replace(SMALL, layers=("relu1_1",), widths=(5,))
+    image = torch.rand(1, 3, 8, 9)
+    mirrored = torch.nn.functional.pad(image, (2, 2, 2, 2), mode="reflect")
+    for padding, same in (("reflect", True), ("zeros", False)):
+        torch.manual_seed(0)
+        network = Distilled(dataclasses.replace(config, padding=padding))
+        inside = network(mirrored)["relu1_1"][..., 2:-2, 2:-2]
+        assert torch.allclose(network(image)["relu1_1"], inside, atol=1e-6) is same
+
+
+def test_a_picture_of_one_pixel_in_the_deepest_layer_is_measured() -> None:
+    network = Distilled(DistilledConfig(widths=(4, 4, 4, 4, 4)))
+    assert network(torch.rand(1, 3, 16, 16))["relu5_1"].shape == (1, 4, 1, 1)
+
+
+def test_a_file_from_before_there_was_a_padding_pads_with_zeros(
+    network: Distilled, tmp_path: Path
+) -> None:
+    path = tmp_path / "loss.safetensors"
+    save_distilled(path, network, {})
+    config = json.loads(read_header(path, LARGEST).metadata[CONFIG_KEY])
+    assert config.pop("padding") == "reflect"
+    metadata = {"modelspec.architecture": ARCHITECTURE, CONFIG_KEY: json.dumps(config)}
+    write_tensors(path, load_file(path), metadata)
+    assert load_distilled(path, SMALL.layers, torch.float32).config.padding == "zeros"
+    config["padding"] = "mirror"
+    write_tensors(path, load_file(path), metadata | {CONFIG_KEY: json.dumps(config)})
+    with pytest.raises(PackError, match="missing or damaged"):
+        load_distilled(path, SMALL.layers, torch.float32)
+
+
+def test_the_deep_blocks_have_a_teacher_of_their_own(vgg_file: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    deep = tmp_path / "deep.safetensors"
+    save_distilled(deep, Distilled(DistilledConfig(widths=(3, 4, 5, 6, 7))), {})
+    recipe, images = Recipe(), torch.rand(2, 3, 32, 32)
+    source = WeightSource(vgg_file)
+    teachers = Teachers.load(recipe, source, deep, CPU, torch.float32)
+    alone = Teachers.load(recipe, source, None, CPU, torch.float32)
+    other = load_distilled(deep, recipe.style_layers, torch.float32)
+    found, own = teachers(images), other(images)
+    assert list(found) == list(recipe.style_layers)
+    for layer, activations in alone(images).items():
+        if layer[4] in "45":
+            assert torch.equal(found[layer], other.predict(layer, own[layer]))
+        else:
+            assert torch.equal(found[layer], activations)
+    assert teachers(images, ["conv4_2"])["conv4_2"].shape[1] == 6
+
+
+def test_a_saved_network_answers_as_before(network: Distilled, tmp_path: Path) -> None:
+    path = tmp_path / "loss.safetensors"
+    save_distilled(path, network, {})
+    loaded = load_distilled(path, SMALL.layers, torch.float32)
+    images = torch.rand(1, 3, 24, 24)
+    for layer, activations in network(images).items():
+        torch.testing.assert_close(loaded(images)[layer], activations, atol=1e-2, rtol=1e-2)
+    assert not any(parameter.requires_grad for parameter in loaded.parameters())
+
+
+def test_it_stops_at_the_deepest_layer_asked_for(network: Distilled) -> None:
+    assert set(network(torch.rand(1, 3, 16, 16), ["relu1_2"])) == {"relu1_2"}
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"modelspec.architecture": "other"}, "is not a distilled loss network"),
+        ({CONFIG_KEY: "{"}, "missing or damaged"),
+        ({CONFIG_KEY: '{"teacher": "vgg99", "layers": ["relu1_2"], "widths": [5]}'}, "damaged"),
+        ({CONFIG_KEY: '{"teacher": "vgg19", "layers": ["relu9_9"], "widths": [5]}'}, "damaged"),
+        ({CONFIG_KEY: '{"teacher": "vgg19", "layers": ["relu2_2"], "widths": [5]}'}, "range"),
+        (
+            {CONFIG_KEY: '{"teacher": "vgg19", "layers": ["relu1_2"], "widths": [99999]}'},
+            "out of range",
+        ),
+        (
+            {CONFIG_KEY: '{"teacher": "vgg19", "layers": ["relu1_2"], "widths": [6]}'},
+            "missing or misshapen",
+        ),
+        (
+            {CONFIG_KEY: '{"teacher": "vgg19", "layers": ["relu1_2"], "widths": [5]}'},
+            "does not name",
+        ),
+    ],
+)
+def test_a_file_that_is_not_what_it_says_is_refused(
+    network: Distilled, tmp_path: Path, change: dict[str, str], complaint: str
+) -> None:
+    path = tmp_path / "loss.safetensors"
+    save_distilled(path, network, {})
+    tensors = load_file(path)
+    write_tensors(path, tensors, dict(read_header(path, LARGEST).metadata) | change)
+    with pytest.raises(PackError, match=complaint):
+        load_distilled(path, ["relu1_2"], torch.float32)
+
+
+def test_a_layer_that_it_does_not_know_is_named(network: Distilled, tmp_path: Path) -> None:
+    path = tmp_path / "loss.safetensors"
+    save_distilled(path, network, {})
+    with pytest.raises(UsageError, match="at relu1_2, relu2_2, not at relu4_3"):
+        load_distilled(path, ["relu4_3"], torch.float32)
+
+
+def test_distilling_lowers_the_errors_and_writes_a_network_of_vgg_size(
+    tmp_path: Path, folders: Folders, vgg_file: Path
+) -> None:
+    recipe = dataclasses.replace(QUICK, updates=30, warmup=5, learning_rate=7e-4)
+    work = Distillation(
+        tmp_path / "loss.safetensors", folders, recipe, WeightSource(vgg_file), None, CPU
+    )
+    checkpoint_folder(work.output).mkdir()
+    for parameter in work.network.parameters():  # the first guess is too good to be bettered
+        parameter.data += 0.5 * parameter.data.std() * torch.randn_like(parameter)
+    errors = [sum(step.activations.values()) + step.content for step in work.train()]
+    assert sum(errors[-5:]) < 0.8 * sum(errors[:5])
+    assert work.write() == work.output.stat().st_size
+    assert not checkpoint_folder(work.output).exists()
+
+    recipe = Recipe(loss_network="bundled")
+    small = load_loss_network(recipe, WeightSource(work.output), CPU, torch.float32)
+    image = torch.rand(1, 3, 32, 32)
+    predicted = small.predict("relu1_1", small(image)["relu1_1"])
+    true = work.teacher(image)["relu1_1"]
+    assert predicted.std() == pytest.approx(true.float().std().item(), rel=0.9)
+
+
+def test_a_stopped_distillation_goes_on_to_the_same_bits(
+    tmp_path: Path, folders: Folders, vgg_file: Path
+) -> None:
+    whole = distillation(tmp_path / "a", folders, vgg_file, resume=False)
+    list(whole.train())
+
+    stopped = distillation(tmp_path / "b", folders, vgg_file, resume=False)
+    steps = stopped.train()
+    next(steps), next(steps)
+    steps.close()
+    with pytest.raises(TrainingError, match="another process is at work"):
+        distillation(tmp_path / "b", folders, vgg_file, resume=True)
+    stopped.close()
+    with pytest.raises(UsageError, match="add --resume"):
+        distillation(tmp_path / "b", folders, vgg_file, resume=False)
+    resumed = distillation(tmp_path / "b", folders, vgg_file, resume=True)
+    assert resumed.update == 2
+    list(resumed.train())
+    for name, tensor in whole.state().items():
+        assert torch.equal(tensor, resumed.state()[name]), name
+
+
+def test_the_command_writes_the_file_and_says_how_good_it_is(
+    tmp_path: Path,
+    folders: Folders,
+    vgg_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(module, "DistillRecipe", functools.partial(DistillRecipe, crop=32))
+    out = tmp_path / "loss.safetensors"
+    command = ["distill", "--photos", str(folders.photos), "--styles", str(folders.paintings)]
+    command += ["-o", str(out), "--updates", "1", "--vgg-weights", str(vgg_file)]
+    assert stylepack([*command, "--device", "cpu"]) == 0
+    assert f"wrote {out}" in capsys.readouterr().err
+    assert read_header(out, LARGEST).metadata["modelspec.architecture"] == ARCHITECTURE
+    assert stylepack([*command, "--resume"]) == 2
+    assert "leave out --resume" in capsys.readouterr().err
+    assert stylepack(command) == 2
+    assert "exists already; choose another name or add --replace" in capsys.readouterr().err
+    command[command.index(str(out))] = str(tmp_path / "notes.txt")
+    assert stylepack(command) == 2
+    assert "name it like notes.safetensors" in capsys.readouterr().err
+
+
+def test_a_network_of_the_teachers_width_inherits_all_of_it(vgg_file: Path) -> None:
+    torch.manual_seed(0)
+    recipe = Recipe(style_layers=("relu1_2", "relu2_2"), content_layers=("relu2_2",))
+    teacher = Teachers.load(recipe, WeightSource(vgg_file), None, CPU, torch.float32)
+    config = DistilledConfig(layers=("relu1_2", "relu2_2"), widths=(64, 128), padding="zeros")
+    network = Distilled(config)
+    inherit(network, teacher, torch.rand(8, 3, 48, 48), {"relu1_2": 1.0, "relu2_2": 1.0})
+    image = torch.rand(1, 3, 32, 32)
+    for layer, true in teacher(image).items():
+        predicted = network.predict(layer, network(image)[layer])
+        assert losses.content_loss(predicted, true, relative=True) < 0.01, layer
+
+
+def test_the_telling_channels_are_those_that_no_other_repeats() -> None:
+    torch.manual_seed(0)
+    a, b, c = 3 * torch.rand(4, 1, 9, 9), 2 * torch.rand(4, 1, 9, 9), torch.zeros(4, 1, 9, 9)
+    chosen = telling(torch.cat([c, 0.9 * a, a, b, c, 1.1 * b], dim=1), 2).tolist()
+    assert len({1, 2} & set(chosen)) == len({3, 5} & set(chosen)) == 1
+
+
+def test_an_error_that_all_gram_matrices_share_counts_once_for_each() -> None:
+    torch.manual_seed(0)
+    true = torch.rand(3, 4, 4)
+    assert difference_error(true, true, 0.01) == 0
+    # Between themselves nothing differs; against the blank image each is wrong by the same.
+    shifted = difference_error(true + 0.1, true, 0.0)
+    alone = 0.01 * 16 / true.square().sum(dim=(1, 2))
+    torch.testing.assert_close(shifted, alone.sum() / 6, rtol=1e-3, atol=1e-6)
+    # All 0.8 of what they are: each difference lacks a fifth of itself.
+    short = difference_error(0.8 * true, true, 0.0)
+    torch.testing.assert_close(short, torch.tensor(0.04), rtol=1e-3, atol=1e-6)
+    assert difference_error(0.8 * true, true, 0.5) < short
+
+
+def test_a_learner_follows_the_small_network_and_makes_way_for_the_next(
+    tmp_path: Path, folders: Folders, vgg_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learning, "SHORTEST", 6)
+    monkeypatch.setattr(learning, "LONGEST", 6)
+    work = distillation(tmp_path, folders, vgg_file, resume=False)
+    _, photos, _ = work.diet.draw(0)
+    before = {name: p.clone() for name, p in work.network.named_parameters()}
+    count = len(work.learners.learners)
+    sittings = [work.learners.sit(count * age, photos, work.network) for age in range(7)]
+    apart = [
+        losses.style_loss(
+            work.network.gram_matrix("relu2_1", work.network(one.painted)["relu2_1"], "size"),
+            one.believed[0]["relu2_1"],
+            relative=True,
+        ).mean()
+        for one in sittings
+    ]
+    assert apart[5] < apart[0]
+    assert sittings[5].wanted is sittings[0].wanted
+    assert sittings[6].wanted is not sittings[0].wanted
+    for name, parameter in work.network.named_parameters():
+        assert parameter.grad is None
+        assert torch.equal(parameter, before[name])
+
+
+def test_the_diet_is_what_a_loss_network_meets(folders: Folders) -> None:
+    diet = Diet(folders, Recipe(updates=4, batch=2, crop=32, photo_side=96), CPU)
+    update, photos, paintings = next(diet.batches(0))
+    assert update == 0
+    for served, again in zip((photos, paintings), diet.draw(0)[1:], strict=True):
+        assert served.shape == (2, 3, 32, 32)
+        assert torch.equal(served, again)
+    near = diet.styles[1]
+    painted = diet.painted(0, photos, near)
+    assert torch.equal(painted, diet.painted(0, photos, near))
+    assert not torch.allclose(painted, photos, atol=0.02)
+    assert diet.picture(3).shape == (3, 64, 64)
+    for images in (photos, paintings, painted, diet.picture(3)):
+        assert 0 <= images.min() <= images.max() <= 1
+
+
+def test_at_hand_takes_the_bundled_network_only_where_nothing_better_is_there(
+    home: Path, vgg_file: Path
+) -> None:
+    nothing = WeightSource()
+    assert at_hand(Recipe(), nothing).loss_network == "bundled"
+    assert at_hand(Recipe(), WeightSource(vgg_file)).loss_network == "vgg19"
+    assert at_hand(load_recipe("johnson"), nothing).loss_network == "vgg16"
+    cached = home / "cache" / "vgg19-IMAGENET1K_V1-relu5_1.safetensors"
+    cached.parent.mkdir(parents=True)
+    save_file({"features.0.weight": torch.zeros(1)}, cached)
+    assert at_hand(Recipe(), nothing).loss_network == "vgg19"
+
+
+def test_a_distillation_that_cannot_begin_leaves_what_was_there(
+    tmp_path: Path, folders: Folders
+) -> None:
+    place = tmp_path / "loss.checkpoint"
+    for others in ([], ["mine.txt"]):
+        for name in others:
+            place.mkdir()
+            (place / name).touch()
+        with pytest.raises(UsageError):
+            distillation(tmp_path, folders, tmp_path / "no.safetensors", resume=False)
+        left = [path.name for path in place.iterdir()] if place.exists() else []
+        assert left == others

@@ -1,0 +1,110 @@
+"""Light commands stay light, imports run one way, and folders stay small."""
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import grimp
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "stylepack"
+
+
+def loaded_after(code: str, tmp_path: Path) -> set[str]:
+    """Names of the modules in a fresh interpreter after `code`."""
+    report = f"{code}\nimport sys; print('\\n'.join(sys.modules), file=sys.stderr)"
+    done = subprocess.run(
+        [sys.executable, "-c", report],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "STYLEPACK_HOME": str(tmp_path / "home")},
+    )
+    return set(done.stderr.split("\n"))
+
+
+def command(*words: str) -> str:
+    return f"from stylepack.cli.main import run; assert run({list(words)!r}) == 0"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import stylepack",
+        command("--help"),
+        command("--version"),
+        command("apply", "--help"),
+        command("train", "--help"),
+        command("add-style", "--help"),
+        command("distill", "--help"),
+        command("evaluate", "--help"),
+        command("gallery", "--help"),
+        command("grid", "--help"),
+        command("study", "--help"),
+        command("study", "losses", "--help"),
+        command("study", "compare", "--help"),
+        command("study", "reconstruct", "--help"),
+        command("study", "interpolate", "--help"),
+        command("packs", "list"),
+        command("packs", "list", "--json"),
+        command("packs", "info", "starry"),
+    ],
+)
+def test_light_commands_load_no_torch(code: str, tmp_path: Path) -> None:
+    assert not loaded_after(code, tmp_path) & {"torch", "torchvision", "numpy", "PIL"}
+
+
+def test_wrong_mixes_are_told_before_torch_is_loaded(tmp_path: Path) -> None:
+    photo = tmp_path / "photo.jpg"
+    photo.touch()
+    words = ["apply", str(photo), "--mix", "nonesuch=1"]
+    code = f"from stylepack.cli.main import run; assert run({words!r}) == 2"
+    assert "torch" not in loaded_after(code, tmp_path)
+
+
+def test_painting_loads_no_torchvision(tmp_path: Path, photos: Path) -> None:
+    out = tmp_path / "out.png"
+    code = command("apply", str(photos / "0.jpg"), "--style", "starry", "-o", str(out))
+    loaded = loaded_after(code, tmp_path)
+    assert out.exists()
+    assert "torch" in loaded
+    assert "torchvision" not in loaded
+
+
+def test_the_package_offers_its_api_lazily() -> None:
+    import stylepack
+
+    assert stylepack.Stylizer.__name__ == "Stylizer"
+    with pytest.raises(AttributeError, match="no attribute 'Painter'"):
+        stylepack.Painter  # noqa: B018
+
+
+@pytest.fixture(scope="module")
+def imports() -> grimp.ImportGraph:
+    """Every import of the package, those inside functions included."""
+    return grimp.build_graph("stylepack", cache_dir=None)
+
+
+def test_no_imports_run_in_a_circle(imports: grimp.ImportGraph) -> None:
+    modules = {name: imports.find_modules_directly_imported_by(name) for name in imports.modules}
+    TopologicalSorter(modules).prepare()  # a CycleError names the circle
+
+
+def test_no_folder_has_more_than_fifteen_modules() -> None:
+    folders = Counter(path.parent for path in PACKAGE.rglob("*.py") if path.stem != "__init__")
+    assert not {str(folder): count for folder, count in folders.items() if count > 15}
+
+
+def test_every_module_is_reached_from_the_command_line_or_the_api(
+    imports: grimp.ImportGraph,
+) -> None:
+    reached, waiting = set(), ["stylepack.__main__", "stylepack"]
+    while waiting:
+        if (name := waiting.pop()) not in reached:
+            reached.add(name)
+            waiting += imports.find_modules_directly_imported_by(name)
+    folders = {name.rpartition(".")[0] for name in reached}  # importing a module runs its folder's
+    assert not imports.modules - reached - folders
