@@ -327,7 +327,7 @@ def test_bundled_packs_know_the_hash_of_their_painting() -> None:
 
 
 def test_the_interval_of_a_constant_is_that_constant() -> None:
-    assert Estimate.of([0.25] * 7).interval == (0.25, 0.25)
+    assert Estimate.of([0.25] * 7).interval == pytest.approx((0.25, 0.25))
     assert Estimate.of([0.1]).interval is None
 
 
