@@ -41,8 +41,7 @@ def replacing(path: Path) -> Iterator[Path]:
         StylepackError: the folder does not exist, is not writable, or the disk is full.
     """
     number = int.from_bytes(os.urandom(8))  # containers that share a folder have the same processes
-    linked = os.path.islink(path)  # noqa: PTH114 - pathlib raises at long names
-    target = Path(os.path.realpath(path)) if linked else path
+    target = written_through(path)
     leftovers_removed_once(target.parent)
     temporary = target.with_name(f".{os.getpid()}-{number}.part")
     try:
@@ -56,6 +55,12 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def written_through(path: Path) -> Path:
+    """The file that is replaced where `path` is written: a link's is the one that it leads to."""
+    linked = os.path.islink(path)  # noqa: PTH114 - pathlib raises at long names
+    return Path(os.path.realpath(path)) if linked else path
 
 
 @contextmanager
@@ -149,16 +154,19 @@ def fingerprint(folder: Path, paths: Iterable[Path]) -> str:
 def check_target(path: Path, option: str, replace: bool = True) -> None:
     """Refuse, before any work is done for it, what cannot become a file, or is one already.
 
+    Of a link it is the file that it leads to that counts, as for `replacing`.
+
     Raises:
         UsageError: `option` names a file in no folder, a folder, or one to be replaced without
             `replace`.
     """
-    if not path.parent.is_dir():
-        raise UsageError(f"no such folder: {path.parent}, for {option} {path}; make it first")
+    folder = written_through(path).parent
+    if not folder.is_dir():
+        raise UsageError(f"no such folder: {folder}, for {option} {path}; make it first")
     if path.is_dir():
         raise UsageError(f"{option} {path} is a folder; name a file")
-    if not os.access(path.parent, os.W_OK):
-        raise UsageError(f"{path.parent} cannot be written to, for {option} {path}; choose another")
+    if not os.access(folder, os.W_OK):
+        raise UsageError(f"{folder} cannot be written to, for {option} {path}; choose another")
     if path.exists() and not replace:
         raise UsageError(f"{path} exists already; choose another name or add --replace")
 

@@ -11,7 +11,7 @@ import typer
 from stylepack.cli import console
 from stylepack.cli.completion import complete_pack
 from stylepack.cli.options import Device, Force, Precision, TrunkFile
-from stylepack.errors import UsageError, printable
+from stylepack.errors import PhotoError, UsageError, printable
 from stylepack.files import check_target, write_text
 from stylepack.library.resolve import resolve
 from stylepack.packs.mix import Mix
@@ -64,7 +64,8 @@ def gallery(
 ) -> None:
     """Show installed packs side by side, as a contact sheet or a web page.
 
-    The paths of the written files are printed to stdout, one a line.
+    The paths of the written files are printed to stdout, one a line.  A folder's photograph that
+    cannot be read is named and left out.
     """
     sheet_file = Path("gallery.png") if output is None and html is None else output
     sources = find_photos(photos, sheet_file)
@@ -97,10 +98,19 @@ def gallery(
         )
     mixes = [Mix(((reference, 1.0),)) for reference in labelled]
     stylizers = load_each(packs, mixes, device, precision)
-    read = [read_small(source, size) for source in sources]
+    read = {}
+    for source in sources:
+        try:
+            read[source] = read_small(source, size)
+        except PhotoError as error:
+            if source in photos:
+                raise
+            console.fail(str(error))
+    if not read:
+        raise typer.Exit(1)
     walls = []
     with console.meter("painting", len(read) * len(stylizers)) as meter:
-        for source, photo in zip(sources, read, strict=True):
+        for source, photo in read.items():
             wall = Wall(printable(source.name), Picture.of(photo, cell), [])
             for painting in paint_each(
                 stylizers, photo, cell, keep_colors=keep_colors, advance=meter.share
@@ -116,6 +126,8 @@ def gallery(
 
         write_text(html, gallery_page(walls, labels))
         console.result(html)
+    if len(read) < len(sources):
+        raise typer.Exit(1)
 
 
 def find_photos(photos: Sequence[Path], sheet: Path | None = None) -> list[Path]:

@@ -4,9 +4,8 @@ Beside the decoder's own picture only the result is held in memory: it is made s
 """
 
 import io
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -16,16 +15,17 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageColor, ImageFile
 
 from stylepack.errors import UsageError
-from stylepack.images.formats import MOST_PIXELS, quietly
-from stylepack.memory import available_memory
-
-STRIP = 1 << 20  # pixels that are converted at a time
-MOST_MEMORY = 8 * MOST_PIXELS  # bytes that reading one picture may take
-SMALL, LARGE = 1 << 24, 1 << 28  # bytes: always free, and taken by one picture at a time
-# Bytes a pixel that decoders take for themselves while they work; measured.
-DECODERS = {"WEBP": 13, "AVIF": 21, "HEIF": 13, "JPEG2000": 34}
-PROGRESSIVE = 6  # JPEG's
-DRAFTS = (8, 4, 2, 1)  # by which JPEG can be divided while it is decoded
+from stylepack.images.budget import (
+    BITS,
+    COMPRESSION,
+    STRIP,
+    UNCOMPRESSED,
+    bytes_needed,
+    room,
+    tiff_tags,
+)
+from stylepack.images.formats import quietly
+from stylepack.images.reduction import drafted_size, whole_factor
 
 ORIENTATION = 0x0112  # EXIF 3.0
 # From an upright (H, W, ...) array, for each value, the view of it that is as the file has it.
@@ -40,16 +40,15 @@ AS_STORED: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
 }
 SIDEWAYS = (5, 6, 7, 8)
 # TIFF 6.0
-SUBFILE_TYPE, BITS, PHOTOMETRIC, SAMPLE_FORMAT = 254, 258, 262, 339
-REDUCED, WHITE_IS_ZERO, SIGNED = 1, 0, 2
+SUBFILE_TYPE, PHOTOMETRIC, PLANES, SAMPLE_FORMAT = 254, 262, 284, 339
+REDUCED, WHITE_IS_ZERO, SEPARATE, SIGNED = 1, 0, 2, 2
+WHOLE_COLOURS = (2, 5)  # RGB and CMYK
 WHITES = (1, 255, 65_535)  # of greys whose file does not say how far they go
 OVERSHOOT = 2  # times white, up to which floats go that are a little too bright
 
 PROFILE_ERRORS = (ImageCms.PyCMSError, OSError, ValueError, TypeError)
 
 Bytes = NDArray[np.uint8]
-
-_large = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ def decode(
     """The pixels of an image in any of Pillow's modes, by its orientation and its ICC profile.
 
     Args:
-        image: just opened, or made; JPEGs are then decoded no larger than they are needed.
+        image: just opened, or made; JPEG and JPEG 2000 are decoded no larger than needed.
         background: the colour that transparency is laid on; empty keeps it.
         short_side, long_side: pixels that the side keeps at least, if it has them: the picture is
             divided by a whole number.  Without either it is not.
@@ -80,18 +79,18 @@ def decode(
     Raises:
         UsageError: no such colour.
         MemoryError: there is not enough memory, or more than `MOST_MEMORY` would be taken.
-        NotImplementedError: greys of which none can be taken for white, or a raw's preview.
+        NotImplementedError: greys of which none can be taken for white, a raw's preview, or
+            separate planes that Pillow mixes up.
     """
     if background:
         colour(background)
-    if _tags(image).get(SUBFILE_TYPE, 0) == REDUCED:
-        raise NotImplementedError("its first picture is a preview; develop or export it as .jpg")
+    _check_tiff(image)
     _correct_transparency(image)
     full = image.size
-    _draft(image, _factor(full, short_side, long_side))
-    drafted = image.size != full
-    factor = _factor(image.size, short_side, long_side)
-    with _room(_bytes_needed(image, full, factor)):
+    size = drafted_size(image, whole_factor(full, short_side, long_side))
+    drafted = size != full
+    factor = whole_factor(size, short_side, long_side)
+    with room(bytes_needed(image, size, full, factor)):
         image.load()
         as_stored, sideways = _orientation(image)
         width, height = -(-image.width // factor), -(-image.height // factor)
@@ -128,43 +127,21 @@ def colour(name: str) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def _factor(size: tuple[int, int], short_side: int, long_side: int) -> int:
-    """The whole number by which a picture of this size may be divided."""
-    if short_side:
-        return max(1, min(size) // short_side)
-    return max(1, max(size) // long_side) if long_side else 1
-
-
-def _draft(image: Image.Image, factor: int) -> None:
-    """Let JPEG's decoder do what it can of a division, in a fraction of the time."""
-    by = next(n for n in DRAFTS if n <= factor)
-    if by > 1:
-        image.draft(image.mode, (max(1, image.width // by), max(1, image.height // by)))
-
-
-def _bytes_needed(image: Image.Image, full: tuple[int, int], factor: int) -> int:
-    """Memory that decoding takes: its picture's, and the decoder's before or the result's after."""
-    own = 1 if image.mode in ("1", "L", "P") else 2 if image.mode.startswith("I;16") else 4
-    result = 4 if image.has_transparency_data else 3
-    other = PROGRESSIVE if "progressive" in image.info else 0
-    decoder = DECODERS.get(image.format or "", other) * full[0] * full[1]
-    pixels = image.width * image.height
-    return own * pixels + max(decoder, result * pixels // factor**2)
-
-
-@contextmanager
-def _room(needed: int) -> Iterator[None]:
-    """Room for a picture of so many bytes, which no other large one takes meanwhile.
+def _check_tiff(image: Image.Image) -> None:
+    """Refuse what Pillow reads wrong from a TIFF.
 
     Raises:
-        MemoryError: that is more than is free, or than pictures may take.
+        NotImplementedError: it is a raw's preview, or has its colours in planes of their own and
+            more bits than Pillow takes them for, or other colours.
     """
-    if needed > MOST_MEMORY:
-        raise MemoryError(f"it takes {needed / 1e9:.1f} GB, and {MOST_MEMORY / 1e9:g} are the most")
-    with _large if needed > LARGE else nullcontext():
-        if needed > SMALL and needed > (free := available_memory()):
-            raise MemoryError(f"it takes {needed / 1e9:.1f} GB, and {free / 1e9:.1f} are free")
-        yield
+    tags = tiff_tags(image)
+    if tags.get(SUBFILE_TYPE, 0) == REDUCED:
+        raise NotImplementedError("its first picture is a preview; develop or export it as .jpg")
+    if tags.get(PLANES) == SEPARATE and len(image.getbands()) > 1:
+        deep = max(np.ravel(tags.get(BITS, 1))) > 8
+        raw = tags.get(COMPRESSION, UNCOMPRESSED) == UNCOMPRESSED
+        if tags.get(PHOTOMETRIC) not in WHOLE_COLOURS or (deep and raw):
+            raise NotImplementedError("its colours are in separate planes; save it interleaved")
 
 
 def _orientation(image: Image.Image) -> tuple[Callable[[NDArray[Any]], NDArray[Any]], bool]:
@@ -214,11 +191,6 @@ def _reduced(strip: Image.Image, factor: int) -> Bytes:
     return np.asarray(strip.reduce(factor) if factor > 1 else strip)
 
 
-def _tags(image: Image.Image) -> dict[int, Any]:
-    """A TIFF's tags."""
-    return getattr(image, "tag_v2", {})
-
-
 def _correct_transparency(image: Image.Image) -> None:
     """Bring a PNG's transparent colour, which Pillow leaves in the file's bits, to eight."""
     key = image.info.get("transparency")
@@ -255,7 +227,7 @@ class _Lightness:
     """
 
     def __init__(self, image: Image.Image) -> None:
-        tags = _tags(image)
+        tags = tiff_tags(image)
         self.bits = int(np.ravel(tags.get(BITS, 16))[0])
         self.signed = SIGNED in np.ravel(tags.get(SAMPLE_FORMAT, 1))
         self.inverted = tags.get(PHOTOMETRIC) == WHITE_IS_ZERO

@@ -2,6 +2,7 @@
 
 import math
 import re
+import struct
 import sys
 from collections.abc import Collection
 from contextlib import suppress
@@ -25,11 +26,15 @@ SOFTWARE, PROCESSING_SOFTWARE = 0x0131, 0x000B
 KEPT_TAGS = frozenset(
     [0x010E, 0x010F, 0x0110, 0x011A, 0x011B, 0x0128, 0x0132, 0x013B, 0x013C, 0x4746, 0x8298]
 )
-XMP = 0x02BC
+XMP, IPTC = 0x02BC, 0x83BB
 MAKER_NOTE, PIXEL_WIDTH, PIXEL_HEIGHT = 0x927C, 0xA002, 0xA003  # in the Exif IFD
 SUB_IFDS = (0x8769, 0x8825, 0xA005)  # Exif, GPS, interoperability
 MOST_IN_JPEG = 65_533  # bytes: a segment's length, itself included, has sixteen bits
 XMP_NAME = 29  # of these bytes
+# A JPEG's APP13 segment with one of Photoshop's resources (Photoshop File Formats), without a name.
+APP13, PHOTOSHOP, IPTC_RESOURCE = b"\xff\xed", b"Photoshop 3.0\x008BIM", 0x0404
+RESOURCE = ">HHI"  # its number, an empty name, its length
+IPTC_NAME = len(PHOTOSHOP) + struct.calcsize(RESOURCE) + 1  # and a byte that makes it even
 MOST_DPI = 65_535
 
 TURNED = re.compile(rb"""(tiff:Orientation\s*(?:=\s*["']|>)\s*)[2-8]""")
@@ -39,10 +44,11 @@ RAW_PROFILE = "Raw profile type"  # so ImageMagick puts the old file's EXIF into
 
 @dataclass(frozen=True)
 class Metadata:
-    """A file's EXIF, XMP, comment and PNG texts, and `dpi`, its (x, y) resolution."""
+    """A file's EXIF, XMP, IPTC, comment and PNG texts, and `dpi`, its (x, y) resolution."""
 
     exif: Image.Exif | None = None
     xmp: bytes | None = None
+    iptc: bytes | None = None
     comment: bytes | None = None
     texts: dict[str, str] = field(default_factory=dict)
     dpi: tuple[float, float] | None = None
@@ -60,6 +66,7 @@ class Metadata:
         return cls(
             exif=_clean_exif(image),
             xmp=TURNED.sub(rb"\g<1>1", xmp) if isinstance(xmp, bytes) else None,
+            iptc=_iptc(image),
             comment=comment if image.format != "JPEG2000" and isinstance(comment, bytes) else None,
             texts=texts,
             dpi=_resolution(image.info.get("dpi")),
@@ -80,12 +87,14 @@ class Metadata:
             return found
         most = MOST_IN_JPEG if file_format == "JPEG" else sys.maxsize
         exif = self._exif(size, provenance, most)
-        if file_format == "TIFF" and self.xmp:
-            exif[XMP] = self.xmp
+        if file_format == "TIFF":
+            exif.update({tag: data for tag, data in ((XMP, self.xmp), (IPTC, self.iptc)) if data})
         if file_format in WITH_EXIF and len(exif):
             found["exif"] = exif.tobytes()
         if file_format in WITH_XMP and self.xmp and len(self.xmp) + XMP_NAME <= most:
             found["xmp"] = self.xmp
+        if file_format == "JPEG" and self.iptc and len(self.iptc) + IPTC_NAME <= most:
+            found["extra"] = _segment_of_iptc(self.iptc)
         if file_format in WITH_COMMENT and self.comment and len(self.comment) <= most:
             found["comment"] = self.comment
         if file_format == "PNG" and (self.texts or self.xmp):
@@ -120,6 +129,21 @@ class Metadata:
         if len(exif.tobytes()) > most:
             exif = _without(exif, KEPT_TAGS)
         return exif
+
+
+def _iptc(image: Image.Image) -> bytes | None:
+    """The IPTC-IIM records of a JPEG or TIFF."""
+    resources = image.info.get("photoshop")
+    tags = getattr(image, "tag_v2", {})
+    found = resources.get(IPTC_RESOURCE) if isinstance(resources, dict) else tags.get(IPTC)
+    return found if found and isinstance(found, bytes) else None
+
+
+def _segment_of_iptc(iptc: bytes) -> bytes:
+    """A JPEG's segment with IPTC records of at most `MOST_IN_JPEG - IPTC_NAME` bytes."""
+    resource = PHOTOSHOP + struct.pack(RESOURCE, IPTC_RESOURCE, 0, len(iptc)) + iptc
+    resource += bytes(len(iptc) % 2)
+    return APP13 + struct.pack(">H", 2 + len(resource)) + resource
 
 
 def _resolution(dpi: object) -> tuple[float, float] | None:

@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
@@ -120,7 +120,9 @@ def _swap(one: Path, other: Path) -> bool:
 
 
 @contextmanager
-def staging(folder: Path, advice: str, *, own: bool = True) -> Iterator[Stage]:
+def staging(
+    folder: Path, advice: str, *, own: bool = True, names: Collection[str] = ()
+) -> Iterator[Stage]:
     """A stage for things in `folder`, which exists; on any error, Ctrl-C included, all is undone.
 
     No other command places anything there meanwhile, and nothing that a killed one has left is
@@ -131,13 +133,14 @@ def staging(folder: Path, advice: str, *, own: bool = True) -> Iterator[Stage]:
         advice: what to do if it cannot be written to.
         own: whether nobody else writes to the folder, so that what killed commands have left is
             believed and undone; elsewhere it is only removed.
+        names: where nothing else is believed, files that may be put back all the same.
 
     Raises:
         StylepackError: the folder cannot be written to.
     """
     try:
         with alone_in(folder) as alone:
-            _sweep(folder, alone, own)
+            _sweep(folder, alone, own, names)
             stage = Stage(folder)
             try:
                 yield stage
@@ -150,22 +153,23 @@ def staging(folder: Path, advice: str, *, own: bool = True) -> Iterator[Stage]:
         ) from error
 
 
-def recover(folder: Path) -> None:
-    """Undo what killed commands have left in a folder of the user's, unless one is at work there.
+def recover(folder: Path, *, own: bool = True, names: Collection[str] = ()) -> None:
+    """Undo what killed commands have left in a folder, unless one is at work there.
 
-    For those who only read: where it cannot be undone now, nothing is said.
+    For those who only read: where it cannot be undone now, nothing is said.  `own` and `names` as
+    for `staging`.
     """
     with suppress(OSError):
         if any(folder.glob(f"{PREFIX}*")):
             with alone_in(folder, wait=False) as alone:
-                _sweep(folder, alone, own=True)
+                _sweep(folder, alone, own, names)
 
 
-def _sweep(folder: Path, alone: bool | None, own: bool) -> None:
+def _sweep(folder: Path, alone: bool | None, own: bool, names: Collection[str]) -> None:
     """Remove the stages in a folder that nobody is at work on; `alone` is from `alone_in`."""
     for left in folder.glob(f"{PREFIX}*") if alone is not False else ():
         if alone or is_stale(left):
-            if own:
+            if own or set(_names_placing(left / PLACING)) <= set(names):
                 _undo(left)
             else:
                 shutil.rmtree(left, ignore_errors=True)

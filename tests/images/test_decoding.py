@@ -21,7 +21,7 @@ from stylepack.cli.main import run as stylepack
 from stylepack.cli.packs.thumbnails import decoded as thumbnail
 from stylepack.errors import PhotoError, UsageError
 from stylepack.files import replacing
-from stylepack.images import decoding
+from stylepack.images import budget
 from stylepack.images.formats import FORMATS, find_images
 from stylepack.images.photo import Photo, SaveOptions, check_sides, read_photo, resized
 from stylepack.training.dataset import decoded, read_painting
@@ -307,11 +307,11 @@ def test_what_does_not_fit_into_the_memory_is_refused_before_it_is_decoded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Image.new("1", (6000, 5000)).save(tmp_path / "large.png")
-    monkeypatch.setattr(decoding, "available_memory", lambda: 50_000_000)
-    with pytest.raises(PhotoError, match=r"it takes 0\.1 GB, and 0\.1 are free"):
+    monkeypatch.setattr(budget, "available_memory", lambda: 80_000_000)
+    with pytest.raises(PhotoError, match=r"it takes 0\.2 GB, and 0\.1 are free"):
         read_photo(tmp_path / "large.png")
     assert read_photo(tmp_path / "large.png", 100).size == (100, 83)
-    monkeypatch.setattr(decoding, "MOST_MEMORY", 100_000_000)
+    monkeypatch.setattr(budget, "MOST_MEMORY", 100_000_000)
     with pytest.raises(PhotoError, match=r"and 0\.1 are the most"):
         read_photo(tmp_path / "large.png")
 

@@ -16,7 +16,7 @@ from PIL import Image, features
 
 from stylepack.errors import PhotoError
 from stylepack.images import formats as imagefile
-from stylepack.images.decoding import MOST_MEMORY
+from stylepack.images.budget import MOST_MEMORY
 from stylepack.images.formats import FORMATS
 from stylepack.images.photo import SaveOptions, read_photo
 

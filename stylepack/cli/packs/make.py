@@ -13,9 +13,10 @@ from stylepack.cli import console
 from stylepack.cli.completion import complete_mix, complete_pack
 from stylepack.cli.options import Author, Force, License, Replace, TrunkFile
 from stylepack.errors import StylepackError, UsageError
-from stylepack.files import check_target, replacing
+from stylepack.files import check_target, written_through
 from stylepack.library.resolve import resolve
 from stylepack.library.shelf import check_free, user_packs
+from stylepack.library.transaction import recover, staging
 from stylepack.library.trunks import name_of, trunk_names
 from stylepack.packs.manifest import IDENTITY, SUFFIX, Manifest, typed_name
 from stylepack.packs.mix import parse_mix
@@ -100,13 +101,18 @@ def export(
 ) -> None:
     r"""Write a trunk as ONNX, and packs as JSON beside it, to be blended where they are run.
 
-    The model takes a photograph of any size and a style, and is checked against torch.  The
-    paths of both files are printed to stdout.  Needs `pip install 'stylepack\[export]'`.
+    The model takes a photograph of any size and a style, and is checked against torch.  Both
+    files are written or none; their paths are printed to stdout.  A link as FILE is written
+    through.  Needs `pip install 'stylepack\[export]'`.
     """
     if output.suffix != ".onnx":
         like = output.stem.strip(".") if output.suffix else ""
         raise UsageError(f"-o is '{output}'; name it like {like or 'trunk'}.onnx")
+    check_target(output, "-o")
+    output = written_through(output)
     beside = output.with_suffix(".json")
+    names = (output.name, beside.name)
+    recover(output.parent, own=False, names=names)
     for file in (output, beside):
         check_target(file, "-o", replace)
     missing = [name for name in EXTRA if find_spec(name) is None]
@@ -124,9 +130,10 @@ def export(
         raise UsageError(f"no pack of {selection.trunk} is installed; name packs by their files")
     content, apart = checked_model(loaded.trunk, [pack.numbers for pack in found.values()])
     text = packs_beside(found, loaded.trunk, loaded.sha256, output.name)
-    with replacing(output) as model, replacing(beside) as told:  # both whole before either is there
-        model.write_bytes(content)
-        told.write_text(text, encoding="utf-8")
+    with staging(output.parent, "choose another -o", own=False, names=names) as stage:
+        stage.add(output.name, content)
+        stage.add(beside.name, text.encode())
+        stage.place(replace)
     packs_in_words = "1 pack" if len(found) == 1 else f"{len(found)} packs"
     console.say(f"{packs_in_words}; onnxruntime and torch differ by at most {apart:.1e} of 1")
     console.result(output)
