@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from stylepack.memory import available_memory
 from stylepack.images.formats import MOST_PIXELS
+from stylepack.memory import available_memory
 
 STRIP = 1 << 20  # pixels that are converted at a time
 CONVERSION = 32 * STRIP  # bytes that converting a strip takes at most

@@ -7,15 +7,17 @@ import warnings
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from operator import itemgetter
 from pathlib import Path
 from typing import BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 
 from stylepack.errors import PhotoError, StylepackError, UsageError
+from stylepack.images.kinds import LENGTH, kind_of, known_to_pillow
 
 # Pillow's other decoders are never run: PostScript would be, by Ghostscript.
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "PPM", "JPEG2000", "AVIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "DIB", "PPM", "JPEG2000", "AVIF")
 HEIF_SUFFIXES = frozenset([".heic", ".heif"])
 TGA_SUFFIXES = frozenset([".tga", ".icb", ".vda", ".vst"])  # it has no signature, so names decide
 JPEG_SUFFIXES = frozenset([".jpg", ".jpeg", ".jpe", ".jfif"])
@@ -34,41 +36,6 @@ NOT_OPENED, AGAIN = "that cannot be opened", "linked more than once"
 NO_FILE, OTHER, HIDDEN = "broken links or devices", "of other kinds", "hidden"
 _QUIET = threading.RLock()
 _log = logging.getLogger("stylepack")
-STARTS = (  # bytes that a file begins with, what it is then, and what to do
-    (b"version https://git-lfs", "a git-lfs pointer", "fetch the picture with `git lfs pull`"),
-    (b"\x1f\x8b", "gzip", "unpack it first"),
-    (b"BZh", "bzip2", "unpack it first"),
-    (b"\xfd7zXZ\0", "xz", "unpack it first"),
-    (b"\x28\xb5\x2f\xfd", "zstd", "unpack it first"),
-    (b"7z\xbc\xaf\x27\x1c", "a 7z archive", "unpack it first"),
-    (b"Rar!", "a rar archive", "unpack it first"),
-    (b"PK\x03\x04", "a zip archive or a document", "unpack it first"),
-    (b"%PDF", "a PDF", "export its page as .png"),
-    (b"%!", "PostScript", "export it as .png"),
-    (b"\xc5\xd0\xd3\xc6", "PostScript", "export it as .png"),
-    (b"8BPS", "a Photoshop document", "export it as .tif or .png"),
-    (b"gimp xcf", "a GIMP document", "export it as .tif or .png"),
-    (b"\xff\x0a", "JPEG XL", "convert it to .png"),
-    (b"\0\0\0\x0cJXL ", "JPEG XL", "convert it to .png"),
-    (b"\x76\x2f\x31\x01", "OpenEXR", "convert it to .png or .tif"),
-    (b"#?RADIANCE", "Radiance HDR", "convert it to .png or .tif"),
-    (b"II*\0\x10\0\0\0CR", "a raw photograph", "develop it to .jpg or .tif"),
-    (b"FUJIFILMCCD-RAW", "a raw photograph", "develop it to .jpg or .tif"),
-    (b"IIRO", "a raw photograph", "develop it to .jpg or .tif"),
-    (b"IIU\0", "a raw photograph", "develop it to .jpg or .tif"),
-    (b"\x93NUMPY", "an array of NumPy", "save it as .png or .tif"),
-    (b"\x89HDF", "HDF5", "export it as .png or .tif"),
-    (b"\x1a\x45\xdf\xa3", "a video", "export a frame of it"),
-)
-BRANDS = {  # of ISO base media files: the word behind `ftyp`
-    **dict.fromkeys(
-        [b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"],
-        ("HEIC", "install its decoder with `pip install pillow-heif`"),
-    ),
-    **dict.fromkeys([b"avif", b"avis"], ("AVIF", "install a Pillow that has its decoder")),
-    b"crx ": ("a raw photograph", "develop it to .jpg or .tif"),
-}
-LENGTH = 512  # bytes that tell
 
 
 @contextmanager
@@ -243,10 +210,18 @@ def _files(folder: Path, left_out: dict[str, list[str]]) -> Iterator[Path]:
                 folders.clear()
                 continue
             searched.add((there.st_dev, there.st_ino))
-            shown = [Path(place, name) for name in sorted(folders) if not name.startswith(".")]
+            hidden = [name for name in folders if name.startswith(".")]
+            left_out[HIDDEN] += [name for name in hidden if _has_pictures(Path(place, name))]
+            shown = [Path(place, name) for name in sorted(folders) if name not in hidden]
             waiting += (path for path in shown if path.is_symlink())
             folders[:] = [path.name for path in shown if not path.is_symlink()]
             yield from (Path(place, name) for name in files)
+
+
+def _has_pictures(folder: Path) -> bool:
+    with suppress(OSError):
+        return any(path.suffix.lower() in SUFFIXES for path in folder.iterdir())
+    return False
 
 
 def _is_image(path: Path, left_out: dict[str, list[str]]) -> bool:
@@ -268,48 +243,9 @@ def _is_image(path: Path, left_out: dict[str, list[str]]) -> bool:
 def _counted(left_out: dict[str, list[str]]) -> str:
     """`3 of other kinds (.mov 2, .psd), 1 hidden (.a.jpg)`."""
     parts = []
-    for reason, names in left_out.items():
+    for reason, names in filter(itemgetter(1), left_out.items()):
         counts = Counter(names).most_common()
         shown = [f"{name} {count}" if count > 1 else name for name, count in counts[:SHOWN]]
         more = ["…"] if len(counts) > SHOWN else []
         parts.append(f"{len(names)} {reason} ({', '.join(shown + more)})")
     return ", ".join(parts)
-
-
-def kind_of(head: bytes) -> tuple[str, str]:
-    """What a file that begins like this is, and what to do with it; empty where nothing tells.
-
-    Args:
-        head: the first `LENGTH` bytes, or all if there are fewer.
-    """
-    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if not head:
-        return "empty", "take it from where it came again"
-    if not head.strip(b"\0"):
-        return "nothing but zeros", "take it from where it came again"
-    if head[4:8] == b"ftyp":
-        return BRANDS.get(head[8:12], ("a video", "export a frame of it"))
-    if head[257:262] == b"ustar":
-        return "a tar archive", "unpack it first"
-    if head[8:10] == b'{"':
-        return "safetensors weights, such as a LoRA or a style pack", "give a picture"
-    if head[128:132] == b"DICM":
-        return "DICOM", "export it as .png or .tif"
-    if b"<svg" in text:
-        return "an SVG drawing", "export it as .png"
-    if text.startswith((b"<!doctype html", b"<html", b"<head", b"<script")):
-        return "a web page", "save the picture itself"
-    if head[:4] == b"RIFF" and head[8:12] != b"WEBP":
-        return "a video or a sound", "export a frame of it"
-    known = ((what, advice) for start, what, advice in STARTS if head.startswith(start))
-    return next(known, ("", ""))
-
-
-def known_to_pillow(head: bytes) -> str:
-    """Pillow's name of the format that a file begins like; nothing of it is decoded."""
-    Image.init()
-    for name, (_, accept) in Image.OPEN.items():
-        with suppress(Exception):  # some expect more bytes than a short file has
-            if accept and accept(head[:16]):
-                return name
-    return ""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stylepack.errors import UsageError
+from stylepack.files import written_through
 from stylepack.images.formats import can_write, find_images, output_format
 from stylepack.launchers import worker
 
@@ -88,6 +89,8 @@ def _planned(photos: Sequence[str], output: str | None, mark: str, extension: st
                 f"painting {job.source} would overwrite {target}, which is to be painted too; "
                 "leave it out or choose another -o or --suffix"
             )
+    for folder in {written_through(target).parent for target in jobs if target != STANDARD}:
+        _check_folder(folder)
     return list(jobs.values())
 
 
@@ -166,10 +169,21 @@ def _find(photo: str, mark: str) -> list[tuple[Path, Path]]:
     return [(match, Path(match.name)) for match in files if not is_painted(match, mark)]
 
 
+def _check_folder(folder: Path) -> None:
+    """Refuse, before anything is painted, a folder that cannot be made or written to."""
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if not there.is_dir():
+        raise UsageError(f"{there} is a file, not a folder to paint into; choose another -o")
+    if not os.access(there, os.W_OK):
+        raise UsageError(f"{there} cannot be written to; choose another -o")
+
+
 def _check(source: Path, target: Path, jobs: Mapping[Path, Job]) -> None:
     if target == STANDARD:
         return
     output_format(target)
+    if target.is_symlink() and not written_through(target).parent.is_dir():
+        raise UsageError(f"{target} is a link into a folder that is not there; choose another -o")
     if target in jobs:
         raise UsageError(
             f"{jobs[target].source} and {source} would both be painted to {target}; paint them one "

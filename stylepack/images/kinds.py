@@ -1,0 +1,96 @@
+"""Names of what a file is that is no image which is read: for one line of an error."""
+
+from contextlib import suppress
+
+from PIL import Image
+
+STARTS = (  # bytes that a file begins with, what it is then, and what to do
+    (b"version https://git-lfs", "a git-lfs pointer", "fetch the picture with `git lfs pull`"),
+    (b"\x1f\x8b", "gzip", "unpack it first"),
+    (b"BZh", "bzip2", "unpack it first"),
+    (b"\xfd7zXZ\0", "xz", "unpack it first"),
+    (b"\x28\xb5\x2f\xfd", "zstd", "unpack it first"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive", "unpack it first"),
+    (b"Rar!", "a rar archive", "unpack it first"),
+    (b"PK\x03\x04", "a zip archive or a document", "unpack it first"),
+    (b"%PDF", "a PDF", "export its page as .png"),
+    (b"%!", "PostScript", "export it as .png"),
+    (b"\xc5\xd0\xd3\xc6", "PostScript", "export it as .png"),
+    (b"8BPS", "a Photoshop document", "export it as .tif or .png"),
+    (b"gimp xcf", "a GIMP document", "export it as .tif or .png"),
+    (b"\xff\x0a", "JPEG XL", "convert it to .png"),
+    (b"\0\0\0\x0cJXL ", "JPEG XL", "convert it to .png"),
+    (b"\x76\x2f\x31\x01", "OpenEXR", "convert it to .png or .tif"),
+    (b"#?RADIANCE", "Radiance HDR", "convert it to .png or .tif"),
+    (b"II*\0\x10\0\0\0CR", "a raw photograph", "develop it to .jpg or .tif"),
+    (b"FUJIFILMCCD-RAW", "a raw photograph", "develop it to .jpg or .tif"),
+    (b"IIRO", "a raw photograph", "develop it to .jpg or .tif"),
+    (b"IIU\0", "a raw photograph", "develop it to .jpg or .tif"),
+    (b"\xd0\xcf\x11\xe0", "an Office document", "export its page or picture as .png"),
+    (b"{\\rtf", "a text document", "export its page or picture as .png"),
+    (b"ID3", "a sound", "give a picture"),
+    (b"OggS", "a sound", "give a picture"),
+    (b"fLaC", "a sound", "give a picture"),
+    (b"GGUF", "a language model", "give a picture"),
+    (b"\x7fELF", "a program", "give a picture"),
+    (b"MZ", "a program", "give a picture"),
+    (b"SQLite format 3", "a database", "give a picture"),
+    (b"\x93NUMPY", "an array of NumPy", "save it as .png or .tif"),
+    (b"\x89HDF", "HDF5", "export it as .png or .tif"),
+    (b"\x1a\x45\xdf\xa3", "a video", "export a frame of it"),
+)
+BRANDS = {  # of ISO base media files: the word behind `ftyp`
+    **dict.fromkeys(
+        [b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"],
+        ("HEIC", "install its decoder with `pip install pillow-heif`"),
+    ),
+    **dict.fromkeys([b"avif", b"avis"], ("AVIF", "install a Pillow that has its decoder")),
+    b"crx ": ("a raw photograph", "develop it to .jpg or .tif"),
+}
+LENGTH = 512  # bytes that tell
+
+
+def kind_of(head: bytes) -> tuple[str, str]:
+    """What a file that begins like this is, and what to do with it; empty where nothing tells.
+
+    Args:
+        head: the first `LENGTH` bytes, or all if there are fewer.
+    """
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if not head:
+        return "empty", "take it from where it came again"
+    if not head.strip(b"\0"):
+        return "nothing but zeros", "take it from where it came again"
+    if head[4:8] == b"ftyp":
+        return BRANDS.get(head[8:12], ("a video", "export a frame of it"))
+    if head[257:262] == b"ustar":
+        return "a tar archive", "unpack it first"
+    if head[8:10] == b'{"':
+        return "safetensors weights, such as a LoRA or a style pack", "give a picture"
+    if head[128:132] == b"DICM":
+        return "DICOM", "export it as .png or .tif"
+    if b"<svg" in text:
+        return "an SVG drawing", "export it as .png"
+    if text.startswith((b"<!doctype html", b"<html", b"<head", b"<script")):
+        return "a web page", "save the picture itself"
+    if head[:4] == b"RIFF" and head[8:12] != b"WEBP":
+        return "a video or a sound", "export a frame of it"
+    known = ((what, advice) for start, what, advice in STARTS if head.startswith(start))
+    return next(known, ("a text", "take the picture itself") if _is_text(head) else ("", ""))
+
+
+def _is_text(head: bytes) -> bool:
+    """Whether bytes, which may end within a letter, are printable UTF-8 or UTF-16."""
+    marked = head.startswith((b"\xff\xfe", b"\xfe\xff"))
+    text = head.decode("utf-16" if marked else "utf-8", errors="replace").rstrip("\ufffd")
+    return "\ufffd" not in text and all(one.isprintable() or one.isspace() for one in text)
+
+
+def known_to_pillow(head: bytes) -> str:
+    """Pillow's name of the format that a file begins like; nothing of it is decoded."""
+    Image.init()
+    for name, (_, accept) in Image.OPEN.items():
+        with suppress(Exception):  # some expect more bytes than a short file has
+            if accept and accept(head[:16]):
+                return name
+    return ""
