@@ -17,9 +17,11 @@ from stylepack.errors import PhotoError, StylepackError, UsageError
 from stylepack.images.kinds import LENGTH, kind_of, known_to_pillow
 
 # Pillow's other decoders are never run: PostScript would be, by Ghostscript.
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "DIB", "PPM", "JPEG2000", "AVIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "PPM", "JPEG2000", "AVIF")
 HEIF_SUFFIXES = frozenset([".heic", ".heif"])
-TGA_SUFFIXES = frozenset([".tga", ".icb", ".vda", ".vst"])  # it has no signature, so names decide
+TGA_SUFFIXES = frozenset([".tga", ".icb", ".vda", ".vst"])
+# Formats without a signature that tells, so names decide.
+BY_NAME = {**{suffix: ["TGA"] for suffix in TGA_SUFFIXES}, ".dib": ["DIB"]}
 JPEG_SUFFIXES = frozenset([".jpg", ".jpeg", ".jpe", ".jfif"])
 OTHERS_WRITTEN = [".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".jp2", ".avif", ".tga"]
 OTHERS_READ = [".mpo", ".apng", ".dib", ".pnm", ".pgm", ".pbm", ".pfm", ".avifs", ".j2k", ".j2c"]
@@ -85,7 +87,7 @@ def open_image(
 
 def _identified(source: Path | BinaryIO, formats: Sequence[str], most: int) -> Image.Image:
     named = source.suffix.lower() if isinstance(source, Path) else ""
-    formats = [*formats, *(["TGA"] if named in TGA_SUFFIXES else [])]
+    formats = [*formats, *BY_NAME.get(named, [])]
     with quietly():
         before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, most // 2  # raises at twice
         try:

@@ -1,0 +1,228 @@
+"""Rare files: planes of their own, JPEG 2000 at reduced size, memory by format, IPTC, folders."""
+
+import io
+import struct
+import zlib
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import picture
+from images.test_decoding import chunk, png, tiff
+from PIL import Image, IptcImagePlugin, features
+
+from stylepack.cli.main import run as stylepack
+from stylepack.errors import PhotoError, UsageError
+from stylepack.files import check_target
+from stylepack.images import budget
+from stylepack.images.decoding import decode
+from stylepack.images.formats import find_images, open_image
+from stylepack.images.photo import Photo, read_photo
+from stylepack.painting.jobs import plan_jobs
+
+RGB, CMYK, LAB = 2, 5, 8  # TIFF's photometric interpretations
+IPTC = b"\x1c\x02\x05\x00\x05title\x1c\x02\x74\x00\x01R"  # an odd number of bytes
+
+
+def planes(values: np.ndarray, photometric: int) -> bytes:
+    """An uncompressed TIFF of (H, W, bands), each band in a strip of its own."""
+    height, width, bands = values.shape
+    strips = [np.ascontiguousarray(values[..., band]).tobytes() for band in range(bands)]
+    lists = [[8 * values.itemsize] * bands, [0] * bands, [len(strips[0])] * bands]
+    short, long = 3, 4
+    entries = [
+        *((256, long, width), (257, long, height), (258, short, lists[0]), (259, short, 1)),
+        *((262, short, photometric), (273, long, lists[1]), (277, short, bands)),
+        *((278, long, height), (279, long, lists[2]), (284, short, 2)),
+    ]
+    at = 8 + 2 + 12 * len(entries) + 4
+    data = at + 8 * bands * 3
+    lists[1][:] = [data + index * len(strips[0]) for index in range(bands)]
+    head, tail = struct.pack("<2sHIH", b"II", 42, 8, len(entries)), b""
+    for tag, kind, value in entries:
+        many = value if isinstance(value, list) else [value]
+        packed = struct.pack(f"<{len(many)}{'H' if kind == short else 'I'}", *many)
+        if len(packed) > 4:
+            place, tail = at + len(tail), tail + packed
+            packed = struct.pack("<I", place)
+        head += struct.pack("<HHI", tag, kind, len(many)) + packed.ljust(4, b"\0")
+    return (head + bytes(4) + tail).ljust(data, b"\0") + b"".join(strips)
+
+
+def test_planes_of_eight_bits_are_read_and_others_are_refused() -> None:
+    pixels = np.asarray(picture(24, 16))
+    assert (
+        read_photo(io.BytesIO(planes(pixels, RGB))).pixels.permute(1, 2, 0)
+        == Photo.from_image(picture(24, 16)).pixels.permute(1, 2, 0)
+    ).all()
+    cmyk = np.asarray(picture(24, 16).convert("CMYK"))
+    found = read_photo(io.BytesIO(planes(cmyk, CMYK))).pixels.permute(1, 2, 0).numpy()
+    assert np.abs(found.astype(int) - pixels).max() <= 1
+    for values, kind in ((pixels.astype("<u2") * 257, RGB), (pixels, LAB)):
+        with pytest.raises(PhotoError, match="colours are in separate planes; save it interleaved"):
+            read_photo(io.BytesIO(planes(values, kind)))
+
+
+@pytest.mark.parametrize("size", [(800, 608), (803, 603), (801, 601), (640, 330)])
+def test_a_jpeg_2000_is_decoded_at_reduced_size(size: tuple[int, int], monkeypatch) -> None:
+    buffer = io.BytesIO()
+    picture(*size).save(buffer, "JPEG2000")
+    loaded = []
+    real = Image.Image.crop
+    monkeypatch.setattr(
+        Image.Image, "crop", lambda image, box: (loaded.append(image.size), real(image, box))[1]
+    )
+    photo = read_photo(buffer, 40)
+    assert photo.size == (40, max(1, round(40 * size[1] / size[0])))
+    wanted = picture(*size).resize(photo.size, Image.Resampling.BOX)
+    away = np.abs(photo.pixels.permute(1, 2, 0).numpy().astype(int) - np.asarray(wanted))
+    assert away.mean() < 3
+    assert loaded[0][0] < size[0]
+
+
+def test_a_jpeg_2000_of_one_resolution_is_read_all_the_same() -> None:
+    buffer = io.BytesIO()
+    picture(200, 120).save(buffer, "JPEG2000", num_resolutions=1)
+    assert read_photo(buffer, 10).size == (10, 6)
+
+
+KINDS = {
+    "JPEG": ({"progressive": True}, 4 + 2 * 3),
+    "WEBP": ({}, 4 + 14),
+    "AVIF": ({"speed": 10}, 4 + 21),
+    "JPEG2000": ({}, 4 + 4 * 3 + 4 + 1),
+    "TIFF": ({"compression": "tiff_lzw", "tiffinfo": {278: 300}}, 4 + 4),
+    "PNG": ({}, 4 + 3),
+}
+
+
+@pytest.mark.parametrize("file_format", KINDS)
+def test_what_a_decoder_needs_is_refused_before_it_decodes(
+    tmp_path: Path, file_format: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if file_format in ("WEBP", "AVIF") and not features.check(file_format.lower()):
+        pytest.skip(f"this Pillow has no {file_format}")
+    options, per_pixel = KINDS[file_format]
+    path = tmp_path / "a.img"
+    Image.new("RGB", (400, 300)).save(path, file_format, **options)
+    needed = per_pixel * 400 * 300 + budget.CONVERSION
+    monkeypatch.setattr(budget, "MOST_MEMORY", needed)
+    assert read_photo(path).size == (400, 300)
+    monkeypatch.setattr(budget, "MOST_MEMORY", needed - 1)
+    with open_image(path) as image:
+        monkeypatch.setattr(image, "load", lambda: pytest.fail("it was decoded"))
+        with pytest.raises(MemoryError, match="are the most"):
+            decode(image)
+
+
+@pytest.mark.parametrize(("source", "target"), [*product(["jpg", "tif"], repeat=2)])
+def test_iptc_travels(tmp_path: Path, source: str, target: str) -> None:
+    path, out = tmp_path / f"a.{source}", tmp_path / f"b.{target}"
+    picture(40, 30).save(path, tiffinfo={0x83BB: IPTC})
+    if source == "jpg":
+        resource = struct.pack(">HHI", 0x0404, 0, len(IPTC)) + IPTC + b"\0"
+        segment = b"Photoshop 3.0\x008BIM" + resource
+        picture(40, 30).save(
+            path, extra=b"\xff\xed" + struct.pack(">H", 2 + len(segment)) + segment
+        )
+    read_photo(path).save(out)
+    with Image.open(out) as image:
+        if target == "jpg":
+            found = IptcImagePlugin.getiptcinfo(image)
+            assert found is not None
+            assert found[(2, 5)] == b"title"
+            assert image.info["photoshop"][0x0404] == IPTC
+        else:
+            assert image.tag_v2[0x83BB] == IPTC
+    assert read_photo(out).metadata.iptc == IPTC
+
+
+def test_a_text_that_unpacks_to_hundreds_of_megabytes_is_one_line(tmp_path: Path) -> None:
+    many = zlib.compress(bytes(1 << 27), 9)
+    rows = (b"\0" + bytes(48)) * 16
+    for kind, data in ((b"zTXt", b"x\0\0"), (b"iCCP", b"x\0\0"), (b"iTXt", b"x\0\1\0\0\0")):
+        path = tmp_path / f"{kind.decode()}.png"
+        path.write_bytes(png(16, 16, 8, 2, rows, chunk(kind, data + many)))
+        with pytest.raises(PhotoError) as refused:
+            read_photo(path)
+        assert str(path) in str(refused.value)
+
+
+INSTEAD = {
+    "a text": b'{"error": "not found"}',
+    "a sound": b"ID3\x03" + bytes(50),
+    "an Office document": b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(100),
+    "a program": b"\x7fELF\x02\x01\x01" + bytes(60),
+    "a web page": b"<HTML><body>",
+}
+
+
+@pytest.mark.parametrize("kind", INSTEAD)
+def test_other_files_are_named_too(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(INSTEAD[kind])
+    with pytest.raises(PhotoError, match=f"is {kind}, not an image"):
+        read_photo(path)
+
+
+def test_a_dib_is_read_by_its_name(tmp_path: Path) -> None:
+    for name, file_format in (("a.dib", "DIB"), ("b.dib", "BMP")):
+        picture(20, 16).save(tmp_path / name, file_format)
+        assert read_photo(tmp_path / name).size == (20, 16)
+
+
+def test_hidden_folders_with_pictures_are_counted(tmp_path: Path, caplog) -> None:
+    for name in ("a.jpg", ".git/config", ".thumbnails/a.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert len(find_images(tmp_path)) == 1
+    [line] = caplog.messages
+    assert line.endswith("1 hidden (.thumbnails)")
+
+
+def test_a_folders_damaged_photograph_leaves_the_others_of_a_gallery(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    picture(48, 40).save(folder / "a.png")
+    (folder / "b.png").write_bytes((folder / "a.png").read_bytes()[:200])
+    words = ["--style", "wave", "--cell", "32", "--size", "32", "-o", str(tmp_path / "out.png")]
+    assert stylepack(["gallery", str(folder), *words]) == 1
+    said = capsys.readouterr()
+    assert str(folder / "b.png") in said.err
+    assert (tmp_path / "out.png").is_file()
+    (folder / "a.png").unlink()
+    assert stylepack(["gallery", str(folder), *words]) == 1
+
+
+@pytest.mark.parametrize("name", ["link.png", "a.png/x/y.png"])
+def test_a_place_that_cannot_be_is_refused_before_painting(tmp_path: Path, name: str) -> None:
+    picture(16, 16).save(tmp_path / "a.png")
+    (tmp_path / "link.png").symlink_to("nowhere/x.png")
+    with pytest.raises(UsageError, match=r"is not there|is a file, not a folder"):
+        plan_jobs([str(tmp_path / "a.png")], str(tmp_path / name))
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path: Path, monkeypatch) -> None:
+    picture(16, 16).save(tmp_path / "a.png")
+    monkeypatch.setattr("os.access", lambda *_: False)
+    with pytest.raises(UsageError, match="cannot be written to; choose another -o"):
+        plan_jobs([str(tmp_path / "a.png")], str(tmp_path / "new" / "b.png"))
+
+
+def test_of_a_linked_target_the_folder_that_it_leads_to_counts(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    for name, place in (("good.png", "real/a.png"), ("bad.png", "nowhere/a.png")):
+        (tmp_path / name).symlink_to(place)
+    check_target(tmp_path / "good.png", "-o")
+    with pytest.raises(UsageError, match=r"no such folder: .*nowhere, for -o .*bad\.png"):
+        check_target(tmp_path / "bad.png", "-o")
+
+
+def test_a_tiff_with_odd_tags_needs_no_more_than_it_is_large() -> None:
+    with Image.open(io.BytesIO(tiff(picture(40, 30).convert("L")))) as image:
+        image.tag_v2[budget.COMPRESSION], image.tag_v2[budget.ROWS_PER_STRIP] = 5, 2**32 - 1
+        needed = budget.bytes_needed(image, image.size, image.size, 1)
+    assert needed - budget.CONVERSION == 40 * 30 * (1 + 4)
