@@ -18,6 +18,7 @@ from stylepack.images.kinds import LENGTH, kind_of, known_to_pillow
 
 # Pillow's other decoders are never run: PostScript would be, by Ghostscript.
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "PPM", "JPEG2000", "AVIF")
+SAFE_HEIF = (1, 7)  # older versions bring a libheif that files can make run code
 HEIF_SUFFIXES = frozenset([".heic", ".heif"])
 TGA_SUFFIXES = frozenset([".tga", ".icb", ".vda", ".vst"])
 # Formats without a signature that tells, so names decide.
@@ -136,10 +137,12 @@ def quietly() -> Iterator[None]:
 
 
 def _register_heif() -> bool:
-    """Teach Pillow HEIC; False where the package pillow-heif is not installed."""
+    """Teach Pillow HEIC; False where there is no pillow-heif, or one with known holes."""
     try:
         import pillow_heif
     except ImportError:
+        return False
+    if tuple(map(int, pillow_heif.__version__.split(".")[:2])) < SAFE_HEIF:
         return False
     pillow_heif.register_heif_opener()
     return True

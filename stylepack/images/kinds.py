@@ -42,7 +42,7 @@ STARTS = (  # bytes that a file begins with, what it is then, and what to do
 BRANDS = {  # of ISO base media files: the word behind `ftyp`
     **dict.fromkeys(
         [b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"],
-        ("HEIC", "install its decoder with `pip install pillow-heif`"),
+        ("HEIC", "install its decoder with `pip install pillow-heif` (1.7 or later)"),
     ),
     **dict.fromkeys([b"avif", b"avis"], ("AVIF", "install a Pillow that has its decoder")),
     b"crx ": ("a raw photograph", "develop it to .jpg or .tif"),
