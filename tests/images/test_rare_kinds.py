@@ -2,9 +2,11 @@
 
 import io
 import struct
+import sys
 import zlib
 from itertools import product
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from PIL import Image, IptcImagePlugin, features
 from stylepack.cli.main import run as stylepack
 from stylepack.errors import PhotoError, UsageError
 from stylepack.files import check_target
-from stylepack.images import budget
+from stylepack.images import budget, formats
 from stylepack.images.decoding import decode
 from stylepack.images.formats import find_images, open_image
 from stylepack.images.photo import Photo, read_photo
@@ -226,3 +228,13 @@ def test_a_tiff_with_odd_tags_needs_no_more_than_it_is_large() -> None:
         image.tag_v2[budget.COMPRESSION], image.tag_v2[budget.ROWS_PER_STRIP] = 5, 2**32 - 1
         needed = budget.bytes_needed(image, image.size, image.size, 1)
     assert needed - budget.CONVERSION == 40 * 30 * (1 + 4)
+
+
+@pytest.mark.parametrize(("version", "used"), [("1.6.0", False), ("1.7.0", True), ("2.0", True)])
+def test_a_heic_decoder_with_known_holes_is_not_used(version, used, monkeypatch) -> None:
+    registered = []
+    fake = ModuleType("pillow_heif")
+    fake.__version__, fake.register_heif_opener = version, lambda: registered.append(version)
+    monkeypatch.setitem(sys.modules, "pillow_heif", fake)
+    assert formats._register_heif() is used
+    assert registered == [version] * used
