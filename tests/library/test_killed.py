@@ -107,11 +107,12 @@ COMMANDS = {
     "restore": ["packs", "restore", "tahiti"],
     "apply": ["apply", "a.png", "--style", DOTS, *TRUNK, "-o", "b.png"],
     "export": ["packs", "export", DOTS, "-o", "m.onnx", "--replace", *TRUNK],
+    "export new": ["packs", "export", DOTS, "-o", "n.onnx", *TRUNK],
     "new": ["packs", "new", "some-packs", DOTS, *TRUNK],
     "remove": ["packs", "remove", "dots", "-y"],
     "remove a trunk": ["trunks", "remove", "mine", "-y"],
 }
-ONCE = ("new", "restore", "remove", "remove a trunk")  # where it was done, it cannot be repeated
+ONCE = ("new", "export new", "restore", "remove", "remove a trunk")  # where it was done, it cannot be repeated
 
 
 @pytest.mark.parametrize("name", COMMANDS)

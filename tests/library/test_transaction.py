@@ -1,5 +1,6 @@
 """Placing files: undone when it fails, whatever stops the undoing, and nothing of others lost."""
 
+import json
 import os
 import shutil
 import signal
@@ -169,3 +170,24 @@ def test_a_folder_is_not_replaced_by_a_file(home: Path, capsys) -> None:
     assert "dir.safetensors is in the way and no file; move it away" in capsys.readouterr().err
     assert (folder / "mine.txt").read_text() == "mine"
     assert [path.name for path in (home / "packs").iterdir()] == ["dir.safetensors"]
+
+
+def half_placed(folder: Path, names: list[str]) -> Path:
+    """What a command leaves that is killed between its two renames; returns its stage."""
+    left = folder / f"{staging.PREFIX}left"
+    for half in ("new", "old"):
+        (left / half).mkdir(parents=True)
+    (left / "placing.json").write_text(json.dumps(names))
+    (folder / names[0]).write_text("half")
+    (left / "new" / names[1]).write_text("half")
+    return left
+
+
+def test_in_a_folder_of_others_only_named_files_are_put_back(tmp_path: Path) -> None:
+    left = half_placed(tmp_path, ["m.onnx", "m.json"])
+    staging.recover(tmp_path, own=False, names=("m.onnx", "m.json"))
+    assert list(tmp_path.iterdir()) == []
+    half_placed(tmp_path, ["mine.txt", "m.json"])
+    staging.recover(tmp_path, own=False, names=("m.onnx", "m.json"))
+    assert not left.exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
