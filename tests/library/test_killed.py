@@ -112,7 +112,8 @@ COMMANDS = {
     "remove": ["packs", "remove", "dots", "-y"],
     "remove a trunk": ["trunks", "remove", "mine", "-y"],
 }
-ONCE = ("new", "export new", "restore", "remove", "remove a trunk")  # where it was done, it cannot be repeated
+# Where it was done, it cannot be repeated.
+ONCE = ("new", "export new", "restore", "remove", "remove a trunk")
 
 
 @pytest.mark.parametrize("name", COMMANDS)
