@@ -83,7 +83,7 @@ def add_style(
     base = load_recipe(recipe or "default", changes)
 
     from stylepack.library.install import install_new
-    from stylepack.losses.weights import WeightSource, at_hand
+    from stylepack.losses.weights import WeightSource, without_download
     from stylepack.network.device import pick_device
     from stylepack.training.export import metrics_in_words
     from stylepack.training.finetune import Finetune, finetune_recipe
@@ -98,7 +98,7 @@ def add_style(
         check_free(described.name, replace)
     source = WeightSource(vgg_weights, vgg_input)
     if not loss_network:
-        base = at_hand(base, source)
+        base = without_download(base, source)
     work = Finetune(
         described,
         photos or BUNDLED_PHOTOS,

@@ -72,13 +72,13 @@ def evaluate(
     selection = resolve(style or (), trunk).by_name()
 
     from stylepack.lab.evaluate import Comparison, Request
-    from stylepack.losses.weights import WeightSource, at_hand
+    from stylepack.losses.weights import WeightSource, without_download
     from stylepack.network.device import pick_device
 
     target = pick_device(device)
     source = WeightSource(vgg_weights, vgg_input)
     if not loss_network:
-        base = at_hand(base, source)
+        base = without_download(base, source)
     request = Request(photos, paintings, selection, limit, optimize or 0, held_out)
     comparison = Comparison(request, base, source, target)
     if comparison.unmatched:

@@ -75,8 +75,8 @@ def gallery(
 
     from stylepack.images.contact_sheet import save_png
     from stylepack.painting.gallery import (
+        GalleryRow,
         Picture,
-        Wall,
         gallery_sheet,
         labels_of,
         load_each,
@@ -111,7 +111,7 @@ def gallery(
     walls = []
     with console.meter("painting", len(read) * len(stylizers)) as meter:
         for source, photo in read.items():
-            wall = Wall(printable(source.name), Picture.of(photo, cell), [])
+            wall = GalleryRow(printable(source.name), Picture.of(photo, cell), [])
             for painting in paint_each(
                 stylizers, photo, cell, keep_colors=keep_colors, advance=meter.share
             ):

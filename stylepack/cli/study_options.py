@@ -74,12 +74,12 @@ def request_of(
     chosen = study_recipe(base, quick=quick, changes=changes)
 
     from stylepack.lab.study.materials import Request
-    from stylepack.losses.weights import WeightSource, at_hand
+    from stylepack.losses.weights import WeightSource, without_download
     from stylepack.network.device import pick_device
 
     source = WeightSource(vgg_weights, vgg_input)
     if changes.loss_network is None:
-        chosen = at_hand(chosen, source)
+        chosen = without_download(chosen, source)
     return Request(chosen, source, pick_device(device), published, styles, photos, names)
 
 

@@ -234,8 +234,8 @@ def follow_run(run: Run) -> int:
     with stop_on_signals("saving a checkpoint", console.say) as stop:
         events = run.train(lambda: stop.asked)
         follow(events, "training", recipe.updates, done=done, speed=True)
-    if run.pace.reports:
-        console.say(str(run.pace))
+    if run.throughput.reports:
+        console.say(str(run.throughput))
     if run.trainer.update < recipe.updates:
         console.say(f"stopped at update {run.trainer.update}; go on with {resume}")
         return 128 + run.stopping

@@ -1,13 +1,10 @@
 """The trunk over an image of any size, exactly, in bounded memory.
 
-An instance norm needs the mean and variance of each channel over the whole image, which is
-why tools that paint tile by tile show seams and change style from tile to tile.  Here every
-layer is first measured over the whole image, strip by strip; the layer after it then computes
-the strips that it needs again.  The residual body sees the image at a quarter of its size and
-is kept whole.  Of the outer layers as much is kept as the memory set aside for them holds.
-The result is the untiled one up to rounding.
-
-This is not a mode: a small image fits whole, and nothing of it is computed twice.
+An instance norm needs the mean and variance of each channel over the whole image, which is why
+tools that paint tile by tile show seams.  Here every layer is first measured over the whole image,
+strip by strip; the next layer recomputes the strips that it needs.  The residual body, at a quarter
+of the size, is kept whole, and outer layers as far as memory allows.  The result equals the untiled
+one up to rounding.  A small image is one strip, and nothing of it is computed twice.
 """
 
 from collections.abc import Callable
@@ -16,29 +13,27 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from stylepack.inference.int8 import Levels, Products
-from stylepack.inference.kernels import Code
+from stylepack.inference.int8 import Products, QuantParams
+from stylepack.inference.kernels import AffineCode
 from stylepack.inference.layers import DoublingLayer, Layer, Style, Work
-from stylepack.inference.rows import Framed, Pixels, Source, Whole
-from stylepack.inference.statistics import Moments, strips
+from stylepack.inference.rows import ImageRows, PaddedRows, Source, TensorRows
+from stylepack.inference.statistics import ChannelStatistics, strips
 from stylepack.network.device import training_dtype
 from stylepack.network.trunk import Trunk, padded_size
 
-Advance = Callable[[float], None]  # is called with the share of the work that is done, 0..1
+Advance = Callable[[float], None]  # called with the share of the work that is done, 0..1
 
 
-def in_silence(share: float) -> None:
-    """Progress that nobody watches."""
+def ignore_progress(share: float) -> None:
+    """Do nothing with the share of the work that is done."""
 
 
 @dataclass(frozen=True)
-class Memory:
-    """How much to work on at once.
+class StripBudget:
+    """Sizes of strips and of the cache.
 
-    A strip has about `strip` pixels of the image, or `rows` rows if those are more.  Of images that
-    are four strips of up to twice the size it is a quarter: the longer, the quicker.  `keep`
-    activations of the outer layers, numbers of two or four bytes, may be kept rather than
-    computed again.
+    A strip has about `strip` pixels and at least `rows` rows; it is a quarter of the image if that
+    is at most 2 x `strip` pixels.  `keep`: activations of the outer layers that may be cached.
     """
 
     strip: int = 1 << 18
@@ -57,8 +52,8 @@ def paint_streaming(
     trunk: Trunk,
     style: Style,
     image: Tensor,
-    memory: Memory,
-    advance: Advance = in_silence,
+    memory: StripBudget,
+    advance: Advance = ignore_progress,
     *,
     int8: Products | None = None,
 ) -> Tensor:
@@ -68,32 +63,32 @@ def paint_streaming(
         trunk: on its device, in the dtype to compute in; float32 on the CPU with `int8`.
         style: on the same device.
         image: (3, H, W) uint8 RGB on the CPU.
-        memory: the size of strips, and how much may be kept.
+        memory: sizes of strips and of the cache.
         advance: called with the share of the work that is done, 0..1.
-        int8: convolve in whole numbers (`network/int8.py`) for as long as the image allows it, and
-            keep here what the next image in this style can use.
+        int8: convolve in 8 bits as far as the image allows it; caches what the next image in this
+            style can use.
 
     Returns:
-        (3, H, W) uint8 RGB on the CPU.  No gradient: it is for `torch.no_grad()`.
+        (3, H, W) uint8 RGB on the CPU, without gradients: call it under `torch.no_grad()`.
     """
     step = memory.strip_rows(*padded_size(*image.shape[-2:]))
     weights = trunk.get_parameter("conv1.weight")
     dtype = weights.dtype if int8 is None else training_dtype(weights.device)
     there = image.to(weights.device)
     work = Work(trunk, style.for_photograph(trunk, there, step), dtype, int8)
-    pixels = Pixels(there, trunk.config.grain, dtype if int8 is None else torch.uint8)
+    pixels = ImageRows(there, trunk.config.grain, dtype if int8 is None else torch.uint8)
     keep = _what_to_keep(trunk, pixels, memory.keep)
 
     conv1 = Layer(work, "conv1", pixels).measure(step, keep="conv1" in keep)
-    if conv1.coarse and conv1.code is None:  # even this layer had better be done in floats
+    if conv1.quantized and conv1.code is None:  # 8 bits are too coarse even for this layer
         work = replace(work, products=None)
-        pixels = Pixels(there, trunk.config.grain, dtype)
+        pixels = ImageRows(there, trunk.config.grain, dtype)
         conv1 = Layer(work, "conv1", pixels).measure(step, keep="conv1" in keep)
     conv2 = Layer(work, "conv2", conv1, stride=2)
     conv2.measure(step // 2, keep="conv2" in keep)
     advance(0.15)
     body = _body(work, conv2, step // 4)
-    del conv1, conv2  # and what they kept
+    del conv1, conv2  # and their caches
     advance(0.6)
     up1 = DoublingLayer(work, "up1", body).measure(step // 2, keep="up1" in keep)
     advance(0.7)
@@ -110,38 +105,37 @@ def paint_streaming(
     return painted
 
 
-def _body(work: Work, source: Source, step: int) -> Whole:
-    """conv3 and the residual blocks, (1, C, H/4, W/4) whole: two such tensors at any time."""
+def _body(work: Work, source: Source, step: int) -> TensorRows:
+    """conv3 and the residual blocks, (1, C, H/4, W/4): two such tensors at any time."""
     body = Body(Layer(work, "conv3", source, stride=2), step)
     for block in range(1, work.trunk.config.residual_blocks + 1):
         inner = Layer(work, f"res{block}a", body.source())
-        inner.measure(step, keep=True, room=body.room)
+        inner.measure(step, keep=True, buffer=body.buffer)
         outer = Layer(work, f"res{block}b", inner)
-        outer.measure(step, keep=True, room=body.room, using_up=inner)
+        outer.measure(step, keep=True, buffer=body.buffer, reuse_buffer_of=inner)
         body.add(outer)
         del inner, outer  # before the next block asks for its own memory
     return body.source(repeat=True)
 
 
 class Body:
-    """The activations that residual blocks add to: those of a layer after its ReLU, at first.
+    """Activations that residual blocks add to, starting from a layer after its ReLU.
 
-    `x`, (1, C, H, W), is without `low`, (C,) float32, which is the same for all pixels.  In large
-    images all layers keep their rows in one `room`: one that was given back and asked for again
-    would not always fit where it was.
+    They are `x`, (1, C, H, W), plus the per-channel constant `low`, (C,) float32.  In large images
+    all layers share one `buffer`, since reallocating it fragments the heap.
     """
 
     def __init__(self, layer: Layer, step: int) -> None:
         self.strips = list(strips(layer.height, step))
-        self.coarse = layer.coarse
-        edge = 0 if self.coarse else 1  # what must be turned into levels needs copying anyway
+        self.quantized = layer.quantized
+        edge = 0 if self.quantized else 1  # rows to quantize are copied anyway
         shape = (1, layer.height + 2 * edge, layer.width + 2 * edge, layer.channels)
-        room = torch.empty(shape, dtype=layer.work_dtype, device=layer.weight.device)
-        self.framed = room.permute(0, 3, 1, 2) if edge else None
-        inside = room[:, edge : edge + layer.height, edge : edge + layer.width]
+        buffer = torch.empty(shape, dtype=layer.work_dtype, device=layer.weight.device)
+        self.framed = buffer.permute(0, 3, 1, 2) if edge else None
+        inside = buffer[:, edge : edge + layer.height, edge : edge + layer.width]
         self.x = inside.permute(0, 3, 1, 2)
-        self.room = layer.make_room()
-        layer.measure(step, keep=True, room=self.room)
+        self.buffer = layer.make_buffer()
+        layer.measure(step, keep=True, buffer=self.buffer)
         self.low = torch.zeros_like(layer.mean)
         for a, b in self.strips:
             self.x[:, :, a:b] = layer.normalised(a, b).relu_()
@@ -150,34 +144,31 @@ class Body:
         """Add a layer's norm, without a ReLU."""
         for a, b in self.strips:
             layer.add_to(self.x[:, :, a:b], a, b)
-        self.low += layer.left_out
-        self.coarse = layer.coarse
+        self.low += layer.constant_term
+        self.quantized = layer.quantized
 
-    def source(self, *, repeat: bool = False) -> Whole:
-        """What the next layer takes: levels, if its product can be in whole numbers.
-
-        Its borders are those that `bordered` makes with or without `repeat`.
-        """
-        levels = self._levels() if self.coarse else None
-        code = levels or Code(self.low, torch.ones_like(self.low))
+    def source(self, *, repeat: bool = False) -> TensorRows:
+        """Rows for the next layer, quantized if possible, with the borders of `bordered`."""
+        levels = self._levels() if self.quantized else None
+        code = levels or AffineCode(self.low, torch.ones_like(self.low))
         if self.framed is None:
-            return Whole(self.x, code)
-        return Framed(self.framed, code, repeat=repeat)
+            return TensorRows(self.x, code)
+        return PaddedRows(self.framed, code, repeat=repeat)
 
-    def _levels(self) -> Levels | None:
-        found = Moments(with_extremes=True)
+    def _levels(self) -> QuantParams | None:
+        found = ChannelStatistics(with_extremes=True)
         for a, b in self.strips:
             found.add(self.x[:, :, a:b])
         spread = found.spread(*found.joined())
-        reach = spread.reach()
-        return None if reach is None else Levels.spanning(spread, reach)
+        range_in_sigmas = spread.range_in_sigmas()
+        return None if range_in_sigmas is None else QuantParams.spanning(spread, range_in_sigmas)
 
 
-def _what_to_keep(trunk: Trunk, pixels: Pixels, memory: int) -> set[str]:
-    """Names of the outer layers whose convolutions are kept.
+def _what_to_keep(trunk: Trunk, pixels: ImageRows, memory: int) -> set[str]:
+    """Names of the outer layers whose convolutions are cached.
 
-    conv1 and conv2 are gone before up1 and up2 come, so each pair has the memory to itself.
-    The half-size layer first: it saves more work for its memory.
+    conv1 and conv2 are freed before up1 and up2 begin, so each pair may use all of the memory.
+    The half-size layer comes first: it saves more work for its memory.
     """
     a, b, _ = trunk.config.widths
     area = pixels.height * pixels.width

@@ -7,13 +7,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stylepack.network.convolution import BORDER, add_rows, doubling_kernel, row_kernels, rows_apart
+from stylepack.network.convolution import (
+    BORDER,
+    add_rows,
+    doubling_kernel,
+    row_kernels,
+    splits_rows,
+)
 
-Product = Callable[[Tensor], Tensor]  # one layer's numbers, padded -> the next convolution's output
+ConvFn = Callable[[Tensor], Tensor]  # one layer's padded rows -> the next convolution's output
 
 
-class Code(NamedTuple):
-    """What numbers stand for: the number q of channel c for low[c] + step[c] q.
+class AffineCode(NamedTuple):
+    """Per-channel affine code: a stored q represents low[c] + step[c] * q.
 
     Both are (C,) float32; every step is above 0.
     """
@@ -22,20 +28,20 @@ class Code(NamedTuple):
     step: Tensor
 
     def bias(self, weight: Tensor) -> Tensor:
-        """What a (C', C, K, K) convolution makes of the lows: (C',) float32.
+        """The output of a (C', C, K, K) convolution for the lows: (C',) float32.
 
-        A norm after it subtracts that again, but without it the numbers between would lie far from
+        The norm after it subtracts it again, but without it the values in between would be far from
         0, where narrow floats are coarse.
         """
         return torch.einsum("ochw,c->o", weight.float(), self.low)
 
     def scaled(self, weight: Tensor) -> Tensor:
-        """A (C', C, K, K) kernel with the steps worked in, float32."""
+        """A (C', C, K, K) kernel multiplied by the steps, float32."""
         return weight.float() * self.step[:, None, None]
 
 
-def product(weight: Tensor, code: Code | None, dtype: torch.dtype, stride: int = 1) -> Product:
-    """A convolution without padding, of activations or of what stands for them.
+def product(weight: Tensor, code: AffineCode | None, dtype: torch.dtype, stride: int = 1) -> ConvFn:
+    """A convolution without padding, of activations or of coded rows.
 
     Args:
         weight: (C', C, K, K).
@@ -46,7 +52,7 @@ def product(weight: Tensor, code: Code | None, dtype: torch.dtype, stride: int =
     Returns:
         A function of (1, C, H, W) that gives (1, C', H', W').
     """
-    apart = rows_apart(weight, stride)
+    apart = splits_rows(weight, stride)
     kernel = row_kernels(weight) if apart else weight
     bias = None if code is None else code.bias(kernel).to(dtype)
     kernel = (kernel if code is None else code.scaled(kernel)).to(dtype)
@@ -55,8 +61,8 @@ def product(weight: Tensor, code: Code | None, dtype: torch.dtype, stride: int =
     return lambda x: F.conv2d(x, kernel, bias, stride)
 
 
-def doubling_product(weight: Tensor, code: Code | None, dtype: torch.dtype) -> Product:
-    """`product` of a 3x3 convolution and of an image to double, as `convolve_doubled` takes it."""
+def doubling_product(weight: Tensor, code: AffineCode | None, dtype: torch.dtype) -> ConvFn:
+    """`product` of a 3x3 convolution on a doubled image, in the manner of `convolve_doubled`."""
     bias = None if code is None else code.bias(weight).to(dtype)
     kernel = doubling_kernel(weight if code is None else code.scaled(weight)).to(dtype)
     return lambda x: F.conv_transpose2d(x, kernel, bias, stride=2, padding=BORDER)

@@ -1,4 +1,4 @@
-"""One layer of the trunk over an image in strips: measured first, then given row by row."""
+"""One layer of the trunk over an image in strips: measured first, then read row by row."""
 
 import math
 from collections.abc import Iterator
@@ -10,65 +10,66 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stylepack.inference.int8 import (
-    Levels,
     Products,
+    QuantParams,
     eight_bits,
     int8_doubling_product,
     int8_product,
 )
-from stylepack.inference.kernels import Code, Product, doubling_product, product
+from stylepack.inference.kernels import AffineCode, ConvFn, doubling_product, product
 from stylepack.inference.regions import Regions
 from stylepack.inference.rows import Source, bordered
-from stylepack.inference.statistics import Moments, strips
+from stylepack.inference.statistics import ChannelStatistics, strips
 from stylepack.network.norm import EPSILON
 from stylepack.network.trunk import Trunk, photograph_logits
 
-LARGE = 1 << 26  # numbers that a layer keeps, from which on holes in the heap matter
-_SMALLEST_STEP = 1e-9  # of a `Code`, in place of a gamma of 0
+LARGE = 1 << 26  # cached activations from which on heap fragmentation matters
+_SMALLEST_STEP = 1e-9  # of an `AffineCode`, in place of a gamma of 0
 
 
 @dataclass(frozen=True)
 class Style:
-    """What to paint in: (K, style_size) float32 vectors, and where each applies if K > 1.
+    """Styles to paint in: (K, style_size) float32 vectors, and where each applies if K > 1.
 
-    `own` is how much of the photograph's own contrast each takes, (K,) float32; None if none does.
+    `photo_contrast`: share of the photograph's contrast that each takes, (K,) float32, or None.
     """
 
     vectors: Tensor
     regions: Regions | None = None
-    own: Tensor | None = None
+    photo_contrast: Tensor | None = None
 
     def to(self, device: torch.device) -> "Style":
         """The same on another device."""
-        own = None if self.own is None else self.own.to(device)
-        return replace(self, vectors=self.vectors.to(device), own=own)
+        contrast = None if self.photo_contrast is None else self.photo_contrast.to(device)
+        return replace(self, vectors=self.vectors.to(device), photo_contrast=contrast)
 
     def alone(self, row: int) -> "Style":
-        """One of the K, everywhere."""
-        own = None if self.own is None or not self.own[row] else self.own[row, None]
-        return Style(self.vectors[row, None], own=own)
+        """One of the K styles, everywhere."""
+        share = self.photo_contrast
+        contrast = None if share is None or not share[row] else share[row, None]
+        return Style(self.vectors[row, None], photo_contrast=contrast)
 
     def for_photograph(self, trunk: Trunk, image: Tensor, step: int) -> "Style":
-        """The style with the photograph's contrast worked in: `Trunk.with_contrast` by strips."""
-        if self.own is None:
+        """The style with the photograph's contrast applied: `Trunk.with_contrast` by strips."""
+        if self.photo_contrast is None:
             return self
-        found = Moments()
+        found = ChannelStatistics()
         for a, b in strips(image.shape[-2], step):
             found.add(photograph_logits(image[None, :, a:b].float().div_(255)))
         mean, variance = found.joined()
         contrast = torch.cat([variance.sqrt(), mean])
         last = trunk.slots["out"]
         vectors = self.vectors.clone()
-        vectors[:, last.gamma.start : last.beta.stop] += self.own[:, None] * contrast
-        return replace(self, vectors=vectors, own=None)
+        vectors[:, last.gamma.start : last.beta.stop] += self.photo_contrast[:, None] * contrast
+        return replace(self, vectors=vectors, photo_contrast=None)
 
 
 @dataclass(frozen=True)
 class Work:
-    """What one image is painted with.
+    """The trunk, style and precision that one image is painted with.
 
-    With `products` convolutions are taken in whole numbers, for as long as the image allows it.
-    `dtype` is that of activations and of all other products.
+    `products` caches 8-bit convolutions, used as far as the image allows; all other convolutions
+    and the activations are in `dtype`.
     """
 
     trunk: Trunk
@@ -77,35 +78,35 @@ class Work:
     products: Products | None
 
 
-class Kept:
+class StripCache:
     """A layer's convolution in the strips in which it was computed, (1, C, h, W) each.
 
-    With `room`, (1, C, H, W), strips are copied there.  Many long-lived strips between short-lived
-    ones would leave holes in the heap, which for large images are as large as what is kept.
+    With `buffer`, (1, C, H, W), strips are copied there: in large images, long-lived strips between
+    short-lived ones fragment the heap.
     """
 
-    def __init__(self, room: Tensor | None = None) -> None:
-        self.room = room
+    def __init__(self, buffer: Tensor | None = None) -> None:
+        self.buffer = buffer
         self._strips: dict[int, Tensor] = {}  # by their first row
 
     def add(self, a: int, strip: Tensor) -> None:
-        """The next strip, which begins at row a."""
-        if self.room is not None:
-            strip = self.room[:, :, a : a + strip.shape[-2]].copy_(strip)
+        """Add the next strip, which begins at row a."""
+        if self.buffer is not None:
+            strip = self.buffer[:, :, a : a + strip.shape[-2]].copy_(strip)
         self._strips[a] = strip
 
     def pieces(self, a: int, b: int) -> Iterator[tuple[int, int, Tensor]]:
-        """Rows a to b: (first, last, rows) of every strip that has some of them."""
-        found = 0
+        """Yield rows a to b as (first, last, rows) of every strip that has some of them."""
+        count = 0
         for start, strip in sorted(self._strips.items()):
             first, last = max(a, start), min(b, start + strip.shape[-2])
             if first < last:
                 yield first, last, strip[:, :, first - start : last - start]
-                found += last - first
-        assert found == b - a, "rows that are asked for have been forgotten"
+                count += last - first
+        assert count == b - a, "some of the rows have been forgotten"
 
     def forget(self, before: int) -> None:
-        """Give back the memory of the strips up to this row's, of which the rest is copied."""
+        """Free the rows before `before`; the rest of the strip that has them is copied."""
         for a, strip in list(self._strips.items()):
             b = a + strip.shape[-2]
             if a <= before:
@@ -115,11 +116,11 @@ class Kept:
 
 
 class Layer:
-    """One convolution with its norm, measured over the whole image before it gives rows.
+    """A convolution with its norm, measured over the whole image before it is read; a `Source`.
 
-    Its rows are those after a ReLU.  In one style everywhere they need no arithmetic but a maximum:
-    relu(g x + c) = g max(x, -c / g) + c for g > 0, and g and c are left to the next layer's weights
-    (`Code`).  Where gamma is below 0 the convolution is computed with the opposite sign.
+    Its rows are those after a ReLU.  In one style everywhere a maximum is all they need:
+    relu(g x + c) = g max(x, -c / g) + c for g > 0, where g and c go into the next layer's weights
+    (`AffineCode`).  Where gamma is below 0 the convolution is computed with the opposite sign.
     """
 
     def __init__(self, work: Work, name: str, source: Source, *, stride: int = 1) -> None:
@@ -131,107 +132,103 @@ class Layer:
         self.source, self.stride = source, stride
         self.channels = slot.channels
         self.height, self.width = source.height // stride, source.width // stride
-        # Whether its own product is in whole numbers; only then may the next layer's be.
-        self.coarse = isinstance(source.code, Levels)
-        self.by_maximum = not self.coarse and self.regions is None
-        if self.by_maximum:
+        self.quantized = isinstance(source.code, QuantParams)  # else the next layer cannot be
+        self.relu_folded = not self.quantized and self.regions is None
+        if self.relu_folded:
             sign = torch.where(self.gamma[0] < 0, -1.0, 1.0)
             self.weight = self.weight * sign.to(self.weight.dtype)[:, None, None, None]
             self.gamma = self.gamma.abs()
         self.work_dtype = work.dtype
-        if isinstance(source.code, Levels):
+        if isinstance(source.code, QuantParams):
             assert work.products is not None
             make = partial(self._int8_product, source.code)
             self.product = work.products.of(name, source.code, make)
         else:
             self.product = self._plain_product(source.code)
-        self.kept: Kept | None = None
+        self.kept: StripCache | None = None
 
-    def _plain_product(self, code: Code | None) -> Product:
+    def _plain_product(self, code: AffineCode | None) -> ConvFn:
         return product(self.weight, code, self.work_dtype, self.stride)
 
-    def _int8_product(self, levels: Levels) -> Product:
+    def _int8_product(self, levels: QuantParams) -> ConvFn:
         return int8_product(self.weight, levels, self.work_dtype, self.stride)
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of its rows."""
-        return torch.uint8 if isinstance(self.code, Levels) else self.work_dtype
+        """The dtype of its rows."""
+        return torch.uint8 if isinstance(self.code, QuantParams) else self.work_dtype
 
     def measure(
         self,
         strip_rows: int,
         *,
         keep: bool,
-        room: Tensor | None = None,
-        using_up: "Layer | None" = None,
+        buffer: Tensor | None = None,
+        reuse_buffer_of: "Layer | None" = None,
     ) -> "Layer":
-        """Find each channel's mean and variance, keeping the convolution's output if asked.
-
-        If its own products are in whole numbers, also find out whether the next layer's can be.
+        """Find each channel's mean and variance, and for a quantized layer its range.
 
         Args:
-            strip_rows: how many rows are convolved at once.
-            keep: whether to keep them, in
-            room: (1, C, H, W), or one that is made if they are many.
-            using_up: the layer before, as large as this one, if nothing else needs what that has
-                kept; then this one's may go into the same room.  For 3x3 kernels of stride 1.
+            strip_rows: rows that are convolved at once.
+            keep: cache the convolution's output.
+            buffer: where, (1, C, H, W); if None, allocated for large layers.
+            reuse_buffer_of: the layer before, of the same size, whose cache is overwritten.  For
+                3x3 kernels of stride 1.
         """
-        found = Moments(with_extremes=self.coarse)
-        before = None if using_up is None else using_up.kept
-        kept = Kept(self.make_room() if room is None else room) if keep else None
+        statistics = ChannelStatistics(with_extremes=self.quantized)
+        before = None if reuse_buffer_of is None else reuse_buffer_of.kept
+        kept = StripCache(self.make_buffer() if buffer is None else buffer) if keep else None
         for a, b in strips(self.height, strip_rows):
             raw = self.convolve(a, b)
-            found.add(raw)
+            statistics.add(raw)
             if before is not None:
                 before.forget(b - 1)
             if kept is not None:
                 kept.add(a, raw)
         self.kept = kept
-        self.mean, self.variance = found.joined()
-        self.reach = None
-        if self.coarse:
-            self.reach = found.spread(self.mean, self.variance).reach()
+        self.mean, self.variance = statistics.joined()
+        self.range_in_sigmas = None
+        if self.quantized:
+            self.range_in_sigmas = statistics.spread(self.mean, self.variance).range_in_sigmas()
         return self
 
-    def make_room(self) -> Tensor | None:
-        """Where to keep what this layer convolves, if that is so much that holes would matter."""
+    def make_buffer(self) -> Tensor | None:
+        """A (1, C, H, W) buffer for this layer's convolution; None if it is small."""
         shape = (1, self.height, self.width, self.channels)
         if math.prod(shape) <= LARGE:
             return None
-        room = torch.empty(shape, dtype=self.work_dtype, device=self.weight.device)
-        return room.permute(0, 3, 1, 2)
+        buffer = torch.empty(shape, dtype=self.work_dtype, device=self.weight.device)
+        return buffer.permute(0, 3, 1, 2)
 
     @cached_property
-    def code(self) -> Code | None:
-        """What its rows stand for, once it is measured."""
-        if self.reach is not None:
-            return Levels.after_relu(self.gamma, self.beta, self.reach)
-        if not self.by_maximum:
+    def code(self) -> AffineCode | None:
+        """The code of its rows, once it is measured."""
+        if self.range_in_sigmas is not None:
+            return QuantParams.after_relu(self.gamma, self.beta, self.range_in_sigmas)
+        if not self.relu_folded:
             return None
         step = (self.gamma[0] * (self.variance + EPSILON).rsqrt()).clamp_min(_SMALLEST_STEP)
-        return Code(self.beta[0] - step * self.mean, step)
+        return AffineCode(self.beta[0] - step * self.mean, step)
 
     @cached_property
     def thresholds(self) -> Tensor:
-        """What stands for 0 in each channel, for a row of pixels as they lie in memory."""
+        """The code of 0 in each channel, repeated over a row of pixels in channels_last order."""
         assert self.code is not None
-        # Where gamma is nearly 0 that may be beyond all numbers of this size, above or below.  Cut
-        # off there it makes the channel a constant or lets all pixels pass; which constant is the
-        # same to the next layer, whose norm takes it away again.
+        # Where gamma is nearly 0 it may overflow the dtype.  Cut off, it makes the channel constant
+        # or lets all pixels pass; the next layer's norm subtracts the constant.
         most = torch.finfo(self.work_dtype).max / 2
         threshold = (-self.code.low / self.code.step).clamp(-most, most)
         return threshold.to(self.work_dtype).repeat(self.width)
 
     def write(self, into: Tensor, a: int, b: int) -> None:
-        """Rows a to b after norm and ReLU, as `code` has them."""
+        """Write rows a to b after norm and ReLU, in `code`."""
         for first, last, raw in self._pieces(a, b):
             rows = into[:, :, first - a : last - a]
-            if isinstance(self.code, Levels):
+            if isinstance(self.code, QuantParams):
                 scaled = self.code.of_norm(self.gamma, self.beta)
                 rows.copy_(eight_bits(self._norm(raw, *scaled, first)))
             elif self.code is not None:
-                lines = raw.permute(0, 2, 3, 1).flatten(2)  # as they lie in memory
+                lines = raw.permute(0, 2, 3, 1).flatten(2)  # in memory order
                 there = rows.permute(0, 2, 3, 1).view(lines.shape)
                 torch.maximum(lines, self.thresholds, out=there)
             else:
@@ -245,25 +242,25 @@ class Layer:
         return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=2)
 
     def add_to(self, x: Tensor, a: int, b: int) -> None:
-        """Add rows a to b after the norm alone, without `left_out`, to a tensor of their shape."""
+        """Add rows a to b after the norm alone, without `constant_term`, to `x` of their shape."""
         for first, last, raw in self._pieces(a, b):
             rows = x[:, :, first - a : last - a]
-            if self.by_maximum:
+            if self.relu_folded:
                 assert self.code is not None
                 rows.addcmul_(raw, self.code.step.to(raw.dtype)[:, None, None])
             else:
                 rows += self._norm(raw, self.gamma, self.beta, first)
 
     @property
-    def left_out(self) -> Tensor:
-        """What `add_to` does not add to any pixel, (C,) float32."""
-        return self.code.low if self.by_maximum and self.code else torch.zeros_like(self.mean)
+    def constant_term(self) -> Tensor:
+        """The constant that `add_to` leaves out, (C,) float32."""
+        return self.code.low if self.relu_folded and self.code else torch.zeros_like(self.mean)
 
     def _pieces(self, a: int, b: int) -> Iterator[tuple[int, int, Tensor]]:
         return iter([(a, b, self.convolve(a, b))]) if self.kept is None else self.kept.pieces(a, b)
 
     def _norm(self, raw: Tensor, gamma: Tensor, beta: Tensor, a: int) -> Tensor:
-        """The norm of the rows from a on."""
+        """The norm of rows that begin at row a of the layer."""
         if self.regions is None:
             return F.batch_norm(raw, self.mean, self.variance, gamma[0], beta[0], eps=EPSILON)
         whitened = F.batch_norm(raw, self.mean, self.variance, eps=EPSILON)
@@ -273,23 +270,23 @@ class Layer:
         return torch.addcmul(shift, whitened, scale)
 
     def convolve(self, a: int, b: int) -> Tensor:
-        """Rows a to b of the convolution, reflected where it reaches over the image's border."""
+        """Rows a to b of the convolution, with reflected borders."""
         edge = self.weight.shape[-1] // 2
         first, last = a * self.stride - edge, (b - 1) * self.stride + edge + 1
         return self.product(bordered(self.source, first, last, edge, self.weight.device))
 
 
 class DoublingLayer(Layer):
-    """A layer on its source doubled by nearest neighbour: rows 2i and 2i + 1 are its row i."""
+    """A layer on its source, doubled by nearest neighbour: rows 2i and 2i + 1 are its row i."""
 
     def __init__(self, work: Work, name: str, source: Source) -> None:
         super().__init__(work, name, source)
         self.height, self.width = 2 * source.height, 2 * source.width
 
-    def _plain_product(self, code: Code | None) -> Product:
+    def _plain_product(self, code: AffineCode | None) -> ConvFn:
         return doubling_product(self.weight, code, self.work_dtype)
 
-    def _int8_product(self, levels: Levels) -> Product:
+    def _int8_product(self, levels: QuantParams) -> ConvFn:
         return int8_doubling_product(self.weight, levels, self.work_dtype)
 
     def convolve(self, a: int, b: int) -> Tensor:

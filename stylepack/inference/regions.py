@@ -1,8 +1,8 @@
-"""Different styles in different places of one picture, painted in one pass.
+"""Different styles in different regions of one picture, painted in one pass.
 
-gamma and beta become maps: at every pixel of every layer the weighted sum of the styles'
-values, with the masks at that layer's scale as weights.  The norms' statistics stay those
-of the whole image, so a soft edge of a mask is a gradual change of style.
+Gamma and beta become maps: at every pixel of every layer the weighted sum of the styles' values,
+with the masks at that layer's scale as weights.  Statistics stay those of the whole image, so a
+soft edge of a mask is a gradual change of style.
 """
 
 from collections.abc import Sequence
@@ -17,10 +17,10 @@ _STRIP = 256  # rows at a time, a multiple of STRIDE
 
 
 class Regions:
-    """Where each of K styles applies: weights that sum to 1 at every pixel.
+    """Weights of K styles, which sum to 1 at every pixel.
 
-    `masks` are K - 1 masks, (H, W) uint8; the first style has what they leave over, and masks
-    that overlap share what they claim.  Of a large image only the masks are kept at its full size.
+    `masks` are K - 1 masks, (H, W) uint8; the first style has the rest, and overlapping masks
+    share.  Only the masks are kept at full size.
     """
 
     def __init__(self, masks: Sequence[Tensor], device: torch.device) -> None:
@@ -37,10 +37,7 @@ class Regions:
             scale *= 2
 
     def mixed(self, values: Tensor, a: int, b: int, width: int) -> Tensor:
-        """Rows a to b of the map of gammas or betas for a layer of this width.
-
-        Args:
-            values: (K, C), each style's.
+        """Rows a to b of the map of gammas or betas, `values` (K, C), for a layer of this width.
 
         Returns:
             (1, C, b - a, width) of their dtype, channels_last.
@@ -58,6 +55,6 @@ class Regions:
 
 
 def _padded(mask: Tensor, height: int, width: int) -> Tensor:
-    """A mask with its last column and row repeated, as the network pads images."""
+    """A mask with its last column and row repeated, the way images are padded."""
     wide = torch.cat([mask, mask[:, -1:].expand(-1, width - mask.shape[1])], dim=1)
     return torch.cat([wide, wide[-1:].expand(height - mask.shape[0], -1)])

@@ -1,4 +1,4 @@
-"""Statistics of activations that are seen a strip at a time."""
+"""Statistics of activations that are computed one strip at a time."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -9,21 +9,21 @@ from torch import Tensor
 from stylepack.inference.int8 import Spread, extremes
 from stylepack.network.norm import moments
 
-_PART = 1 << 21  # numbers whose moments are taken at once
+_PART = 1 << 21  # activations that are read at once
 
 
 def strips(height: int, step: int) -> Iterator[tuple[int, int]]:
-    """(a, b) from 0 to `height`: as many equal strips as come nearest to `step` rows each."""
+    """(a, b) of equal strips from 0 to `height`, as near to `step` rows as possible."""
     count = max(1, round(height / step))
     ends = [height * i // count for i in range(count + 1)]
     return pairwise(ends)
 
 
-class Moments:
-    """Mean and variance of each channel, gathered over strips.
+class ChannelStatistics:
+    """Mean and variance of each channel, merged over strips in float64.
 
-    Strips are joined by Chan, Golub & LeVeque 1979, "Updating formulae and a pairwise
-    algorithm for computing sample variances", in float64.
+    Chan, Golub & LeVeque 1979, "Updating formulae and a pairwise algorithm for computing sample
+    variances".
     """
 
     def __init__(self, *, with_extremes: bool = False) -> None:
@@ -32,8 +32,8 @@ class Moments:
         self._extremes: list[tuple[Tensor, Tensor]] = []
 
     def add(self, x: Tensor) -> None:
-        """Take in a strip of activations, (1, C, h, W)."""
-        # Each part is read twice on a CPU, the second time from a cache.
+        """Add a strip of activations, (1, C, h, W)."""
+        # A CPU reads each part twice, the second time from a cache.
         parts = -(-x.numel() // _PART) if x.is_cpu else 1
         for part in x.chunk(parts, dim=2):
             self._found.append((part.shape[-2] * part.shape[-1], *moments(part)))
@@ -41,9 +41,9 @@ class Moments:
             self._extremes.append(extremes(x))
 
     def joined(self) -> tuple[Tensor, Tensor]:
-        """Mean and variance, (C,) float32 each, the latter over the count as instance norm has it.
+        """Mean and biased variance, (C,) float32 each, like instance norm's.
 
-        Nothing waits for a card here, but for Apple's, which has no float64.
+        Only on MPS, which has no float64, this waits for the device.
         """
         some = self._found[0][1]
         joining = torch.device("cpu") if some.is_mps else some.device
@@ -59,6 +59,6 @@ class Moments:
         return mean.float().to(some.device), variance.float().to(some.device)
 
     def spread(self, mean: Tensor, variance: Tensor) -> Spread:
-        """What was `joined`, and the extremes, on the CPU."""
+        """Extremes with the `joined` mean and variance, on the CPU."""
         lows, highs = zip(*self._extremes, strict=True)
         return Spread(torch.stack(lows).amin(0), torch.stack(highs).amax(0), mean, variance.sqrt())

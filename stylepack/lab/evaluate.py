@@ -19,7 +19,7 @@ from stylepack.files import write_text
 from stylepack.images.contact_sheet import contact_sheet, save_png
 from stylepack.images.photo import Photo, read_rgb
 from stylepack.lab.intervals import RESAMPLES, Estimate
-from stylepack.lab.references import LEARNING_RATE, Contender, PixelOptimization, match
+from stylepack.lab.references import LEARNING_RATE, PackUnderTest, PixelOptimization, match
 from stylepack.library.resolve import Selection
 from stylepack.losses.objective import Terms
 from stylepack.losses.weights import WeightSource
@@ -192,7 +192,7 @@ class Comparison:
             self._add(view, name, "photograph", index, terms, index)
         view.pictures.append(_small(view.photo))
 
-    def _contender(self, view: _View, contender: Contender, index: int) -> Generator[str]:
+    def _contender(self, view: _View, contender: PackUnderTest, index: int) -> Generator[str]:
         """One pack, `index` in the objective, and what it is compared with."""
         name, painting, updates = contender.name, contender.painting, self.request.updates
         painted = self._painted(view.photo, contender)
@@ -215,7 +215,7 @@ class Comparison:
             view.pictures.append(_small(work.picture))
 
     @torch.no_grad()
-    def _painted(self, photo: Tensor, contender: Contender) -> Tensor:
+    def _painted(self, photo: Tensor, contender: PackUnderTest) -> Tensor:
         style, own = contender.pack.style.to(self.device), contender.pack.manifest.own_contrast
         painted: Tensor = self.trunk(photo.to(training_dtype(self.device)), style, own)
         return painted.float()
@@ -319,7 +319,7 @@ def _csv(rows: Sequence[Row]) -> str:
     return text.getvalue()
 
 
-def _described(contender: Contender, methods: dict[str, dict[str, Estimate]]) -> dict[str, Any]:
+def _described(contender: PackUnderTest, methods: dict[str, dict[str, Estimate]]) -> dict[str, Any]:
     """A pack as the JSON tells it, every number to six digits."""
     painting = contender.painting
     return {

@@ -70,7 +70,7 @@ class PixelOptimization:
 
 
 @dataclass(frozen=True)
-class Contender:
+class PackUnderTest:
     """A pack under the name it goes by, and its painting; None for the identity style."""
 
     name: str
@@ -81,7 +81,7 @@ class Contender:
 
 def match(
     packs: dict[str, Pack], paintings: Sequence[Painting]
-) -> tuple[list[Contender], list[str]]:
+) -> tuple[list[PackUnderTest], list[str]]:
     """(packs with their paintings, the identity style last; names of packs without a painting).
 
     A pack's painting is the file that it was learned from, by its hash, else one of its name.
@@ -94,11 +94,11 @@ def match(
         if name == IDENTITY:
             continue
         if learned_from in by_hash:
-            contenders.append(Contender(name, pack, by_hash[learned_from], "sha256"))
+            contenders.append(PackUnderTest(name, pack, by_hash[learned_from], "sha256"))
         elif name in by_name:
-            contenders.append(Contender(name, pack, by_name[name], "name"))
+            contenders.append(PackUnderTest(name, pack, by_name[name], "name"))
         else:
             unmatched.append(name)
     if IDENTITY in packs:
-        contenders.append(Contender(IDENTITY, packs[IDENTITY], None))
+        contenders.append(PackUnderTest(IDENTITY, packs[IDENTITY], None))
     return contenders, unmatched

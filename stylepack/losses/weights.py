@@ -58,7 +58,7 @@ def load_loss_network(
     return load_distilled(file, layers, dtype).to(device)
 
 
-def at_hand(recipe: Recipe, source: WeightSource) -> Recipe:
+def without_download(recipe: Recipe, source: WeightSource) -> Recipe:
     """The recipe with a loss network that needs no download.
 
     That is its own where the weights are given or cached, and otherwise the bundled one if

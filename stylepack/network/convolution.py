@@ -1,9 +1,8 @@
-"""The trunk's convolutions, two of them rearranged into the same sums in less work.
+"""The trunk's convolutions, two of them rearranged into the same sums with fewer products.
 
-On a CPU the layers that a painter of photographs cannot do without are the ones that
-libraries are slowest at: a 9x9 convolution to three channels leaves most of a vector
-register empty, and doubling an image before a 3x3 convolution makes it multiply every
-pixel four times.  docs/performance.md has the figures.
+On a CPU libraries are slow at two layers: a 9x9 convolution to three channels leaves most of a
+vector register empty, and a 3x3 convolution of a doubled image multiplies every pixel four times.
+docs/performance.md has the figures.
 """
 
 from typing import Any
@@ -21,25 +20,25 @@ BORDER = 3  # pixels on each side of a doubled image that its transposed convolu
 
 def convolve(x: Tensor, weight: Tensor, stride: int = 1) -> Tensor:
     """`F.conv2d` without padding: (N, C, H, W), (C', C, K, K) -> (N, C', H', W')."""
-    if rows_apart(weight, stride):
+    if splits_rows(weight, stride):
         return add_rows(F.conv2d(x, row_kernels(weight)), len(weight), weight.shape[2])
     return F.conv2d(x, weight, stride=stride)
 
 
 def _groups(height: int, channels: int) -> tuple[int, list[int]]:
-    """Rows of a group, and the kernel's row that each group begins at."""
+    """Rows per group, and the first kernel row of each group."""
     rows = -(-height // (_REGISTER // channels))
     return rows, [min(start, height - rows) for start in range(0, height, rows)]
 
 
 def doubling_kernel(weight: Tensor) -> Tensor:
-    """What `convolve_doubled` takes instead of a 3x3 kernel: (C', C, 3, 3) -> (C, C', 4, 4).
+    """A 3x3 kernel as `convolve_doubled` takes it: (C', C, 3, 3) -> (C, C', 4, 4).
 
-    Doubling by nearest neighbour is a transposed convolution with a kernel of 2x2 ones.
-    That and the 3x3 convolution after it are one transposed convolution, whose kernel is
-    their convolution: along each axis (w2, w2 + w1, w1 + w0, w0).
+    Doubling by nearest neighbour is a transposed convolution with a kernel of 2x2 ones.  Together
+    with the 3x3 convolution it is one transposed convolution with the convolution of both kernels:
+    along each axis (w2, w2 + w1, w1 + w0, w0).
     """
-    # Along each axis, flipped: w with a zero behind it and w with a zero before it.  A matrix of
+    # Along each axis, flipped: w with a zero after it plus w with a zero before it.  A matrix of
     # ones would be copied to the device in every update, which waits for it.
     padded = F.pad(weight, (0, 1)) + F.pad(weight, (1, 0))
     padded = F.pad(padded, (0, 0, 0, 1)) + F.pad(padded, (0, 0, 1, 0))
@@ -51,8 +50,8 @@ def convolve_doubled(x: Tensor, kernel: Tensor) -> Tensor:
     """The 3x3 convolution of an image doubled by nearest neighbour, in 4/9 of the products.
 
     Args:
-        x: (N, C, H + 2, W + 2), the image with a border of one pixel.  Its last rows and
-            columns repeated are the reflection of the doubled image.
+        x: (N, C, H + 2, W + 2), the image with its outermost rows and columns repeated, which is
+            the reflection of the doubled image.
         kernel: from `doubling_kernel`.
 
     Returns:
@@ -64,11 +63,7 @@ def convolve_doubled(x: Tensor, kernel: Tensor) -> Tensor:
 
 
 class _ConvolveDoubled(torch.autograd.Function):
-    """The same, with a backward for learning the kernel on a CPU.
-
-    The kernel's gradient is that of the convolution which goes the other way.  oneDNN takes
-    twice as long over it when it has to pad by itself.
-    """
+    """The same with an explicit backward: oneDNN takes twice as long if it has to pad itself."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, kernel: Tensor) -> Tensor:
@@ -85,8 +80,8 @@ class _ConvolveDoubled(torch.autograd.Function):
         return d_x, d_kernel
 
 
-def rows_apart(weight: Tensor, stride: int) -> bool:
-    """Whether a large kernel leads to so few channels that a CPU had better take its rows apart."""
+def splits_rows(weight: Tensor, stride: int) -> bool:
+    """Whether a large kernel has so few output channels that a CPU should split its rows."""
     to_few = weight.shape[0] < _FEW <= weight.shape[1] and weight.shape[2] > 3
     return to_few and stride == 1 and weight.device.type == "cpu"
 
@@ -94,22 +89,22 @@ def rows_apart(weight: Tensor, stride: int) -> bool:
 def row_kernels(weight: Tensor) -> Tensor:
     """A kernel's rows as output channels: (C', C, K, K) -> (G C', C, R, K).
 
-    Each group of C' channels has R rows of the kernel, so many that the channels of all groups
-    fill a vector register.
+    Each of G groups has R rows of the kernel, so that the channels of all groups fill a vector
+    register.
     """
     height = weight.shape[2]
     rows, starts = _groups(height, len(weight))
     groups = [weight[:, :, start : start + rows] for start in starts[:-1]]
-    rest = height - rows * (len(starts) - 1)  # the last group's other rows have had their turn
+    rest = height - rows * (len(starts) - 1)  # the last group's other rows are in the one before
     groups.append(F.pad(weight[:, :, height - rest :], (0, 0, rows - rest, 0)))
     return torch.cat(groups)
 
 
 def add_rows(parts: Tensor, channels: int, height: int) -> Tensor:
-    """Add up what `row_kernels` of a kernel of this height gave: each from its own rows.
+    """Sum the outputs of `row_kernels` for a kernel of this height, each from its own rows.
 
-    (N, G C', H + K - R, W) -> (N, C', H, W) in the same dtype.  A convolution with a kernel of
-    ones and zeros does it in one pass over memory, and adds in float32.
+    (N, G C', H + K - R, W) -> (N, C', H, W) in the same dtype.  A convolution with ones and zeros
+    does it in one pass over memory, and adds in float32.
     """
     rows, starts = _groups(height, channels)
     ones = torch.eye(channels, dtype=parts.dtype, device=parts.device)

@@ -1,4 +1,4 @@
-"""Which device computes, and in which precision."""
+"""Choice of the device, its precision and its memory."""
 
 import ctypes
 import platform
@@ -10,17 +10,17 @@ import torch
 
 from stylepack.errors import DeviceError, UsageError
 
-AMPERE = (8, 0)  # the first of NVIDIA's cards that multiply bfloat16
+AMPERE = (8, 0)  # the first of NVIDIA's GPUs that multiply bfloat16
 NO_MEMORY = re.compile(
     "out of memory|can't allocate memory|alloc(ation)?_failed|unable to find an engine"
-    "|could not create a primitive(?! descriptor)",  # there is none for what it does not support
+    "|could not create a primitive(?! descriptor)",  # with "descriptor" it is unsupported
     re.IGNORECASE,
 )
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """Turn `auto`, `cpu`, `cuda`, `cuda:1` or `mps` into a device that is there.
+    """The device named `auto`, `cpu`, `cuda`, `cuda:1` or `mps`.
 
     Raises:
         UsageError: there is no such kind of device.
@@ -63,29 +63,23 @@ def training_dtype(device: torch.device) -> torch.dtype:
 
 @contextmanager
 def fast_products(device: torch.device) -> Iterator[None]:
-    """On CUDA, multiply what is still float32 in TF32, and let cuDNN choose by trying.
-
-    As it was before outside the block; no other device changes.
-    """
+    """On CUDA, within the block, multiply float32 in TF32 and let cuDNN choose by measuring."""
     if device.type != "cuda":
         yield
         return
-    precision, trying = torch.get_float32_matmul_precision(), torch.backends.cudnn.benchmark
+    precision, benchmark = torch.get_float32_matmul_precision(), torch.backends.cudnn.benchmark
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.benchmark = True
     try:
         yield
     finally:
         torch.set_float32_matmul_precision(precision)
-        torch.backends.cudnn.benchmark = trying
+        torch.backends.cudnn.benchmark = benchmark
 
 
 @contextmanager
 def exact_products(device: torch.device) -> Iterator[None]:
-    """On CUDA, convolve float32 in float32, not in TF32, which is torch's own choice.
-
-    As it was before outside the block; no other device and no other dtype changes.
-    """
+    """On CUDA, within the block, convolve float32 in float32, not in TF32, torch's default."""
     if device.type != "cuda":
         yield
         return
@@ -99,21 +93,20 @@ def exact_products(device: torch.device) -> Iterator[None]:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether memory ran out, Python's or torch's; only on CUDA has torch an exception for that.
+    """Whether memory ran out.  Torch has an exception for that on CUDA alone.
 
-    Near the end of the memory cuDNN says that it finds no way to convolve, cuDNN and cuBLAS that
-    an allocation failed (CUBLAS_STATUS_ALLOC_FAILED), and oneDNN that it cannot make a convolution.
+    When memory is short cuDNN reports that it finds no engine, cuDNN and cuBLAS that an allocation
+    failed (CUBLAS_STATUS_ALLOC_FAILED), and oneDNN that it cannot create a primitive.
     """
-    torchs = isinstance(error, RuntimeError) and NO_MEMORY.search(str(error)) is not None
-    return torchs or isinstance(error, MemoryError)
+    from_torch = isinstance(error, RuntimeError) and NO_MEMORY.search(str(error)) is not None
+    return from_torch or isinstance(error, MemoryError)
 
 
 def keep_large_blocks() -> None:
-    """Tell glibc to keep freed memory instead of returning every large block at once.
+    """Make glibc keep freed memory; does nothing on other C libraries.
 
-    A network allocates and frees the same large activations over and over; by default
-    glibc maps and unmaps each of them, and the page faults cost up to half of the time.
-    Does nothing on other C libraries.
+    A network allocates and frees the same large activations again and again.  By default glibc maps
+    and unmaps each of them, and the page faults cost up to half of the time.
     """
     if platform.libc_ver()[0] != "glibc":
         return

@@ -1,8 +1,8 @@
 """Grain: faint noise on photographs, so that flat areas are painted too.
 
-Where a photograph is one flat colour, every activation of a network without noise is constant,
-and so is what it paints there.  The grain is a function of the position alone: an image painted
-twice, or in strips, is the same image.
+Where a photograph has one flat colour, the activations of a network without noise are constant, and
+so is its painting.  The grain depends on the position alone, so that an image painted again, or in
+strips, is the same image.
 """
 
 from functools import lru_cache
@@ -11,15 +11,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-COARSE = 4  # pixels: the coarser of its two octaves, which survives to the residual body
-_TILE = (64, 512)  # rows and columns that are drawn together; multiples of COARSE
+COARSE = 4  # pixels of the coarser octave, which reaches the residual body
+_TILE = (64, 512)  # rows and columns drawn together; multiples of COARSE
 
 
 def grain(a: int, b: int, width: int) -> Tensor:
     """Rows a to b of the grain of an image of this width: (b - a, width) float16.
 
-    Two octaves of Gaussian noise, one value a pixel and one a square of 4x4, grey, each of
-    deviation 1 / sqrt(2).  A narrower image has the first columns of a wider one's.
+    Two octaves of grey Gaussian noise, one value a pixel and one a square of 4x4, each with a
+    standard deviation of 1 / sqrt(2).  A narrower image has the first columns of a wider one's.
     """
     height, across = _TILE
     first = a // height
@@ -32,7 +32,7 @@ def grain(a: int, b: int, width: int) -> Tensor:
 
 @lru_cache(maxsize=1)
 def grain_on(device: torch.device, height: int, width: int) -> Tensor:
-    """The grain of a whole image on a card, where the next image of that size finds it."""
+    """The grain of a whole image on a GPU, cached for the next image of that size."""
     return grain(0, height, width).to(device)
 
 

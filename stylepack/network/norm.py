@@ -1,9 +1,8 @@
-"""Conditional instance normalization, written for channels_last memory.
+"""Conditional instance normalization for channels_last memory.
 
-`torch.nn.functional.instance_norm` copies channels_last tensors to NCHW and back,
-which costs more than the convolutions around it.  Group norm with one group per
-channel is the same function and keeps the layout; only its backward is slow, so the
-backward is written out here: two sums and two fused passes in the tensor's own layout.
+`torch.nn.functional.instance_norm` copies channels_last tensors to NCHW and back, which costs more
+than the convolutions around it.  Group norm with one group per channel is the same function and
+keeps the layout, but its backward is slow; here it is two sums and two fused passes.
 """
 
 from typing import Any
@@ -65,12 +64,12 @@ class _ConditionalInstanceNorm(torch.autograd.Function):
 def whiten(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """(x - mean) / std over the pixels of each channel, the mean, and 1 / std.
 
-    (N, C, H, W) in, the same and twice (N, C) out; `EPSILON` is added to the variance.
+    (N, C, H, W) -> the same, (N, C) and (N, C); `EPSILON` is added to the variance.
     """
     if x.device.type != "cpu":
         return whiten_by_parts(x)
-    # One kernel that knows channels_last; on other devices it wants NCHW.
-    # With float32 weights it gives float32 statistics for narrow activations too.
+    # One kernel that supports channels_last, but only on the CPU.  With float32 weights its
+    # statistics are float32 for narrow activations too.
     n, c, h, w = x.shape
     wide = torch.promote_types(x.dtype, torch.float32)
     ones, zeros = torch.ones(c, dtype=wide), torch.zeros(c, dtype=wide)
@@ -79,23 +78,20 @@ def whiten(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance of each channel of one image: (1, C, H, W) -> (C,) and (C,).
-
-    In float32, or in float64 for float64.
-    """
+    """Mean and biased variance of each channel of one image: (1, C, H, W) -> (C,), float32 up."""
     wide = torch.promote_types(x.dtype, torch.float32)
     if x.device.type != "cpu":
         variance, mean = torch.var_mean(x[0].to(wide), dim=(1, 2), correction=0)
         return mean, variance
-    # Batch norm's own kernel, which knows channels_last.  Its results have the dtype of the
-    # running statistics that it updates by the way.
+    # Batch norm's kernel supports channels_last.  Its results have the dtype of the running
+    # statistics that it also updates.
     unwanted = torch.zeros(2, x.shape[1], dtype=wide)
     mean, variance = torch.batch_norm_update_stats(x, unwanted[0], unwanted[1], 1.0)
     return mean, variance
 
 
 def whiten_by_parts(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """`whiten` in plain operations, for every device."""
+    """`whiten` in plain operations, for any device."""
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
     variance, mean = torch.var_mean(wide, dim=(2, 3), correction=0, keepdim=True)
     inverse_std = (variance + EPSILON).rsqrt()

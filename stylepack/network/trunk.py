@@ -1,15 +1,14 @@
-"""The transfer network of Dumoulin, Shlens & Kudlur, "A Learned Representation for
-Artistic Style" (ICLR 2017), table 1 and appendix A.
+"""The transfer network of Dumoulin, Shlens & Kudlur, "A Learned Representation for Artistic Style"
+(ICLR 2017), table 1 and appendix A.
 
-The convolutions are the trunk, shared by every style.  A style is one vector: gamma and
-beta of the conditional instance norm that follows each convolution, laid out by
-`TrunkConfig.layout`.  Blending styles is therefore a weighted sum of vectors.
+The convolutions are the trunk, shared by every style.  A style is one vector: gamma and beta of the
+conditional instance norm after each convolution, laid out by `TrunkConfig.layout`.  Blending styles
+is therefore a weighted sum of vectors.
 
-Two things are ours, not the paper's, and both are linear in the style, so that they blend.
-Grain (`grain.py`) is added to photographs, so that flat areas have something to grow strokes
-from.  And a style can take the photograph's own contrast for its last norm, which otherwise
-gives every picture the same mean and deviation: that is how the identity style gives back dark
-photographs dark.
+Two things are ours, not the paper's.  Grain (`grain.py`) is added to photographs, so that strokes
+appear in flat areas.  And a style can take the photograph's contrast for its last norm, which
+otherwise gives every picture the same mean and standard deviation: the identity style reproduces
+dark photographs this way.  Both are linear in the style, so they blend.
 """
 
 from dataclasses import dataclass
@@ -24,12 +23,12 @@ from stylepack.network.grain import grain
 from stylepack.network.norm import conditional_instance_norm
 
 STRIDE = 4  # two stride-2 convolutions: the body sees the image at a quarter of its size
-SMALLEST = 8  # pixels a side; what reflection padding inside the network needs
-DARKEST = 0.018  # the photograph's logits are cut at +-4: 4.6 of 255, and as much from white
+SMALLEST = 8  # pixels a side that reflection padding inside the network needs
+DARKEST = 0.018  # logits of photographs are clamped to +-4: 4.6 of 255 from black and from white
 
 
 class NormSlot(NamedTuple):
-    """Where one norm's gamma and beta lie in a style vector, and how many channels it has."""
+    """The slices of a style vector that are one norm's gamma and beta."""
 
     name: str
     channels: int
@@ -41,7 +40,7 @@ class NormSlot(NamedTuple):
 class TrunkConfig:
     """Sizes of a trunk; the defaults are the paper's.
 
-    `grain` is the deviation of the grain that this trunk wants on its photographs, in 0..1.
+    `grain`: standard deviation of the grain added to photographs, RGB in 0..1.
     """
 
     widths: tuple[int, int, int] = (32, 64, 128)
@@ -79,7 +78,7 @@ class TrunkConfig:
 
     @property
     def style_size(self) -> int:
-        """Numbers in a style vector: 3,206 for the paper's sizes."""
+        """Length of a style vector: 3,206 for the paper's sizes."""
         return 2 * sum(slot.channels for slot in self.layout())
 
     def neutral_style(self) -> Tensor:
@@ -105,19 +104,20 @@ class Trunk(nn.Module):
             self.add_module(name, nn.Conv2d(c_in, c_out, kernel, bias=False))
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def forward(self, images: Tensor, style: Tensor, own: float = 0.0) -> Tensor:
+    def forward(self, images: Tensor, style: Tensor, photo_contrast: float = 0.0) -> Tensor:
         """Paint images.
 
         Args:
             images: (N, 3, H, W) RGB in 0..1, any H and W from 1 up, any float dtype.
             style: (style_size,) for the whole batch, or (N, style_size), one per image.
-            own: the share of the photograph's own contrast; 1 for the identity style.
+            photo_contrast: share of the photograph's contrast; 1 for the identity style.
 
         Returns:
             (N, 3, H, W) RGB in 0..1, the dtype of `images`.
         """
-        if own:
-            style = self.with_contrast(style, images, torch.tensor([own], device=images.device))
+        if photo_contrast:
+            share = torch.tensor([photo_contrast], device=images.device)
+            style = self.with_contrast(style, images, share)
         height, width = images.shape[-2:]
         if self.config.grain:
             images = pad_to_stride(images)
@@ -125,19 +125,19 @@ class Trunk(nn.Module):
             images = images.add(rows.to(images), alpha=self.config.grain)
         return torch.sigmoid(self.logits(images, style)[..., :height, :width])
 
-    def with_contrast(self, style: Tensor, images: Tensor, own: Tensor) -> Tensor:
-        """Styles whose last gamma and beta have each photograph's own contrast added to them.
+    def with_contrast(self, style: Tensor, images: Tensor, share: Tensor) -> Tensor:
+        """Styles with a share of each photograph's contrast added to the last gamma and beta.
 
         Args:
             style: (style_size,) or (N, style_size).
             images: (N, 3, H, W) RGB in 0..1, without grain.
-            own: (N,) or (1,), how much of it.
+            share: (N,) or (1,).
 
         Returns:
             (N, style_size) in the dtype of `style`.
         """
         last = self.slots["out"]
-        contrast = own[:, None] * photograph_contrast(images)
+        contrast = share[:, None] * photograph_contrast(images)
         changed = style.expand(len(contrast), -1).clone()
         changed[:, last.gamma.start : last.beta.stop] += contrast
         return changed
@@ -178,23 +178,23 @@ class Trunk(nn.Module):
 
 
 def photograph_contrast(images: Tensor) -> Tensor:
-    """Deviation and mean of each channel's logits: (N, 3, H, W) in 0..1 -> (N, 6) float32.
+    """Standard deviation and mean of each channel's logits: (N, 3, H, W) -> (N, 6) float32.
 
-    As gamma and beta of the last norm they undo it: the sigmoid then gives exactly the
-    photograph back, if the last convolution gives its logits in any contrast.
+    As gamma and beta of the last norm they undo it, so that the sigmoid reproduces the photograph
+    if the last convolution returns its logits in any contrast.
     """
     variance, mean = torch.var_mean(photograph_logits(images), dim=(2, 3), correction=0)
     return torch.cat([variance.sqrt(), mean], dim=1)
 
 
 def photograph_logits(images: Tensor) -> Tensor:
-    """What the sigmoid makes a photograph of, cut at `DARKEST`: RGB in 0..1 -> float32."""
+    """Inverse sigmoid of a photograph, clamped at `DARKEST`: RGB in 0..1 -> float32."""
     return torch.logit(images.float(), eps=DARKEST)
 
 
 def repeat_edges(x: Tensor) -> Tensor:
-    """The last rows and columns once more: (N, C, H, W) -> (N, C, H + 2, W + 2)."""
-    if torch.compiler.is_compiling():  # it mistakes the strides of the padding's gradient
+    """Repeat the outermost rows and columns: (N, C, H, W) -> (N, C, H + 2, W + 2)."""
+    if torch.compiler.is_compiling():  # it gets the strides of the padding's gradient wrong
         x = torch.cat([x[..., :1, :], x, x[..., -1:, :]], dim=-2)
         return torch.cat([x[..., :1], x, x[..., -1:]], dim=-1)
     return F.pad(x, (1, 1, 1, 1), mode="replicate")
@@ -210,7 +210,7 @@ def pad_to_stride(images: Tensor) -> Tensor:
 
 
 def padded_size(height: int, width: int) -> tuple[int, int]:
-    """Both sides as the network computes them: multiples of 4, at least 8."""
+    """Both sides rounded up to multiples of 4, at least 8."""
     return (
         max(SMALLEST, -(-height // STRIDE) * STRIDE),
         max(SMALLEST, -(-width // STRIDE) * STRIDE),

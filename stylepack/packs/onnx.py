@@ -73,7 +73,7 @@ def packs_beside(packs: Mapping[str, Pack], trunk: Trunk, trunk_sha256: str, mod
             "artist": str(pack.manifest.style_image.get("artist", "")),
             "license": pack.manifest.license,
             "sha256": pack.manifest.sha256,
-            "style": [float(f"{number:.9g}") for number in pack.numbers.tolist()],
+            "style": [float(f"{number:.9g}") for number in pack.vector.tolist()],
         }
         for name, pack in packs.items()
     }

@@ -27,7 +27,7 @@ class Pack:
     style: Tensor
 
     @property
-    def numbers(self) -> Tensor:
+    def vector(self) -> Tensor:
         """All that blends: the style and, last, its share of the photograph's own contrast."""
         return torch.cat([self.style, torch.tensor([self.manifest.own_contrast])])
 
@@ -176,9 +176,9 @@ def blend_packs(mix: Mix, packs: Mapping[str, Pack], told: Manifest) -> Pack:
                 f"'{first.name}' and '{pack.manifest.name}' belong to different trunks; only packs "
                 "of one trunk can be blended"
             )
-    numbers = blend([pack.numbers for pack, _ in parts], [weight for _, weight in parts])
-    own = min(max(float(numbers[-1]), 0.0), 1.0)
-    return Pack(_describe(parts, told, own), numbers[:-1])
+    vector = blend([pack.vector for pack, _ in parts], [weight for _, weight in parts])
+    own = min(max(float(vector[-1]), 0.0), 1.0)
+    return Pack(_describe(parts, told, own), vector[:-1])
 
 
 def _describe(parts: list[tuple[Pack, float]], told: Manifest, own: float) -> Manifest:

@@ -12,7 +12,7 @@ from stylepack.errors import PhotoError, StylepackError
 from stylepack.files import make_folder
 from stylepack.images.formats import output_format
 from stylepack.images.photo import Photo, SaveOptions, check_sides, read_photo
-from stylepack.inference.engine import Advance, in_silence
+from stylepack.inference.engine import Advance, ignore_progress
 from stylepack.network.device import is_out_of_memory
 from stylepack.painting.jobs import STANDARD, Job
 from stylepack.painting.stylizer import PaintOptions, Stylizer
@@ -80,7 +80,7 @@ class Painter:
         painted.save(job.target, self.saving)
 
     def paint_all(
-        self, jobs: Sequence[Job], workers: int, advance: Advance = in_silence
+        self, jobs: Sequence[Job], workers: int, advance: Advance = ignore_progress
     ) -> Iterator[Outcome]:
         """Paint every job in order; one that cannot be read or written stops no other."""
         ahead, behind = max(AHEAD, workers), max(BEHIND, workers - 1)

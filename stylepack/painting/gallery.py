@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 from stylepack.errors import UsageError, WrongTrunkError, printable
 from stylepack.images.contact_sheet import UNKNOWN, contact_sheet, spell
 from stylepack.images.photo import Photo, read_photo
-from stylepack.inference.engine import Advance, in_silence
+from stylepack.inference.engine import Advance, ignore_progress
 from stylepack.library.resolve import Loaded
 from stylepack.packs.manifest import IDENTITY, SUFFIX, Manifest
 from stylepack.packs.mix import Mix
@@ -74,7 +74,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Wall:
+class GalleryRow:
     """A photograph with its paintings, one for each label of the gallery."""
 
     name: str
@@ -140,7 +140,7 @@ def paint_each(
     cell: int,
     *,
     keep_colors: bool = False,
-    advance: Advance = in_silence,
+    advance: Advance = ignore_progress,
 ) -> Iterator[Picture]:
     """The photograph painted by one stylizer after the other."""
     for stylizer in stylizers:
@@ -148,7 +148,7 @@ def paint_each(
 
 
 def gallery_sheet(
-    walls: Sequence[Wall], labels: Sequence[Label], cell: int, columns: int | None = None
+    walls: Sequence[GalleryRow], labels: Sequence[Label], cell: int, columns: int | None = None
 ) -> Image.Image:
     """Every photograph and its paintings, in rows of at most `columns`."""
     columns = columns or even_columns(1 + len(labels))

@@ -8,12 +8,12 @@ from html import escape
 from string import Template
 
 from stylepack.bundled import ASSETS
-from stylepack.painting.gallery import Label, Picture, Wall
+from stylepack.painting.gallery import GalleryRow, Label, Picture
 
 TEMPLATE = ASSETS / "gallery.html"
 
 
-def gallery_page(walls: Sequence[Wall], labels: Sequence[Label]) -> str:
+def gallery_page(walls: Sequence[GalleryRow], labels: Sequence[Label]) -> str:
     """HTML with every painting over its photograph, and a slider from one to the other.
 
     Its content security policy allows the page's own script by its hash and data URIs, so that
@@ -52,7 +52,7 @@ def _chooser(kind: str, title: str, choices: Sequence[str]) -> str:
     )
 
 
-def _section(photo: int, wall: Wall, labels: Sequence[Label]) -> str:
+def _section(photo: int, wall: GalleryRow, labels: Sequence[Label]) -> str:
     figures = "\n".join(
         _figure(photo, wall, style, label, painting)
         for style, (label, painting) in enumerate(zip(labels, wall.paintings, strict=True))
@@ -63,7 +63,7 @@ def _section(photo: int, wall: Wall, labels: Sequence[Label]) -> str:
     )
 
 
-def _figure(photo: int, wall: Wall, style: int, label: Label, painting: Picture) -> str:
+def _figure(photo: int, wall: GalleryRow, style: int, label: Label, painting: Picture) -> str:
     width, height = painting.size
     words = escape(f"{wall.name} in the style of {label.title}")
     return f"""\

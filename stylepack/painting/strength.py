@@ -53,4 +53,4 @@ def at_strength(numbers: Tensor, identity: Tensor, strength: float, last: int) -
 def style_of(numbers: Tensor) -> Style:
     """(K, style_size + 1) numbers of packs or mixes: a style, and its share of own contrast."""
     own = numbers[:, -1]
-    return Style(numbers[:, :-1], own=own if own.any() else None)
+    return Style(numbers[:, :-1], photo_contrast=own if own.any() else None)

@@ -16,7 +16,7 @@ from stylepack.errors import DeviceError, UsageError
 from stylepack.images.color import keep_colors as with_colors_of
 from stylepack.images.photo import Photo, composite, fit_mask, read_mask, read_photo
 from stylepack.images.upscale import enlarge, keep_strokes
-from stylepack.inference.engine import Advance, Memory, in_silence, paint_streaming
+from stylepack.inference.engine import Advance, StripBudget, ignore_progress, paint_streaming
 from stylepack.inference.int8 import Products, painting_dtype
 from stylepack.inference.layers import Style
 from stylepack.inference.regions import Regions
@@ -161,11 +161,11 @@ class Stylizer:
         dtype = painting_dtype(chosen, precision)
         network, packs = loaded.trunk, loaded.packs
         numbers = torch.stack(
-            [blend([packs[name].numbers for name in one.references], one.weights) for one in mixes]
+            [blend([packs[name].vector for name in one.references], one.weights) for one in mixes]
         )
         residual = None
         if strength != 1:
-            identity = packs[IDENTITY].numbers
+            identity = packs[IDENTITY].vector
             numbers = at_strength(numbers, identity, strength, network.slots["out"].gamma.start)
             residual = PhotoResidual(identity[None], 1 - strength) if strength < 1 else None
         made = _provenance(mixes, strength, packs, loaded.sha256)
@@ -185,7 +185,7 @@ class Stylizer:
         keep_colors: bool = False,
         mask: str | Path | Tensor | None = None,
         region_masks: Sequence[str | Path | Tensor] = (),
-        advance: Advance = in_silence,
+        advance: Advance = ignore_progress,
     ) -> Photo:
         """Paint a photograph: a file, a Pillow image or a `Photo`; its size stays.
 
@@ -210,7 +210,7 @@ class Stylizer:
         return self.paint_with(options, _as_photo(photo, options.reading_size), advance)
 
     def paint_with(
-        self, options: PaintOptions, photo: Photo, advance: Advance = in_silence
+        self, options: PaintOptions, photo: Photo, advance: Advance = ignore_progress
     ) -> Photo:
         """Paint a photograph as `paint` does, with options that are the same for many."""
         size, regions = options.size, len(self.mixes) - 1
@@ -298,13 +298,13 @@ class Stylizer:
                 torch.cuda.empty_cache()
 
 
-def memory_for(device: torch.device) -> Memory:
+def memory_for(device: torch.device) -> StripBudget:
     """Strips and keepsakes sized to the device: to its free memory where it has its own."""
     if device.type != "cuda":
-        return Memory()
+        return StripBudget()
     free, _ = torch.cuda.mem_get_info(device)
     # A strip's pixel needs some 1,000 bytes at its widest, in float32.
-    return Memory(strip=max(SMALLEST_STRIP, free // 8000), keep=free // 16)
+    return StripBudget(strip=max(SMALLEST_STRIP, free // 8000), keep=free // 16)
 
 
 def coarse_size(width: int, height: int) -> tuple[int, int]:

@@ -34,7 +34,7 @@ from stylepack.training.held_out import Evaluation
 from stylepack.training.initial import first_trunk, identity_start, mean_style
 from stylepack.training.paintings import Painting, balanced, objective_for, read_paintings
 from stylepack.training.recovery import Recovery
-from stylepack.training.reports.readme import Pace, write_notes
+from stylepack.training.reports.readme import Throughput, write_readme
 from stylepack.training.reports.reporters import Reporters, attempt
 from stylepack.training.settings import SETTINGS, RunSettings
 from stylepack.training.trainer import DivergedError, Step, Trainer
@@ -79,7 +79,7 @@ class Run:
         self.reporters = Reporters(
             folder, self.names, self.held_out, self.journal, active=ranks.first
         )
-        self.pace = Pace()
+        self.throughput = Throughput()
         self.saved = -1  # the update of the last checkpoint
         self.stopping = 0  # the largest wish of all processes to stop
         self._lock: FolderLock | None = None
@@ -216,7 +216,7 @@ class Run:
         try:
             for steps in trainer.groups(batches):
                 now, waited = time.perf_counter(), batches.waited
-                self.pace.add(len(steps), now - start, waited)
+                self.throughput.add(len(steps), now - start, waited)
                 start, batches.waited = now, 0.0
                 self.reporters.on_steps(steps)
                 self.stopping = self.ranks.largest(stop())
@@ -351,7 +351,7 @@ class Run:
     def _write_notes(self, failure: str = "") -> None:
         update = self.saved if failure else self.trainer.update
         photographs = (len(self.photos.paths), len(self.held_out.paths))
-        write_notes(self.folder, self.settings, update, photographs, self.pace, failure)
+        write_readme(self.folder, self.settings, update, photographs, self.throughput, failure)
 
     def _check_same_everywhere(self) -> None:
         """Refuse folders or options that differ between processes: they would train apart."""

@@ -95,7 +95,7 @@ class Ways:
         return float(step.losses[4, 0])  # type: ignore[attr-defined]
 
     def measured(self) -> Iterator[Fact]:
-        """Facts by name, the most telling first."""
+        """Facts by name, the most select_channels first."""
         spent = self._seconds()
         for name, seconds in spent.items():
             yield f"{name}, updates a second", 1 / seconds

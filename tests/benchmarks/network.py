@@ -16,7 +16,7 @@ from baseline import elsewhere, machine, seconds
 
 from stylepack import Stylizer
 from stylepack.inference.engine import paint_streaming
-from stylepack.inference.int8 import Int8Convolution, Levels, int8_is_fast
+from stylepack.inference.int8 import Int8Convolution, QuantParams, int8_is_fast
 
 SIZES = {"512x512": (512, 512), "1080x1920": (1080, 1920)}
 GPU_SIZES = SIZES | {"2160x3840": (2160, 3840), "3000x4000": (3000, 4000)}
@@ -46,7 +46,7 @@ def bare_convolutions(painter: Stylizer, height: int, width: int) -> list[Callab
         stride = 2 if name in ("conv2", "conv3") else 1
         if painter.int8:
             x = x.mul_(255).to(torch.uint8)
-            levels = Levels(torch.zeros(channels), torch.ones(channels))
+            levels = QuantParams(torch.zeros(channels), torch.ones(channels))
             convolve = Int8Convolution(weight, levels, torch.float32, stride)
         else:
             x = x.to(weight.dtype)

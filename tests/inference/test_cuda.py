@@ -15,7 +15,7 @@ from conftest import TINY
 from stylepack.bundled import BUNDLED_PHOTOS
 from stylepack.cli.main import run as stylepack
 from stylepack.images.photo import Photo, read_photo
-from stylepack.inference.engine import Memory
+from stylepack.inference.engine import StripBudget
 from stylepack.losses.objective import Objective
 from stylepack.losses.weights import WeightSource, load_vgg
 from stylepack.network.trunk import Trunk
@@ -80,7 +80,7 @@ def test_pictures_are_those_of_the_cpu(mix: str, strips: bool) -> None:
     exact = Stylizer.load(mix, device="cpu", precision="float32").paint(photo)
     for precision in ("float32", "float16", "bfloat16"):
         painter = Stylizer.load(mix, device=NAME, precision=precision)
-        painter.memory = Memory(1, 32, 0) if strips else painter.memory
+        painter.memory = StripBudget(1, 32, 0) if strips else painter.memory
         painted = painter.paint(photo)
         if precision == "float32":
             assert (exact.pixels.int() - painted.pixels.int()).abs().max() <= 1
@@ -105,7 +105,7 @@ def test_regions_masks_and_faint_styles_are_those_of_the_cpu() -> None:
 def test_strips_are_sized_to_the_free_memory() -> None:
     free = torch.cuda.mem_get_info(DEVICE)[0]
     taken = torch.empty(free // 2, dtype=torch.uint8, device=DEVICE)
-    small, large = memory_for(DEVICE), Memory(strip=free // 8000, keep=free // 16)
+    small, large = memory_for(DEVICE), StripBudget(strip=free // 8000, keep=free // 16)
     assert 0.4 * large.strip < small.strip < 0.6 * large.strip
     assert 0.4 * large.keep < small.keep < 0.6 * large.keep
     del taken

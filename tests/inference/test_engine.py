@@ -17,13 +17,13 @@ from stylepack.bundled import BUNDLED_PHOTOS
 from stylepack.errors import DeviceError
 from stylepack.images.photo import Photo, read_photo
 from stylepack.inference import layers
-from stylepack.inference.engine import Memory, paint_streaming
+from stylepack.inference.engine import StripBudget, paint_streaming
 from stylepack.inference.int8 import int8_is_fast
-from stylepack.inference.kernels import Code
-from stylepack.inference.layers import Kept, Style
+from stylepack.inference.kernels import AffineCode
+from stylepack.inference.layers import StripCache, Style
 from stylepack.inference.regions import Regions
-from stylepack.inference.rows import Framed, Whole, bordered
-from stylepack.inference.statistics import Moments
+from stylepack.inference.rows import PaddedRows, TensorRows, bordered
+from stylepack.inference.statistics import ChannelStatistics
 from stylepack.network import grain as grain_module
 from stylepack.network.trunk import Trunk, TrunkConfig
 from stylepack.painting import stylizer as module
@@ -59,8 +59,8 @@ def test_streaming_equals_whole(
         # Of images of a few pixels the whole in float32 is itself too far off now and then.
         exact = deepcopy(trunk).double()
         whole = exact(image[None].double() / 255, style.double(), own)[0] * 255
-        streamed = Style(style[None], own=torch.tensor([own]))
-        painted = paint_streaming(trunk, streamed, image, Memory(1, rows, keep))
+        streamed = Style(style[None], photo_contrast=torch.tensor([own]))
+        painted = paint_streaming(trunk, streamed, image, StripBudget(1, rows, keep))
     assert painted.shape == image.shape
     assert (painted - whole).abs().max() <= 1
 
@@ -78,17 +78,20 @@ def test_borders_are_those_that_padding_makes(
     last = first + rows
     assume(-edge <= first < height - edge and edge < last <= height + edge)
     framed = torch.randn(1, 3, height + 2, 9).contiguous(memory_format=torch.channels_last)
-    x, code = framed[:, :, 1:-1, 1:-1], Code(torch.zeros(3), torch.ones(3))
+    x, code = framed[:, :, 1:-1, 1:-1], AffineCode(torch.zeros(3), torch.ones(3))
     for repeat in (False, True) if edge == 1 else (False,):
         padded = F.pad(x, (edge,) * 4, mode="replicate" if repeat else "reflect")
         rows = padded[:, :, edge + first : edge + last]
-        for source in (Whole(x, code), Framed(framed, code, repeat=repeat)):
+        for source in (TensorRows(x, code), PaddedRows(framed, code, repeat=repeat)):
             assert torch.equal(bordered(source, first, last, edge, x.device, repeat=repeat), rows)
 
 
 @pytest.mark.parametrize("room", [False, True])
 def test_what_is_kept_is_given_back_piece_by_piece_until_it_is_forgotten(room: bool) -> None:
-    x, kept = torch.arange(10.0).view(1, 1, 10, 1), Kept(torch.empty(1, 1, 10, 1) if room else None)
+    x, kept = (
+        torch.arange(10.0).view(1, 1, 10, 1),
+        StripCache(torch.empty(1, 1, 10, 1) if room else None),
+    )
     for a, b in ((0, 4), (4, 7), (7, 10)):
         kept.add(a, x[:, :, a:b])
     pieces = list(kept.pieces(3, 8))
@@ -107,9 +110,9 @@ def test_large_images_are_painted_in_rooms_of_their_own(
 ) -> None:
     image = torch.randint(0, 256, (3, height, 33), dtype=torch.uint8)
     style = Style(torch.randn(1, SMALL.style_size))
-    expected = paint_streaming(TRUNK, style, image, Memory(1, 8, 0))
+    expected = paint_streaming(TRUNK, style, image, StripBudget(1, 8, 0))
     monkeypatch.setattr(layers, "LARGE", 0)
-    painted = paint_streaming(TRUNK, style, image, Memory(1, 8, 0))
+    painted = paint_streaming(TRUNK, style, image, StripBudget(1, 8, 0))
     assert torch.equal(painted, expected)
 
 
@@ -122,16 +125,16 @@ def test_a_gamma_of_nothing_leaves_its_beta(dtype: torch.dtype) -> None:
     for slot in SMALL.layout()[:-1]:
         style[slot.gamma.start : slot.gamma.start + 3] = torch.tensor([0.0, 1e-9, -1e-7])
         style[slot.beta.start : slot.beta.start + 3] = torch.tensor([2.0, -2.0, 0.5])
-    exact = paint_streaming(TRUNK, Style(style[None]), image, Memory())
+    exact = paint_streaming(TRUNK, Style(style[None]), image, StripBudget())
     narrow = Trunk(SMALL).requires_grad_(False)
     narrow.load_state_dict(TRUNK.state_dict())
-    fast = paint_streaming(narrow.to(dtype), Style(style[None]), image, Memory())
+    fast = paint_streaming(narrow.to(dtype), Style(style[None]), image, StripBudget())
     assert (exact.float() - fast.float()).square().mean().sqrt() < 3
 
 
 def test_moments_over_strips_are_those_of_the_whole_even_far_from_zero() -> None:
     x = torch.randn(1, 5, 40, 7) * torch.tensor([3, 10, 30, 30, 99]).view(1, 5, 1, 1) + 300
-    moments = Moments()
+    moments = ChannelStatistics()
     for strip in x.split([3, 20, 1, 16], dim=2):
         moments.add(strip.contiguous(memory_format=torch.channels_last))
     mean, variance = moments.joined()
@@ -153,9 +156,9 @@ def no_grain_kept() -> Iterator[None]:
 @pytest.mark.parametrize("own", [0.0, 1.0])
 @pytest.mark.parametrize("regions", [False, True])
 @pytest.mark.parametrize("trunk_grain", [0.0, 0.05])
-@pytest.mark.parametrize(("memory", "strips"), [(Memory(), 1), (Memory(1, 16, 0), 4)])
+@pytest.mark.parametrize(("memory", "strips"), [(StripBudget(), 1), (StripBudget(1, 16, 0), 4)])
 def test_on_cuda_only_the_picture_itself_is_waited_for(
-    memory: Memory,
+    memory: StripBudget,
     strips: int,
     trunk_grain: float,
     regions: bool,
@@ -174,7 +177,7 @@ def test_on_cuda_only_the_picture_itself_is_waited_for(
         if regions:
             style = replace(style, regions=Regions([image[0]], cuda))
         if own:
-            style = replace(style, own=torch.full((1 + regions,), own, device=cuda))
+            style = replace(style, photo_contrast=torch.full((1 + regions,), own, device=cuda))
         with torch.no_grad():
             with HostWork() as first:
                 paint_streaming(trunk, style, image, memory)
@@ -189,14 +192,16 @@ def test_on_cuda_only_the_picture_itself_is_waited_for(
 
 def test_a_constant_image_is_painted() -> None:
     image = torch.full((3, 40, 40), 128, dtype=torch.uint8)
-    painted = paint_streaming(TRUNK, Style(SMALL.neutral_style()[None]), image, Memory(1, 8, 0))
+    painted = paint_streaming(
+        TRUNK, Style(SMALL.neutral_style()[None]), image, StripBudget(1, 8, 0)
+    )
     assert painted.shape == image.shape
 
 
 def test_progress_rises_to_one() -> None:
     image = torch.zeros((3, 40, 40), dtype=torch.uint8)
     shares: list[float] = []
-    paint_streaming(TRUNK, Style(SMALL.neutral_style()[None]), image, Memory(), shares.append)
+    paint_streaming(TRUNK, Style(SMALL.neutral_style()[None]), image, StripBudget(), shares.append)
     assert shares == sorted(shares)
     assert shares[-1] == 1
 
@@ -223,8 +228,10 @@ def test_whole_numbers_do_for_small_images_too(mix: str, side: int, decibels: in
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
-@pytest.mark.parametrize("memory", [Memory(1, 8, 0), Memory(1, 20, 1 << 30)])
-def test_narrow_floats_in_strips_are_those_in_one_piece(precision: str, memory: Memory) -> None:
+@pytest.mark.parametrize("memory", [StripBudget(1, 8, 0), StripBudget(1, 20, 1 << 30)])
+def test_narrow_floats_in_strips_are_those_in_one_piece(
+    precision: str, memory: StripBudget
+) -> None:
     photo = read_photo(BUNDLED_PHOTOS / "china.jpg").resized(160)
     painter = Stylizer.load("starry", device="cpu", precision=precision)
     whole = painter.paint(photo).to_float()
@@ -239,9 +246,9 @@ def test_a_style_everywhere_is_the_same_in_regions() -> None:
     style = torch.randn(SMALL.style_size, generator=generator)
     mask = torch.randint(0, 256, (50, 70), generator=generator, dtype=torch.uint8)
     regions = Regions([mask], torch.device("cpu"))
-    alone = paint_streaming(TRUNK, Style(style[None]), image, Memory(1, 12, 0))
+    alone = paint_streaming(TRUNK, Style(style[None]), image, StripBudget(1, 12, 0))
     in_regions = Style(style.expand(2, -1), regions)
-    twice = paint_streaming(TRUNK, in_regions, image, Memory(1, 12, 0))
+    twice = paint_streaming(TRUNK, in_regions, image, StripBudget(1, 12, 0))
     assert (alone.int() - twice.int()).abs().max() <= 1
 
 
@@ -251,7 +258,7 @@ def test_of_the_body_two_tensors_are_there_at_any_time() -> None:
     image = torch.zeros(3, 1024, 256, dtype=torch.uint8)
     sizes = Storages()
     with sizes:
-        paint_streaming(trunk, Style(config.neutral_style()[None]), image, Memory(1, 64, 0))
+        paint_streaming(trunk, Style(config.neutral_style()[None]), image, StripBudget(1, 64, 0))
     body = 128 * (1024 // 4) * (256 // 4) * 4
     assert 2 * body <= sizes.most < 2.6 * body
 
@@ -269,9 +276,9 @@ def test_a_small_thing_on_a_flat_ground_is_within_40_decibels_of_float32(mix: st
 
 
 @NEEDS_INT8
-@pytest.mark.parametrize("memory", [Memory(1, 8, 0), Memory(1, 20, 1 << 30)])
+@pytest.mark.parametrize("memory", [StripBudget(1, 8, 0), StripBudget(1, 20, 1 << 30)])
 def test_whole_numbers_in_strips_and_regions_are_within_40_decibels_of_float32(
-    memory: Memory,
+    memory: StripBudget,
 ) -> None:
     photo = read_photo(BUNDLED_PHOTOS / "china.jpg").resized(240)
     mask = torch.zeros(photo.size[::-1], dtype=torch.uint8)
@@ -288,7 +295,7 @@ def test_whole_numbers_in_strips_and_regions_are_within_40_decibels_of_float32(
 def test_running_out_of_memory_falls_back_to_smaller_strips(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    tried: list[Memory] = []
+    tried: list[StripBudget] = []
 
     def greedy(trunk, style, image, memory, advance, *, int8):
         tried.append(memory)

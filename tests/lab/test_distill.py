@@ -14,14 +14,14 @@ from stylepack.cli.main import run as stylepack
 from stylepack.errors import PackError, TrainingError, UsageError
 from stylepack.lab.distill import distill as module
 from stylepack.lab.distill import students as learning
-from stylepack.lab.distill.data import Diet, Folders
+from stylepack.lab.distill.data import DistillationData, Folders
 from stylepack.lab.distill.distill import (
     Distillation,
     DistillRecipe,
     checkpoint_folder,
     difference_error,
 )
-from stylepack.lab.distill.initial import inherit, telling
+from stylepack.lab.distill.initial import inherit, select_channels
 from stylepack.losses import functional as losses
 from stylepack.losses.distilled import (
     ARCHITECTURE,
@@ -33,7 +33,7 @@ from stylepack.losses.distilled import (
     save_distilled,
 )
 from stylepack.losses.teachers import Teachers
-from stylepack.losses.weights import WeightSource, at_hand, load_loss_network
+from stylepack.losses.weights import WeightSource, load_loss_network, without_download
 from stylepack.packs.header import read_header
 from stylepack.packs.tensors import write_tensors
 from stylepack.recipe import Recipe, load_recipe
@@ -294,7 +294,7 @@ def test_a_network_of_the_teachers_width_inherits_all_of_it(vgg_file: Path) -> N
 def test_the_telling_channels_are_those_that_no_other_repeats() -> None:
     torch.manual_seed(0)
     a, b, c = 3 * torch.rand(4, 1, 9, 9), 2 * torch.rand(4, 1, 9, 9), torch.zeros(4, 1, 9, 9)
-    chosen = telling(torch.cat([c, 0.9 * a, a, b, c, 1.1 * b], dim=1), 2).tolist()
+    chosen = select_channels(torch.cat([c, 0.9 * a, a, b, c, 1.1 * b], dim=1), 2).tolist()
     assert len({1, 2} & set(chosen)) == len({3, 5} & set(chosen)) == 1
 
 
@@ -339,7 +339,7 @@ def test_a_learner_follows_the_small_network_and_makes_way_for_the_next(
 
 
 def test_the_diet_is_what_a_loss_network_meets(folders: Folders) -> None:
-    diet = Diet(folders, Recipe(updates=4, batch=2, crop=32, photo_side=96), CPU)
+    diet = DistillationData(folders, Recipe(updates=4, batch=2, crop=32, photo_side=96), CPU)
     update, photos, paintings = next(diet.batches(0))
     assert update == 0
     for served, again in zip((photos, paintings), diet.draw(0)[1:], strict=True):
@@ -358,13 +358,13 @@ def test_at_hand_takes_the_bundled_network_only_where_nothing_better_is_there(
     home: Path, vgg_file: Path
 ) -> None:
     nothing = WeightSource()
-    assert at_hand(Recipe(), nothing).loss_network == "bundled"
-    assert at_hand(Recipe(), WeightSource(vgg_file)).loss_network == "vgg19"
-    assert at_hand(load_recipe("johnson"), nothing).loss_network == "vgg16"
+    assert without_download(Recipe(), nothing).loss_network == "bundled"
+    assert without_download(Recipe(), WeightSource(vgg_file)).loss_network == "vgg19"
+    assert without_download(load_recipe("johnson"), nothing).loss_network == "vgg16"
     cached = home / "cache" / "vgg19-IMAGENET1K_V1-relu5_1.safetensors"
     cached.parent.mkdir(parents=True)
     save_file({"features.0.weight": torch.zeros(1)}, cached)
-    assert at_hand(Recipe(), nothing).loss_network == "vgg19"
+    assert without_download(Recipe(), nothing).loss_network == "vgg19"
 
 
 def test_a_distillation_that_cannot_begin_leaves_what_was_there(

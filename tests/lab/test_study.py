@@ -27,7 +27,7 @@ from stylepack.lab.study.compare import parts_of, spread
 from stylepack.lab.study.interpolate import InterpolateStudy, between
 from stylepack.lab.study.losses import draw_training
 from stylepack.lab.study.materials import Request
-from stylepack.lab.study.networks import Pupil, share_block_norms
+from stylepack.lab.study.networks import StudyNetwork, share_block_norms
 from stylepack.lab.study.plans import InterpolatePlan
 from stylepack.lab.study.texture import Synthesis, cumulative
 from stylepack.library.resolve import resolve
@@ -422,16 +422,16 @@ def test_a_network_killed_before_its_last_checkpoint_is_not_finished(
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     command = ["study", "losses", *material, "--selections", "random", "-o"]
     assert stylepack([*command, str(whole)]) == 0
-    save, done = Pupil._save, []
+    save, done = StudyNetwork._save, []
 
-    def interrupted(pupil: Pupil, history: History) -> None:
+    def interrupted(pupil: StudyNetwork, history: History) -> None:
         done.append(pupil)
         if len(done) == 3:  # moments 0, 2 and 4
             raise Killed
         save(pupil, history)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Pupil, "_save", interrupted)
+        patched.setattr(StudyNetwork, "_save", interrupted)
         with pytest.raises(Killed):
             stylepack([*command, str(killed)])
     assert stylepack([*command, str(killed)]) == 0

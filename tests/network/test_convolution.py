@@ -5,9 +5,9 @@ import torch
 import torch.nn.functional as F
 
 from stylepack.inference.int8 import (
-    Levels,
-    Product,
+    ConvFn,
     Products,
+    QuantParams,
     Spread,
     eight_bits,
     extremes,
@@ -15,7 +15,7 @@ from stylepack.inference.int8 import (
     int8_is_fast,
     int8_product,
 )
-from stylepack.inference.kernels import Code, doubling_product, product
+from stylepack.inference.kernels import AffineCode, doubling_product, product
 from stylepack.network.convolution import convolve, convolve_doubled, doubling_kernel
 
 NEEDS_INT8 = pytest.mark.skipif(not int8_is_fast(), reason="no instructions for it here")
@@ -49,9 +49,9 @@ def test_gradients_are_those_of_the_plain_ones() -> None:
     torch.autograd.gradcheck(lambda x, w: convolve_doubled(x, doubling_kernel(w)), (small, kernel))
 
 
-def coded(channels: int, height: int, width: int) -> tuple[Code, torch.Tensor, torch.Tensor]:
+def coded(channels: int, height: int, width: int) -> tuple[AffineCode, torch.Tensor, torch.Tensor]:
     """A code, numbers, and the activations that they stand for."""
-    code = Code(torch.randn(channels), torch.rand(channels) + 0.1)
+    code = AffineCode(torch.randn(channels), torch.rand(channels) + 0.1)
     q = torch.randn(1, channels, height, width)
     return code, q, code.low[:, None, None] + code.step[:, None, None] * q
 
@@ -85,19 +85,19 @@ def the_same_numbers_every_time() -> None:
     torch.manual_seed(0)
 
 
-def levels_of_each_channel(channels: int) -> Levels:
+def levels_of_each_channel(channels: int) -> QuantParams:
     low = torch.linspace(-1, 0, channels)
-    return Levels.between(low, low + torch.linspace(0.5, 4, channels))
+    return QuantParams.between(low, low + torch.linspace(0.5, 4, channels))
 
 
-def some_levels(levels: Levels, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+def some_levels(levels: QuantParams, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Random levels, and the activations that they stand for."""
     q = torch.randint(0, 256, (1, len(levels.low), height, width), dtype=torch.uint8)
     x = levels.low[:, None, None] + levels.step[:, None, None] * q
     return q.contiguous(memory_format=torch.channels_last), x
 
 
-def assert_near(product: Product, q: torch.Tensor, expected: torch.Tensor) -> None:
+def assert_near(product: ConvFn, q: torch.Tensor, expected: torch.Tensor) -> None:
     """Weights of eight bits are at most half of 1/127 of the largest away."""
     found = product(q)
     assert found.shape == expected.shape
@@ -128,7 +128,7 @@ def test_doubling_in_whole_numbers_is_nearly_the_plain_one(size: tuple[int, int]
 
 
 def test_levels_are_the_nearest_and_cut_off_at_both_ends() -> None:
-    levels = Levels(torch.tensor([0.0, -1.0]), torch.tensor([0.1, 0.5]))
+    levels = QuantParams(torch.tensor([0.0, -1.0]), torch.tensor([0.1, 0.5]))
     x = torch.tensor([[[[-5.0, 0.04, 0.06, 99.0]], [[-5.0, -0.76, -0.74, 999.0]]]])
     expected = torch.tensor([[[[0, 0, 1, 255]], [[0, 0, 1, 255]]]], dtype=torch.uint8)
     assert torch.equal(levels.of(x), expected)
@@ -136,7 +136,7 @@ def test_levels_are_the_nearest_and_cut_off_at_both_ends() -> None:
 
 def test_levels_are_those_of_a_norm_with_its_relu_worked_in() -> None:
     gamma, beta = torch.tensor([[2.0, -0.5]]), torch.tensor([[-1.0, 0.3]])
-    levels = Levels.after_relu(gamma, beta, 8.0)
+    levels = QuantParams.after_relu(gamma, beta, 8.0)
     x = torch.randn(1, 2, 30, 30)
     scale, shift = levels.of_norm(gamma, beta)
     found = (
@@ -155,33 +155,35 @@ def test_levels_cover_what_was_seen_or_so_many_deviations() -> None:
     x = torch.rand(1, 2, 60, 80)
     x[0, 1] += 10
     spread = spread_of(x)
-    levels = Levels.spanning(spread, 8.0)
+    levels = QuantParams.spanning(spread, 8.0)
     high = levels.low + 255 * levels.step
     assert ((levels.low < x.amin((0, 2, 3))) & (high > x.amax((0, 2, 3)))).all()
     assert (high - levels.low < 1.3).all()
-    tight = Levels.spanning(spread, 1.0)
+    tight = QuantParams.spanning(spread, 1.0)
     torch.testing.assert_close(tight.low, spread.mean - spread.deviation)
 
 
 def test_eight_bits_follow_outliers_so_far_and_then_give_up() -> None:
     x = torch.randn(1, 2, 90, 90)
-    assert spread_of(x).reach() == 8
+    assert spread_of(x).range_in_sigmas() == 8
     x[0, 1, 30:33, 30:33] = 16
-    assert spread_of(x).reach() == 16
+    assert spread_of(x).range_in_sigmas() == 16
     x[0, 1, 30:33, 30:33] = 40
-    assert spread_of(x).reach() is None
+    assert spread_of(x).range_in_sigmas() is None
 
 
 def test_products_are_kept_while_their_levels_stay() -> None:
     products, made = Products(), []
 
-    def make() -> Product:
+    def make() -> ConvFn:
         made.append(lambda x: x)
         return made[-1]
 
-    levels = Levels(torch.zeros(3), torch.ones(3))
+    levels = QuantParams(torch.zeros(3), torch.ones(3))
     first = products.of("conv1", levels, make)
-    assert products.of("conv1", Levels(torch.zeros(3), torch.ones(3)), make) is first
+    assert products.of("conv1", QuantParams(torch.zeros(3), torch.ones(3)), make) is first
     assert products.of("conv2", levels, make) is not first
-    assert products.of("conv1", Levels(torch.zeros(3), torch.full((3,), 2.0)), make) is not first
+    assert (
+        products.of("conv1", QuantParams(torch.zeros(3), torch.full((3,), 2.0)), make) is not first
+    )
     assert len(made) == 3

@@ -160,7 +160,7 @@ def test_painting_takes_the_fastest_numbers_that_the_processor_has(
     assert painting_dtype(cpu) == torch.int8
     assert painting_dtype(cpu, "float32") == torch.float32
     assert painting_dtype(torch.device("cuda")) == torch.float16
-    with pytest.raises(DeviceError, match="no int8 on cuda here"):
+    with pytest.raises(DeviceError, match="int8 needs a processor with VNNI or AMX, not cuda"):
         painting_dtype(torch.device("cuda"), "int8")
     monkeypatch.setattr(device, "int8_is_fast", lambda: False)
     assert painting_dtype(cpu) == training_dtype(cpu)

@@ -135,7 +135,7 @@ def check_pack(content: bytes) -> bool:
     if pack is None:
         return False
     assert pack.style.shape == (TINY.style_size,)
-    assert bool(torch.isfinite(pack.numbers).all())
+    assert bool(torch.isfinite(pack.vector).all())
     assert NAME_PATTERN.fullmatch(pack.manifest.name)
     assert pack.manifest.name not in RESERVED_NAMES
     assert 0 <= pack.manifest.own_contrast <= 1

@@ -75,11 +75,11 @@ def test_the_bundled_trunk_is_exported_with_packs_that_blend(tmp_path: Path, cap
     ]
     styles = [told["packs"][name]["style"] for name in ("starry", "photo")]
     for style, pack in zip(styles, packs, strict=True):
-        assert torch.equal(torch.tensor(style), pack.numbers)
+        assert torch.equal(torch.tensor(style), pack.vector)
     assert told["packs"]["starry"]["title"] == packs[0].manifest.title
     for slot, entry in zip(trunk.config.layout(), told["layout"], strict=True):
         assert (entry["gamma"], entry["beta"]) == (slot.gamma.start, slot.beta.start)
-    half = blend([pack.numbers for pack in packs], [0.5, 0.5])
+    half = blend([pack.vector for pack in packs], [0.5, 0.5])
     image = torch.rand(1, 3, 24, 30, generator=torch.Generator().manual_seed(0))
     assert differences(place.read_bytes(), trunk, [half], [image]) < 1e-4
     assert place.stat().st_size < BUNDLED_TRUNK.stat().st_size + 200_000

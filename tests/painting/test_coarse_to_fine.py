@@ -12,7 +12,7 @@ from stylepack.cli.main import run as stylepack
 from stylepack.errors import UsageError
 from stylepack.images.photo import Photo, read_photo
 from stylepack.images.upscale import keep_strokes
-from stylepack.inference.engine import Memory
+from stylepack.inference.engine import StripBudget
 from stylepack.painting import stylizer as module
 from stylepack.painting.stylizer import LARGE, coarse_size
 
@@ -92,7 +92,7 @@ def test_in_strips_it_is_the_same(
     whole = starry.paint(large)
     assert whole.size == size
     monkeypatch.setattr("stylepack.images.upscale.STRIP", 7)
-    monkeypatch.setattr(starry, "memory", Memory(1, 8, 0))
+    monkeypatch.setattr(starry, "memory", StripBudget(1, 8, 0))
     assert (starry.paint(large).pixels.int() - whole.pixels.int()).abs().max() <= 3
 
 

@@ -135,13 +135,13 @@ def test_a_region_everywhere_or_nowhere_is_one_mix(photo: Photo, starry: Stylize
 
 
 def test_regions_stream_as_they_paint_whole(photo: Photo) -> None:
-    from stylepack.inference.engine import Memory
+    from stylepack.inference.engine import StripBudget
 
     both = Stylizer.load("starry", regions=["wave"], device="cpu", precision="float32")
     mask = torch.zeros(64, 96, dtype=torch.uint8)
     mask[20:, 40:] = 255
     whole = both.paint(photo, region_masks=[mask])
-    both.memory = Memory(1, 8, 0)
+    both.memory = StripBudget(1, 8, 0)
     assert (both.paint(photo, region_masks=[mask]).pixels.float() - whole.pixels).abs().max() <= 2
 
 

@@ -26,7 +26,7 @@ from stylepack.training import batch_size
 from stylepack.training.batch_size import find_batch, image_bytes, largest
 from stylepack.training.checkpoint import restore_training, training_state
 from stylepack.training.dataset import Batch, Batches, Decoder, PhotoFolder, on_device
-from stylepack.training.reports.readme import Pace
+from stylepack.training.reports.readme import Throughput
 from stylepack.training.reports.sheets import Sheets
 from stylepack.training.settings import RunSettings
 from stylepack.training.trainer import Trainer, follow
@@ -382,13 +382,13 @@ def test_the_share_of_waiting_is_told(photos: Path) -> None:
     batches = Batches(PhotoFolder.open(photos), SMALL, 3)
     assert len(list(batches)) == SMALL.updates
     assert batches.waited > 0
-    pace = Pace()
-    assert str(pace) == "no updates yet"
-    pace.add(10, 50.0, 0.0)  # it had to compile
-    assert str(pace).startswith("10 updates, 0.2 a second")
-    pace.add(20, 2.0, 0.5)
-    pace.add(20, 2.0, 0.5)
-    assert str(pace) == (
+    throughput = Throughput()
+    assert str(throughput) == "no updates yet"
+    throughput.add(10, 50.0, 0.0)  # it had to compile
+    assert str(throughput).startswith("10 updates, 0.2 a second")
+    throughput.add(20, 2.0, 0.5)
+    throughput.add(20, 2.0, 0.5)
+    assert str(throughput) == (
         "50 updates, 10 a second; 25.0% of the time was spent waiting for photographs"
     )
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from stylepack.packs.manifest import IDENTITY
-from stylepack.training.reports.losses_log import Board, History
+from stylepack.training.reports.losses_log import History, TensorBoard
 from stylepack.training.reports.sheets import (
     MOMENTS,
     POINTS,
@@ -113,7 +113,7 @@ def tensorboard(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_tensorboard_forgets_what_comes_again(tensorboard: None, tmp_path: Path) -> None:
     told: list[str] = []
-    board = Board(tmp_path, NAMES, told.append)
+    board = TensorBoard(tmp_path, NAMES, told.append)
     board.go_on_from(0)
     for step in steps(15):
         board.add(step)
@@ -138,7 +138,7 @@ def test_tensorboard_forgets_what_comes_again(tensorboard: None, tmp_path: Path)
 def test_what_tensorboard_cannot_be_told_stops_nothing(tensorboard: None, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     told: list[str] = []
-    board = Board(tmp_path / "file", NAMES, told.append)
+    board = TensorBoard(tmp_path / "file", NAMES, told.append)
     board.go_on_from(0)
     for step in steps(10):
         board.add(step)
@@ -150,7 +150,7 @@ def test_without_tensorboard_nothing_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "tensorboard.compat.proto", None)
-    board = Board(tmp_path / "tensorboard", NAMES, pytest.fail)
+    board = TensorBoard(tmp_path / "tensorboard", NAMES, pytest.fail)
     board.go_on_from(0)
     board.add(steps(1)[0])
     board.close()

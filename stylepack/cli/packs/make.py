@@ -128,7 +128,7 @@ def export(
     found = loaded.packs
     if not found:
         raise UsageError(f"no pack of {selection.trunk} is installed; name packs by their files")
-    content, apart = checked_model(loaded.trunk, [pack.numbers for pack in found.values()])
+    content, apart = checked_model(loaded.trunk, [pack.vector for pack in found.values()])
     text = packs_beside(found, loaded.trunk, loaded.sha256, output.name)
     with staging(output.parent, "choose another -o", own=False, names=names) as stage:
         stage.add(output.name, content)

@@ -29,7 +29,7 @@ class Folders:
     trunk: Path
 
 
-class Diet:
+class DistillationData:
     """Photographs, paintings, and a trunk and its packs to paint with.
 
     `draws` says how many images of which size an update has, and how many updates there are.

@@ -24,9 +24,9 @@ from torch import Tensor
 from stylepack.errors import UsageError
 from stylepack.files import NAME as LOCK
 from stylepack.files import FolderLock, make_folder
-from stylepack.lab.distill.data import Diet, Folders
+from stylepack.lab.distill.data import DistillationData, Folders
 from stylepack.lab.distill.initial import inherit
-from stylepack.lab.distill.students import Learners, Sitting
+from stylepack.lab.distill.students import StudentBatch, StyleStudents
 from stylepack.losses import functional as losses
 from stylepack.losses.distilled import Distilled, DistilledConfig, save_distilled
 from stylepack.losses.objective import Grams, pyramid_grams
@@ -135,8 +135,8 @@ class Distillation:
             photo_side=3 * recipe.crop,
             seed=recipe.seed,
         )
-        self.diet = Diet(folders, draws, device)
-        self.learners = Learners(
+        self.diet = DistillationData(folders, draws, device)
+        self.learners = StyleStudents(
             self.diet.trunk, self.diet.styles, self.diet.picture, self.teacher, recipe.seed
         )
         self.network = Distilled(config, training_dtype(device)).to(device)
@@ -247,7 +247,7 @@ class Distillation:
             errors.content.item(),
         )
 
-    def errors(self, images: Tensor, sitting: Sitting) -> Errors:
+    def errors(self, images: Tensor, sitting: StudentBatch) -> Errors:
         """Errors on a batch: photographs, the same painted, painted otherwise, and paintings."""
         with torch.no_grad():
             true = self.teacher(images)
@@ -265,7 +265,7 @@ class Distillation:
         grams = self._gram_errors(own_grams, true_grams, sitting)
         return Errors(activations, grams, torch.stack(content).sum())
 
-    def _gram_errors(self, own: Grams, true: Grams, sitting: Sitting) -> dict[str, Tensor]:
+    def _gram_errors(self, own: Grams, true: Grams, sitting: StudentBatch) -> dict[str, Tensor]:
         """Errors of the differences of Gram matrices a layer, the mean over the scales."""
         return {
             layer: torch.stack(

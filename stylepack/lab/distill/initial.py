@@ -34,7 +34,7 @@ def inherit(network: Distilled, teacher: Teachers, images: Tensor, sizes: dict[s
     for step in network.steps:
         if step.startswith("conv"):
             wanted = answers[step].float()
-            kept = telling(F.relu(wanted), network.get_parameter(f"{step}.weight").shape[0])
+            kept = select_channels(F.relu(wanted), network.get_parameter(f"{step}.weight").shape[0])
             wanted = wanted[:, kept]
             size = _root_mean_square(F.relu(wanted), (0, 2, 3))
             # A channel that hardly ever answers would be blown up to one of noise.
@@ -49,7 +49,7 @@ def inherit(network: Distilled, teacher: Teachers, images: Tensor, sizes: dict[s
             _fit(network, f"head_{step}", x, answers[step].float() / sizes[step])
 
 
-def telling(activations: Tensor, count: int) -> Tensor:
+def select_channels(activations: Tensor, count: int) -> Tensor:
     """The channels from which the others are best predicted, chosen one after the other.
 
     (N, C, H, W) -> (count,) indices.  Each is the one that, by itself, explains most of what

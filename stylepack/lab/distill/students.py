@@ -26,7 +26,7 @@ START_SPREAD = 2.0  # of the logarithms of the shares in the mix of packs that o
 
 
 @dataclass(frozen=True)
-class Sitting:
+class StudentBatch:
     """What one learner painted before its update, and the painting's Gram matrices."""
 
     painted: Tensor  # (N, 3, H, W) RGB in 0..1
@@ -35,7 +35,7 @@ class Sitting:
     believed: Grams  # the same by the network that it learns with
 
 
-class Learners:
+class StyleStudents:
     """A few packs, each learned from one picture; a new one takes the place of a finished one.
 
     `picture(update)` gives a (3, H, W) RGB picture in 0..1 for the learner that begins there;
@@ -56,7 +56,7 @@ class Learners:
         self.recipe = Recipe()
         self.learners = [self._begin(index) for index in range(count)]
 
-    def sit(self, update: int, photos: Tensor, network: Distilled) -> Sitting:
+    def sit(self, update: int, photos: Tensor, network: Distilled) -> StudentBatch:
         """One update of one learner, judged by `network`, on (N, 3, H, W) photographs in 0..1."""
         place = update % len(self.learners)
         learner = self.learners[place]
@@ -69,7 +69,7 @@ class Learners:
         (learner.style.grad,) = torch.autograd.grad(total, [learner.style])
         learner.adam.step()
         learner.age += 1
-        return Sitting(painted.detach(), style, learner.grams, objective.targets)
+        return StudentBatch(painted.detach(), style, learner.grams, objective.targets)
 
     def _begin(self, born: int) -> "_Learner":
         generator = seeded(self.seed, f"learner/{born}")

@@ -16,7 +16,7 @@ from stylepack.errors import UsageError
 from stylepack.events import Event, Progress
 from stylepack.files import make_folder
 from stylepack.lab.study.materials import Materials, Request, choose_paintings
-from stylepack.lab.study.networks import HeldOut, Measured, Pupil, finished_network
+from stylepack.lab.study.networks import HeldOut, Measured, StudyNetwork, finished_network
 from stylepack.lab.study.plans import ComparePlan
 from stylepack.lab.study.study import StudyFolder
 from stylepack.network.trunk import Trunk
@@ -31,7 +31,7 @@ SHARED, SINGLE, ADDED, SCRATCH = "shared", "single", "added", "scratch"
 
 
 @dataclass(frozen=True)
-class Entry:
+class NetworkSpec:
     """One network of the contest: its file's name, side, seed, paintings and moments."""
 
     name: str
@@ -46,7 +46,7 @@ class Entry:
         return self.moments[-1]
 
 
-class Contest:
+class ComparedNetworks:
     """Both sides with every seed, and one style more by gamma and beta alone."""
 
     def __init__(self, request: Request, plan: ComparePlan, output: Path) -> None:
@@ -92,42 +92,42 @@ class Contest:
                 yield Progress(before + entry.updates, f"{entry.name}: done before")
             before += entry.updates
 
-    def _finished(self, entry: Entry) -> Measured | None:
+    def _finished(self, entry: NetworkSpec) -> Measured | None:
         """The losses of a network that is done; its trunk and all its packs are there."""
         found = finished_network(self.folder, entry.name, len(entry.paintings), entry.moments)
         return found if all(path.is_file() for path in self.files(entry)) else None
 
-    def measured(self, entry: Entry) -> Measured:
+    def measured(self, entry: NetworkSpec) -> Measured:
         """What a finished network was measured at: update -> one `Losses` a style."""
         found = self._finished(entry)
         assert found is not None
         return found
 
-    def of_side(self, side: str, seed: int | None = None) -> list[Entry]:
+    def of_side(self, side: str, seed: int | None = None) -> list[NetworkSpec]:
         """The networks of one side, in order of seeds and styles."""
         return [e for e in self.entries if e.side == side and seed in (None, e.seed)]
 
-    def files(self, entry: Entry) -> list[Path]:
+    def files(self, entry: NetworkSpec) -> list[Path]:
         """The trunk and the packs that a network is, as they would be shipped."""
         place = self.folder.path / "networks" / entry.name
         packs = [place / "packs" / f"{painting.name}{SUFFIX}" for painting in entry.paintings]
         return [place / f"trunk{SUFFIX}", *packs]
 
-    def _entries(self, seed: int) -> Generator[Entry]:
+    def _entries(self, seed: int) -> Generator[NetworkSpec]:
         n, updates = self.plan.styles, self.plan.updates
         few = range(1, 2) if self.request.published else range(1, n + 1)
         shared = tuple(k * updates for k in few)
-        yield Entry(f"{SHARED}-{seed}", SHARED, seed, tuple(self.paintings), shared)
+        yield NetworkSpec(f"{SHARED}-{seed}", SHARED, seed, tuple(self.paintings), shared)
         alone = (updates,) if self.request.published else parts_of(updates, n)
         for painting in self.paintings:
-            yield Entry(f"{SINGLE}-{painting.name}-{seed}", SINGLE, seed, (painting,), alone)
+            yield NetworkSpec(f"{SINGLE}-{painting.name}-{seed}", SINGLE, seed, (painting,), alone)
         if self.new:
             moments = spread(self.plan.new_style_updates, self.plan.new_style_moments)
-            yield Entry(f"{ADDED}-{seed}", ADDED, seed, (self.new,), moments)
+            yield NetworkSpec(f"{ADDED}-{seed}", ADDED, seed, (self.new,), moments)
             moments = tuple(sorted({*moments, *spread(updates, self.plan.new_style_moments)}))
-            yield Entry(f"{SCRATCH}-{seed}", SCRATCH, seed, (self.new,), moments)
+            yield NetworkSpec(f"{SCRATCH}-{seed}", SCRATCH, seed, (self.new,), moments)
 
-    def _pupil(self, entry: Entry) -> Pupil:
+    def _pupil(self, entry: NetworkSpec) -> StudyNetwork:
         recipe = replace(self.materials.recipe, updates=entry.updates, seed=entry.seed)
         start = None
         if entry.side == ADDED:
@@ -139,7 +139,7 @@ class Contest:
         objective = self.objective if shared else self.materials.objective(entry.paintings)
         names = [painting.name for painting in entry.paintings]
         photos, moments = self.materials.photos, entry.moments
-        return Pupil(
+        return StudyNetwork(
             entry.name,
             self.folder,
             recipe,
@@ -157,7 +157,7 @@ class Contest:
         trunk, styles = self._pupil(shared).finished()
         return trunk, styles.mean(0, keepdim=True)
 
-    def _save(self, entry: Entry, trunk: Trunk, styles: Tensor) -> None:
+    def _save(self, entry: NetworkSpec, trunk: Trunk, styles: Tensor) -> None:
         """Write a network as its trunk file and its packs."""
         target, *packs = self.files(entry)
         make_folder(target.parent / "packs", "choose another folder with -o")

@@ -7,7 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from stylepack.lab.intervals import Estimate, Values, crossed, ratio
-from stylepack.lab.study.compare import ADDED, SCRATCH, SHARED, SINGLE, Contest, Entry
+from stylepack.lab.study.compare import (
+    ADDED,
+    SCRATCH,
+    SHARED,
+    SINGLE,
+    ComparedNetworks,
+    NetworkSpec,
+)
 from stylepack.lab.study.networks import style_numbers
 from stylepack.lab.study.report import (
     ALL_KINDS,
@@ -30,7 +37,7 @@ SIDES = {SHARED: "one network of n styles", SINGLE: "n networks of one style"}
 
 
 @dataclass(frozen=True)
-class Reading:
+class ReadoutPoint:
     """One way to compare: after how many updates each side is read."""
 
     title: str
@@ -38,7 +45,7 @@ class Reading:
     single: int
 
 
-class CompareStudy(Contest):
+class CompareStudy(ComparedNetworks):
     """The contest, and what is written of it."""
 
     def write(self) -> list[Path]:
@@ -46,7 +53,7 @@ class CompareStudy(Contest):
         return write_contest(self)
 
 
-def write_contest(study: Contest) -> list[Path]:
+def write_contest(study: ComparedNetworks) -> list[Path]:
     """Write everything; return the paths, the report's last."""
     report = Report("An n-style network against n single-style networks")
     report.say(_preface(study))
@@ -62,18 +69,18 @@ def write_contest(study: Contest) -> list[Path]:
     return [*files, report.write(study.folder.path)]
 
 
-def readings(study: Contest) -> list[Reading]:
+def readings(study: ComparedNetworks) -> list[ReadoutPoint]:
     """The report's moment, and the two that are fair."""
     n, updates = study.plan.styles, study.plan.updates
     first = study.of_side(SINGLE)[0].moments[0]
     return [
-        Reading("the report's moment: equal updates a network", updates, updates),
-        Reading("equal updates in total", updates, first),
-        Reading("equal updates per style", n * updates, updates),
+        ReadoutPoint("the report's moment: equal updates a network", updates, updates),
+        ReadoutPoint("equal updates in total", updates, first),
+        ReadoutPoint("equal updates per style", n * updates, updates),
     ]
 
 
-def values_at(study: Contest, side: str, updates: int, kind: str, style: int) -> Values:
+def values_at(study: ComparedNetworks, side: str, updates: int, kind: str, style: int) -> Values:
     """(seeds, photographs) losses of one style on one side after some updates."""
     found = []
     for seed in range(study.plan.seeds):
@@ -83,14 +90,14 @@ def values_at(study: Contest, side: str, updates: int, kind: str, style: int) ->
     return np.array(found)
 
 
-def mean_values(study: Contest, side: str, updates: int, kind: str) -> Values:
+def mean_values(study: ComparedNetworks, side: str, updates: int, kind: str) -> Values:
     """(seeds, photographs) means over the styles."""
     styles = range(study.plan.styles)
     values: Values = np.mean([values_at(study, side, updates, kind, s) for s in styles], axis=0)
     return values
 
 
-def _draw_fair(study: Contest, report: Report, results: dict[str, object]) -> list[Path]:
+def _draw_fair(study: ComparedNetworks, report: Report, results: dict[str, object]) -> list[Path]:
     files = [study.folder.path / "compare.png", study.folder.path / "styles.png"]
     draw_panels(files[0], [_fair_panel(study, kind) for kind in ALL_KINDS])
     report.head("Fair comparisons")
@@ -138,11 +145,11 @@ def _draw_fair(study: Contest, report: Report, results: dict[str, object]) -> li
     return files
 
 
-def _intervals(study: Contest, what: str) -> str:
+def _intervals(study: ComparedNetworks, what: str) -> str:
     return intervals(what, len(study.held_out), study.plan.seeds)
 
 
-def _fair_panel(study: Contest, kind: str) -> Panel:
+def _fair_panel(study: ComparedNetworks, kind: str) -> Panel:
     moments = {side: study.of_side(side)[0].moments for side in SIDES}
     curves = [
         Curve.of(
@@ -156,7 +163,7 @@ def _fair_panel(study: Contest, kind: str) -> Panel:
     return Panel(ALL_KINDS[kind], "updates per style", unit, curves)
 
 
-def _style_bars(study: Contest, kind: str) -> Bars:
+def _style_bars(study: ComparedNetworks, kind: str) -> Bars:
     last = {side: study.of_side(side)[0].updates for side in SIDES}
     groups = {
         words: [
@@ -169,7 +176,9 @@ def _style_bars(study: Contest, kind: str) -> Bars:
     return Bars(KINDS[kind], unit, [p.name for p in study.paintings], groups)
 
 
-def last_batch(study: Contest, entry: Entry, style: str, updates: int) -> dict[str, float]:
+def last_batch(
+    study: ComparedNetworks, entry: NetworkSpec, style: str, updates: int
+) -> dict[str, float]:
     """A style's losses in the last batch that it was in, up to some update."""
     path = study.folder.path / "networks" / entry.name / NAME
     done, losses = read_curves(path)[style]
@@ -177,7 +186,7 @@ def last_batch(study: Contest, entry: Entry, style: str, updates: int) -> dict[s
     return {kind: float(losses[f"{kind}_loss"][last].mean()) for kind in KINDS}
 
 
-def _last_batches(study: Contest) -> dict[str, dict[str, dict[str, float]]]:
+def _last_batches(study: ComparedNetworks) -> dict[str, dict[str, dict[str, float]]]:
     """Side -> style -> losses of the last batch, of the first seed, as the report read them."""
     (shared,), singles = study.of_side(SHARED, 0), study.of_side(SINGLE, 0)
     updates = study.plan.updates
@@ -190,7 +199,7 @@ def _last_batches(study: Contest) -> dict[str, dict[str, dict[str, float]]]:
     }
 
 
-def _draw_last_batches(study: Contest, report: Report) -> Path:
+def _draw_last_batches(study: ComparedNetworks, report: Report) -> Path:
     target, found = study.folder.path / "last-batch.png", _last_batches(study)
     panels = [
         Bars(
@@ -215,12 +224,12 @@ def _draw_last_batches(study: Contest, report: Report) -> Path:
     return target
 
 
-def _first_seed(study: Contest) -> str:
+def _first_seed(study: ComparedNetworks) -> str:
     """Which networks' last batches are read, where there is a choice."""
     return " of the first seed's networks" if study.plan.seeds > 1 else ""
 
 
-def _costs(study: Contest, report: Report, results: dict[str, object]) -> None:
+def _costs(study: ComparedNetworks, report: Report, results: dict[str, object]) -> None:
     """Parameters, bytes and training time of both sides."""
     trunk, n = Trunk(), study.plan.styles
     weights = sum(p.numel() for p in trunk.parameters())
@@ -249,7 +258,7 @@ def _costs(study: Contest, report: Report, results: dict[str, object]) -> None:
     )
 
 
-def _draw_new_style(study: Contest, report: Report, results: dict[str, object]) -> Path:
+def _draw_new_style(study: ComparedNetworks, report: Report, results: dict[str, object]) -> Path:
     target = study.folder.path / "new-style.png"
     labels = {ADDED: "gamma and beta alone", SCRATCH: "a network from scratch"}
     curves: dict[str, dict[int, dict[str, Estimate]]] = {}
@@ -293,7 +302,7 @@ def _draw_new_style(study: Contest, report: Report, results: dict[str, object]) 
     return target
 
 
-def _only(study: Contest, entry: Entry, moment: int, kind: str) -> Sequence[float]:
+def _only(study: ComparedNetworks, entry: NetworkSpec, moment: int, kind: str) -> Sequence[float]:
     values: Sequence[float] = getattr(study.measured(entry).moments[moment][0], kind)
     return values
 
@@ -316,7 +325,7 @@ def _in_words(
     )
 
 
-def _preface(study: Contest) -> str:
+def _preface(study: ComparedNetworks) -> str:
     plan, recipe = study.plan, study.materials.recipe
     names = ", ".join(painting.name for painting in study.paintings)
     mode = (
@@ -338,7 +347,7 @@ def _preface(study: Contest) -> str:
     )
 
 
-def _table(study: Contest) -> Path:
+def _table(study: ComparedNetworks) -> Path:
     columns = ("network", "seed", "style", "updates", "photograph", "content", "style_loss")
     rows = (
         (entry.side, entry.seed, painting.name, updates, photo, content, style, total)

@@ -15,7 +15,7 @@ from stylepack.images.contact_sheet import contact_sheet, save_png
 from stylepack.images.formats import find_images
 from stylepack.images.photo import Photo
 from stylepack.lab.intervals import Estimate
-from stylepack.lab.references import Contender, match
+from stylepack.lab.references import PackUnderTest, match
 from stylepack.lab.study.materials import Materials, Request
 from stylepack.lab.study.plans import InterpolatePlan
 from stylepack.lab.study.report import (
@@ -145,13 +145,13 @@ class InterpolateStudy:
     @torch.no_grad()
     def paint(self, image: Tensor, weights: dict[str, float]) -> Tensor:
         """A (1, 3, H, W) photograph in a mix of packs, its weights as they are: the same shape."""
-        style = blend([self.packs[name].numbers for name in weights], [*weights.values()])
+        style = blend([self.packs[name].vector for name in weights], [*weights.values()])
         style = style.to(image.device)
         photo = image.to(training_dtype(image.device))
         painted: Tensor = self.trunk(photo, style[:-1], float(style[-1])).float()
         return painted
 
-    def _contenders(self) -> list[Contender]:
+    def _contenders(self) -> list[PackUnderTest]:
         """The two ends of the sweep with their paintings; none where there are no paintings."""
         if self.request.styles is None:
             return []

@@ -10,7 +10,7 @@ from stylepack.errors import TrainingError
 from stylepack.events import Event, Progress
 from stylepack.lab.intervals import Estimate
 from stylepack.lab.study.materials import Materials, Request, choose_paintings
-from stylepack.lab.study.networks import HeldOut, Losses, Measured, Pupil, finished_network
+from stylepack.lab.study.networks import HeldOut, Losses, Measured, StudyNetwork, finished_network
 from stylepack.lab.study.plans import LossesPlan
 from stylepack.lab.study.report import (
     ALL_KINDS,
@@ -86,10 +86,10 @@ class LossesStudy:
         files.append(self.folder.write_results(self._results(measured)))
         return [*files, report.write(self.folder.path)]
 
-    def _pupil(self, selection: Selection) -> Pupil:
+    def _pupil(self, selection: Selection) -> StudyNetwork:
         materials = self.materials
         recipe = replace(materials.recipe, selection=selection)
-        return Pupil(
+        return StudyNetwork(
             selection,
             self.folder,
             recipe,

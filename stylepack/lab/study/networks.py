@@ -95,7 +95,7 @@ class HeldOut:
         return found
 
 
-class Pupil:
+class StudyNetwork:
     """One network of a study: trained from random weights, or styles alone on a given trunk.
 
     It stops at `moments`, where it is measured on the held-out photographs, and goes on from

@@ -20,7 +20,7 @@ NAME = "losses.csv"
 COLUMNS = ("update", "style", "content_loss", "style_loss", "total_variation", "learning_rate")
 
 
-class Board:
+class TensorBoard:
     """Scalars of a run under `folder`; does nothing without the package `tensorboard`.
 
     Where they cannot be written it says so once, by `tell`, and does nothing more.  They are

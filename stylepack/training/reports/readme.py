@@ -22,7 +22,7 @@ CONTENT = """\
 
 
 @dataclass
-class Pace:
+class Throughput:
     """How fast a run is since its last start, and how long it waited for photographs.
 
     The first report does not count, if there is another: compiling would.
@@ -45,12 +45,12 @@ class Pace:
         )
 
 
-def write_notes(
+def write_readme(
     folder: Path,
     settings: RunSettings,
     update: int,
     photographs: tuple[int, int],
-    pace: Pace,
+    throughput: Throughput,
     failure: str = "",
 ) -> None:
     """Write README.md; `photographs` are how many are trained on and how many held out.
@@ -68,7 +68,7 @@ def write_notes(
         f"photographs from `{settings.photos}` and {photographs[1]} held out, recipe "
         f"`{recipe.name}`.",
         "",
-        f"Update {update:,} of {recipe.updates:,}. Since the last start: {pace}.",
+        f"Update {update:,} of {recipe.updates:,}. Since the last start: {throughput}.",
         "",
         *([f"**The run has failed:** {failure}.", ""] if failure else []),
         "```bash",

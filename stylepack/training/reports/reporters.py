@@ -8,7 +8,7 @@ from stylepack.errors import StylepackError
 from stylepack.events import Journal
 from stylepack.network.device import is_out_of_memory
 from stylepack.training.dataset import PhotoFolder
-from stylepack.training.reports.losses_log import Board, History
+from stylepack.training.reports.losses_log import History, TensorBoard
 from stylepack.training.reports.sheets import Sheets
 from stylepack.training.trainer import Step, Trainer
 
@@ -28,7 +28,7 @@ class Reporters:
         self.folder, self.names, self.journal, self.active = folder, names, journal, active
         self.history = History(folder, names)
         self.sheets = Sheets(folder, names, held_out, self.history.path)
-        self._board: Board | None = None
+        self._board: TensorBoard | None = None
 
     @contextmanager
     def open(self, update: int) -> Iterator[None]:
@@ -36,7 +36,9 @@ class Reporters:
         if self.active:
             self.history.cut(update)
         place = self.folder / "tensorboard"
-        with closing(Board(place, self.names, self.journal.note, active=self.active)) as board:
+        with closing(
+            TensorBoard(place, self.names, self.journal.note, active=self.active)
+        ) as board:
             board.go_on_from(update)
             self._board = board
             try:
