@@ -1,4 +1,4 @@
-"""Everything that stylepack refuses.
+"""Errors that stylepack raises.
 
 Each message is one line that names the thing, what was expected and what to do next.
 The library raises; only `stylepack.cli.main` catches, prints and exits.
@@ -6,10 +6,7 @@ The library raises; only `stylepack.cli.main` catches, prints and exits.
 
 
 class StylepackError(Exception):
-    """Base of every error that stylepack raises on purpose.
-
-    Messages quote strangers' files: what would break the line or steer a terminal is escaped.
-    """
+    """Base of all errors of stylepack; unprintable characters of the message are escaped."""
 
     exit_code = 1
 
@@ -18,10 +15,15 @@ class StylepackError(Exception):
 
 
 def printable(text: str) -> str:
-    """`text` with every character that is not printable shown as an escape."""
+    """`text` with an escape for every character that is not printable."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, at most 160 characters; else its type's name."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
 
 
 class UsageError(StylepackError):
@@ -39,12 +41,12 @@ class PackError(StylepackError):
 
 
 class WrongTrunkError(PackError):
-    """A pack belongs to a trunk other than the one that paints."""
+    """A pack belongs to another trunk."""
 
 
 class TrainingError(StylepackError):
-    """Training cannot start or go on: no photographs, no loss network, a broken run folder."""
+    """Training cannot start or continue: no photographs, no loss network, a broken run folder."""
 
 
 class DeviceError(StylepackError):
-    """The device asked for is not there."""
+    """The requested device does not exist here."""

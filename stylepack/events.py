@@ -1,4 +1,4 @@
-"""Events of long work: steps, skipped files, notices and saved files, for a console or a test."""
+"""Events of long work: steps, skipped files, notices and saved files."""
 
 from collections import deque
 from collections.abc import Generator, Iterator
@@ -9,15 +9,15 @@ from typing import Protocol
 
 
 class Step(Protocol):
-    """A unit of work that is done."""
+    """A finished unit of work."""
 
     @property
     def done(self) -> int:
-        """How many units are done; fewer than before if some have to be done again."""
+        """Number of finished units; it falls if some have to be repeated."""
 
     @property
     def words(self) -> str:
-        """A few words about it."""
+        """A few words for the progress line."""
 
 
 @dataclass(frozen=True)
@@ -30,21 +30,21 @@ class Progress:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A file that is left out, and the reason."""
+    """A file is left out."""
 
     reason: str
 
 
 @dataclass(frozen=True)
 class Notice:
-    """Trouble that does not stop the work."""
+    """A problem does not stop the work."""
 
     message: str
 
 
 @dataclass(frozen=True)
 class Saved:
-    """A result that is written."""
+    """A result is written."""
 
     path: Path
     words: str
@@ -54,10 +54,7 @@ Event = Step | Skipped | Notice | Saved
 
 
 class Journal:
-    """Skipped files and notices of one work: kept, and each reported once as an event.
-
-    Any thread may add to it; `around` reports.
-    """
+    """Skipped files and notices of a piece of work; `around` reports each once.  Thread-safe."""
 
     def __init__(self) -> None:
         self.skipped: list[str] = []
@@ -65,22 +62,22 @@ class Journal:
         self._waiting: deque[Skipped | Notice] = deque()
 
     def skip(self, reason: str) -> None:
-        """Add a file that is left out."""
+        """Add a skipped file."""
         self.skipped.append(reason)
         self._waiting.append(Skipped(reason))
 
     def note(self, message: str) -> None:
-        """Add trouble that does not stop the work."""
+        """Add a notice."""
         self.notices.append(message)
         self._waiting.append(Notice(message))
 
     def fresh(self) -> Iterator[Event]:
-        """Everything that is not reported yet."""
+        """Yield the events that are not reported yet."""
         while self._waiting:
             yield self._waiting.popleft()
 
     def around(self, events: Generator[Event]) -> Generator[Event]:
-        """The events of the work, each after what was added before it, also if the work fails."""
+        """Yield the work's events in order with the journal's own, also if the work fails."""
         with closing(events):
             try:
                 for event in events:

@@ -1,4 +1,4 @@
-"""Writing files so that a reader never meets half of one."""
+"""Atomic writes, leftovers of killed processes, and locks."""
 
 import errno
 import hashlib
@@ -16,9 +16,9 @@ try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
-PART = re.compile(r"\.\d+-\d{1,20}\.part")  # what `replacing` writes to, by process and number
-STALE = 24 * 3600.0  # seconds; where there are no locks, older leftovers are nobody's
-PERMISSIONS = 0o777  # of a file's mode
+PART = re.compile(r"\.\d+-\d{1,20}\.part")  # temporary files of `replacing`: process, number
+STALE = 24 * 3600.0  # seconds after which leftovers are abandoned, where there are no locks
+PERMISSIONS = 0o777  # bits of a file's mode
 ADVICE = {
     errno.ENOSPC: "free some space there",
     errno.EDQUOT: "free some space there",
@@ -33,21 +33,20 @@ NAME = ".lock"
 def replacing(path: Path) -> Iterator[Path]:
     """Yield an empty temporary file beside `path`; on success it is renamed to `path`.
 
-    A link stays one: what it leads to is replaced.  On any error, Ctrl-C included, the temporary
-    file is removed and `path` is untouched.  What killed processes have left in the folder is
-    removed first.
+    If `path` is a link, its target is replaced.  On any error, Ctrl-C included, the temporary file
+    is removed and `path` is untouched.  Leftovers of killed processes in the folder are removed.
 
     Raises:
         StylepackError: the folder does not exist, is not writable, or the disk is full.
     """
-    number = int.from_bytes(os.urandom(8))  # containers that share a folder have the same processes
+    number = int.from_bytes(os.urandom(8))  # containers sharing a folder have equal process ids
     target = written_through(path)
     leftovers_removed_once(target.parent)
     temporary = target.with_name(f".{os.getpid()}-{number}.part")
     try:
         with _claimed(temporary):
             yield temporary
-            with suppress(OSError):  # a file keeps its permissions, where there are such
+            with suppress(OSError):  # an existing file keeps its permissions
                 temporary.chmod(target.stat().st_mode & PERMISSIONS)
             temporary.replace(target)
     except OSError as error:
@@ -58,16 +57,16 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def written_through(path: Path) -> Path:
-    """The file that is replaced where `path` is written: a link's is the one that it leads to."""
+    """The file that writing to `path` replaces, a link's target."""
     linked = os.path.islink(path)  # noqa: PTH114 - pathlib raises at long names
     return Path(os.path.realpath(path)) if linked else path
 
 
 @contextmanager
 def _claimed(temporary: Path) -> Iterator[None]:
-    """Make a file and keep it locked, by which `remove_leftovers` knows that it is in use.
+    """Create a file and keep it locked, so that `remove_leftovers` knows that it is in use.
 
-    Windows renames no open files; there it is neither made nor locked.
+    Windows cannot rename open files; there nothing is created nor locked.
     """
     if fcntl is None:
         yield
@@ -76,7 +75,7 @@ def _claimed(temporary: Path) -> Iterator[None]:
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
         try:
             lock(descriptor)
-            if os.fstat(descriptor).st_nlink:  # else taken for a leftover before it was locked
+            if os.fstat(descriptor).st_nlink:  # else removed as a leftover before it was locked
                 yield
                 return
         finally:
@@ -84,13 +83,13 @@ def _claimed(temporary: Path) -> Iterator[None]:
 
 
 def cannot_write(path: Path, error: OSError) -> StylepackError:
-    """What to raise where `path` cannot be written."""
-    advice = ADVICE.get(error.errno or 0, "choose a place that exists and that you may write to")
+    """The error to raise if `path` cannot be written."""
+    advice = ADVICE.get(error.errno or 0, "choose a folder that exists and that you may write to")
     return StylepackError(f"cannot write {path}: {error.strerror or error}; {advice}")
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what `replacing` has left in `folder` when its process was killed."""
+    """Remove temporary files of `replacing` in `folder` whose process was killed."""
     with suppress(OSError):
         for path in folder.glob(".*.part"):
             if PART.fullmatch(path.name) and path.is_file() and not path.is_symlink():
@@ -98,7 +97,7 @@ def remove_leftovers(folder: Path) -> None:
                     _remove_abandoned(path)
 
 
-leftovers_removed_once = cache(remove_leftovers)  # a folder of many files is read once a command
+leftovers_removed_once = cache(remove_leftovers)  # a large folder is listed once per command
 
 
 def _remove_abandoned(path: Path) -> None:
@@ -112,11 +111,11 @@ def _remove_abandoned(path: Path) -> None:
 
 
 def lock(descriptor: int, *, wait: bool = True) -> bool | None:
-    """Lock an open file or folder until it is closed, which the end of the process does too.
+    """Lock an open file or folder until it is closed or the process ends.
 
     Returns:
-        Whether it is locked now: False if another has it and `wait` is not set, None where
-        there are no such locks, as on Windows and on some network file systems.
+        Whether it is locked: False if another process has it and `wait` is not set, None where
+        locks do not exist, as on Windows and on some network file systems.
     """
     if fcntl is None:
         return None
@@ -130,12 +129,12 @@ def lock(descriptor: int, *, wait: bool = True) -> bool | None:
 
 
 def is_stale(path: Path) -> bool:
-    """Whether nobody can be at work on a temporary file or folder any more, by its age."""
+    """Whether a temporary file or folder is so old that it must be abandoned."""
     return time.time() - path.stat().st_mtime > STALE
 
 
 def fingerprint(folder: Path, paths: Iterable[Path]) -> str:
-    """A hash of files' names and sizes: enough to tell that a folder is another.
+    """A hash of files' names and sizes, to recognize a folder.
 
     Raises:
         StylepackError: one of them cannot be read.
@@ -152,13 +151,13 @@ def fingerprint(folder: Path, paths: Iterable[Path]) -> str:
 
 
 def check_target(path: Path, option: str, replace: bool = True) -> None:
-    """Refuse, before any work is done for it, what cannot become a file, or is one already.
+    """Refuse, before any work, an output path that cannot be written.
 
-    Of a link it is the file that it leads to that counts, as for `replacing`.
+    A link counts as its target, as for `replacing`.
 
     Raises:
-        UsageError: `option` names a file in no folder, a folder, or one to be replaced without
-            `replace`.
+        UsageError: its folder does not exist or is not writable, it is a folder, or it exists and
+            `replace` is not set.
     """
     folder = written_through(path).parent
     if not folder.is_dir():
@@ -168,14 +167,14 @@ def check_target(path: Path, option: str, replace: bool = True) -> None:
     if not os.access(folder, os.W_OK):
         raise UsageError(f"{folder} cannot be written to, for {option} {path}; choose another")
     if path.exists() and not replace:
-        raise UsageError(f"{path} exists already; choose another name or add --replace")
+        raise UsageError(f"{path} already exists; choose another name or add --replace")
 
 
 def make_folder(folder: Path, advice: str) -> None:
-    """Make a folder and those above it; it may be there already.
+    """Create a folder and its parents, unless it exists.
 
     Raises:
-        StylepackError: it cannot be made; `advice` is what to do then.
+        StylepackError: it cannot be created, with `advice` on what to do.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -184,18 +183,16 @@ def make_folder(folder: Path, advice: str) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` to `path` in one step; bytes of a file's name that are no UTF-8 stay."""
+    """Write `text` to `path` atomically; surrogate escapes become the bytes they stand for."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
 
 
 class FolderLock:
-    """Holds a folder until `release`.  The kernel releases it when the process dies, however.
-
-    Where files cannot be locked, on some network file systems, it does nothing.
+    """Locks a folder until `release` or the end of the process, where files can be locked.
 
     Raises:
-        TrainingError: another process holds the folder.
+        TrainingError: another process holds the lock.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -209,11 +206,11 @@ class FolderLock:
             self.release()
         if locked is False:
             raise TrainingError(
-                f"another process is at work in {folder}; wait for its end, or stop it"
+                f"another process is working in {folder}; wait until it ends, or stop it"
             )
 
     def release(self) -> None:
-        """Let others have it."""
+        """Unlock the folder."""
         if self._file is not None:
             os.close(self._file)
             self._file = None

@@ -1,14 +1,13 @@
-"""Which of several workers this one is, as launchers and job arrays say in the environment."""
+"""Rank and number of workers, from the environment of launchers and job arrays."""
 
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from stylepack.errors import UsageError
 
-# Index from 0 and number of launched processes: torchrun, Open MPI, MVAPICH, MPICH and Intel MPI,
-# Slurm.  In this order: another launcher may run inside a Slurm job.
+# Index from 0 and number of processes: torchrun, Open MPI, MVAPICH, MPICH and Intel MPI, Slurm.
+# Slurm is last, since another launcher may run inside a Slurm job.
 LAUNCHERS = (
     ("RANK", "WORLD_SIZE"),
     ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
@@ -16,7 +15,7 @@ LAUNCHERS = (
     ("PMI_RANK", "PMI_SIZE"),
     ("SLURM_PROCID", "SLURM_NTASKS"),
 )
-# The same of arrays: AWS Batch, Google Batch, Cloud Run.
+# The same for job arrays: AWS Batch, Google Batch, Cloud Run.
 INDEXED = (
     ("AWS_BATCH_JOB_ARRAY_INDEX", "AWS_BATCH_JOB_ARRAY_SIZE"),
     ("BATCH_TASK_INDEX", "BATCH_TASK_COUNT"),
@@ -24,41 +23,27 @@ INDEXED = (
 )
 
 
-class Array(NamedTuple):
-    """The variables of an array whose indices are first, first + step, ... up to last."""
-
-    task: str
-    first: str
-    last: str
-    step: str
-
-
-# Slurm, Grid Engine, LSF.  LSF does not tell the first, which is taken to be 1.
+# Index, first, last and step of job arrays: Slurm, Grid Engine, LSF (whose first is taken to be 1).
+SLURM = "SLURM_ARRAY_TASK_"
 ARRAYS = (
-    Array(
-        "SLURM_ARRAY_TASK_ID",
-        "SLURM_ARRAY_TASK_MIN",
-        "SLURM_ARRAY_TASK_MAX",
-        "SLURM_ARRAY_TASK_STEP",
-    ),
-    Array("SGE_TASK_ID", "SGE_TASK_FIRST", "SGE_TASK_LAST", "SGE_TASK_STEPSIZE"),
-    Array("LSB_JOBINDEX", "", "LSB_JOBINDEX_END", "LSB_JOBINDEX_STEP"),
+    (f"{SLURM}ID", f"{SLURM}MIN", f"{SLURM}MAX", f"{SLURM}STEP"),
+    ("SGE_TASK_ID", "SGE_TASK_FIRST", "SGE_TASK_LAST", "SGE_TASK_STEPSIZE"),
+    ("LSB_JOBINDEX", "", "LSB_JOBINDEX_END", "LSB_JOBINDEX_STEP"),
 )
 
 
 def worker(environment: Mapping[str, str]) -> tuple[int, int]:
-    """(this worker from 0, the number of workers).
+    """(index of this worker from 0, number of workers).
 
-    Where every task of an array launches several processes, all of them are workers.
+    If every task of an array launches several processes, all of them are workers.
 
     Raises:
-        UsageError: the environment does not say, or its indices are no regular range.
+        UsageError: the environment has no index, or an irregular range of indices.
     """
     launched = _pair(environment, LAUNCHERS)
     task = _array_task(environment) or _pair(environment, INDEXED)
     if launched is None and task is None:
-        known = [rank for rank, _ in LAUNCHERS] + [one.task for one in ARRAYS]
-        known += [index for index, _ in INDEXED]
+        known = [names[0] for names in (*LAUNCHERS, *ARRAYS, *INDEXED)]
         raise UsageError(
             f"--shard env finds no rank in the environment (it looks for {', '.join(known)}); "
             "give --shard I/N"
@@ -71,40 +56,37 @@ def worker(environment: Mapping[str, str]) -> tuple[int, int]:
 def _pair(
     environment: Mapping[str, str], names: tuple[tuple[str, str], ...]
 ) -> tuple[int, int] | None:
-    for index, count in names:
-        found = _number(environment, index), _number(environment, count)
-        if found[0] is not None and found[1] is not None:
-            return found[0], found[1]
+    for pair in names:
+        index, count = (_number(environment, name) for name in pair)
+        if index is not None and count is not None:
+            return index, count
     return None
 
 
 def _array_task(environment: Mapping[str, str]) -> tuple[int, int] | None:
     for names in ARRAYS:
-        index, last = _number(environment, names.task), _number(environment, names.last)
-        first = _number(environment, names.first, 1)
-        step = _number(environment, names.step, 1)
+        index, last = _number(environment, names[0]), _number(environment, names[2])
+        first, step = (_number(environment, name, 1) for name in (names[1], names[3]))
         if index is None or last is None:
             continue
         if first is None or not step:
-            raise UsageError(
-                f"--shard env cannot read {names.first} or {names.step}; give --shard I/N"
-            )
-        if last < first:  # LSF's 0 of a job without an array
+            raise UsageError(f"--shard env cannot read {names[1]} or {names[3]}; give --shard I/N")
+        if last < first:  # LSF without an array has a last index of 0
             continue
-        counted = _number(environment, "SLURM_ARRAY_TASK_COUNT")
+        counted = _number(environment, f"{SLURM}COUNT")
         tasks = (last - first) // step + 1
         irregular = (index - first) % step or not first <= index <= last
-        if irregular or (names.task.startswith("SLURM") and counted not in (None, tasks)):
+        if irregular or (names[0].startswith(SLURM) and counted not in (None, tasks)):
             raise UsageError(
-                f"--shard env: {names.task} is {index}, not one of a regular range from {first} "
-                f"to {last}; submit an array like 0-7, or give --shard I/N"
+                f"--shard env: {names[0]} is {index}, not in a regular range from {first} to "
+                f"{last}; submit an array like 0-7, or give --shard I/N"
             )
         return (index - first) // step, tasks
     return None
 
 
 def _number(environment: Mapping[str, str], name: str, default: int | None = None) -> int | None:
-    """A variable's number; the default if it is not set, None if it is not a number."""
+    """A variable as a number: the default if it is not set, None if it is not a number."""
     text = environment.get(name)
     if text is None:
         return default
@@ -113,7 +95,7 @@ def _number(environment: Mapping[str, str], name: str, default: int | None = Non
 
 @dataclass(frozen=True)
 class Launch:
-    """This process's number among all that train together, and among those of its machine."""
+    """Rank of this process, among all that train together and among those of its machine."""
 
     rank: int = 0
     world: int = 1
@@ -122,10 +104,10 @@ class Launch:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Launch":
-        """What RANK, WORLD_SIZE, LOCAL_RANK and LOCAL_WORLD_SIZE say; alone without WORLD_SIZE.
+        """Read RANK, WORLD_SIZE, LOCAL_RANK and LOCAL_WORLD_SIZE; alone without WORLD_SIZE.
 
         Raises:
-            UsageError: they are no numbers, or incomplete.
+            UsageError: they are not numbers, or incomplete.
         """
         if "WORLD_SIZE" not in environment:
             return cls()

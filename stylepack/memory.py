@@ -1,14 +1,14 @@
-"""Main memory that this process may still take.  No torch here."""
+"""Main memory and processors that this process may use.  No torch here."""
 
 import os
 from pathlib import Path
 
-UNKNOWN = 4 << 30  # bytes that are counted on where the system does not say
+UNKNOWN = 4 << 30  # bytes assumed where the system does not report its memory
 CGROUPS = Path("/sys/fs/cgroup")
 
 
 def available_memory() -> int:
-    """Bytes of main memory that this process may still take, by Linux's own estimate."""
+    """Bytes of main memory that this process may still allocate, by Linux's estimate."""
     try:
         free = _table(Path("/proc/meminfo"))["MemAvailable:"] << 10
     except (OSError, LookupError, ValueError):
@@ -17,7 +17,7 @@ def available_memory() -> int:
 
 
 def _left_in_groups() -> list[int]:
-    """What the limits of containers and batch systems leave; files that are cached can go."""
+    """Bytes below the limits of containers and batch systems; cached files count as free."""
     try:
         own = Path("/proc/self/cgroup").read_text(encoding="ascii").rpartition("0::/")[2].strip()
     except OSError:
@@ -34,12 +34,12 @@ def _left_in_groups() -> list[int]:
 
 
 def _table(path: Path) -> dict[str, int]:
-    """The first two words of every line: a name and a number."""
+    """A name and a number from the first two words of every line."""
     rows = (line.split() for line in path.read_text(encoding="ascii").splitlines())
     return {name: int(number) for name, number, *_ in rows}
 
 
 def processors(processes: int = 1) -> int:
-    """Processors that this process may use, where `processes` share the machine."""
+    """Processors for this process, if `processes` share the machine."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return max(1, (usable or 1) // processes)

@@ -1,4 +1,4 @@
-"""How a trunk is trained: every number in one place, with where it comes from.
+"""Recipes: every number of a training, with its source.
 
 No torch here: `stylepack train --help` reads its defaults from this file.
 """
@@ -16,7 +16,7 @@ from stylepack.errors import UsageError
 GramDivisor = Literal["pixels", "size"]
 Selection = Literal["random", "round-robin", "sequence"]  # the last: one style after the other
 
-MOST = {  # what is more takes all memory, or is a slip of the hand
+LIMITS = {  # larger values exhaust memory or are typing errors
     "batch": 65_536,
     "crop": 4096,
     "first_crop": 4096,
@@ -32,16 +32,15 @@ _BLOCK = re.compile(r"(?:conv|relu)([1-5])_")
 class Recipe:
     """One training set-up.  The defaults are the `default` recipe, which made the bundled trunk.
 
-    Its losses are free of scale, so one pair of weights suits every painting: content is
-    the mean squared error over the mean square of the photograph's features, style is
-    ||G - A||^2 / ||A||^2 averaged over layers and scales.  One deep content layer keeps what things
-    are and lets strokes move their edges; a style layer a block sees strokes of every size (the
-    five layers of Gatys et al. 2016).
+    Its losses are relative, so one pair of weights suits every painting: content is the mean
+    squared error over the mean square of the photograph's features, style is ||G - A||^2 / ||A||^2
+    averaged over layers and scales.  One deep content layer keeps the objects and lets strokes move
+    their edges; one style layer per block sees strokes of every size (Gatys et al. 2016).
     """
 
     name: str = "default"
 
-    # The loss network: VGG by torchvision's names, or the small one that is bundled.
+    # The loss network: VGG by torchvision's names, or the small bundled one.
     loss_network: Literal["bundled", "vgg16", "vgg19"] = "vgg19"
     weights: Literal["IMAGENET1K_V1", "IMAGENET1K_FEATURES"] = "IMAGENET1K_V1"
     content_layers: tuple[str, ...] = ("relu4_1",)
@@ -52,32 +51,32 @@ class Recipe:
     scales: int = 2  # style is measured on the image and its half
     gram_divisor: GramDivisor = "size"  # C*H*W ("size") or H*W ("pixels")
     content_weight: float = 1.0
-    similarity_weight: float = 0.4  # on the self-similarity of the content layers
+    similarity_weight: float = 0.4  # self-similarity of the content layers
     style_weight: float = 8.0
-    tv_weight: float = 0.0  # on the mean squared difference of neighbours, RGB in 0..1
-    saturation_weight: float = 10.0  # on logits so large that the sigmoid passes no gradient
-    lattice_weight: float = 2.0  # on a lattice of 4x4 pixels, the step of the two doublings
-    hatching_weight: float = 0.5  # on hatching finer than the painting's and the photograph's
-    identity_weight: float = 10.0  # on the pixels of the identity style `photo`
+    tv_weight: float = 0.0  # mean squared difference of neighbours, RGB in 0..1
+    saturation_weight: float = 10.0  # logits so large that the sigmoid passes no gradient
+    lattice_weight: float = 2.0  # a lattice of 4x4 pixels, the period of the two doublings
+    hatching_weight: float = 0.5  # hatching finer than the painting's and the photograph's
+    identity_weight: float = 10.0  # pixels of the identity style `photo`
 
-    # The optimisation.
+    # The optimization.
     updates: int = 40_000
     batch: int = 4
     learning_rate: float = 1e-3
-    style_rate: float = 4.0  # gamma and beta learn at this multiple of the learning rate
+    style_rate: float = 4.0  # multiple of the learning rate for gamma and beta
     warmup: int = 100  # updates over which the learning rate rises from 0
     decay: Literal["none", "cosine"] = "cosine"
     ema: float = 0.999  # moving average of the weights; 0 keeps the last weights
-    initial_std: float = 0.0  # of Gaussian convolution weights; 0 is torch's own default
+    initial_std: float = 0.0  # of Gaussian convolution weights; 0 is torch's default
     selection: Selection = "random"
     identity: bool = True  # train the identity style `photo` too
     seed: int = 0
 
-    # The network, where training starts from nothing.
+    # The network, if training starts from random weights.
     widths: tuple[int, ...] = (16, 32, 64)  # channels at full, half and quarter size
 
     # The images.  Sizes are in pixels.
-    grain: float = 0.02  # deviation of the noise on photographs, RGB in 0..1
+    grain: float = 0.02  # standard deviation of the noise on photographs, RGB in 0..1
     crop: int = 256
     first_crop: int = 0  # crop size for the first half of the updates; 0 is `crop`
     photo_side: int = 384  # crops come from photographs with a short side up to this
@@ -91,39 +90,37 @@ class Recipe:
                 raise UsageError(f"{name} is {value}; it must be above 0")
             if isinstance(value, int | float) and value < 0:
                 raise UsageError(f"{name} is {value}; it must be 0 or more")
-            most = MOST.get(name, 1e30 if isinstance(value, float) else 2**63 - 1)
-            if isinstance(value, int | float) and value > most:
-                raise UsageError(f"{name} is {value}; it must be at most {most}")
+            limit = LIMITS.get(name, 1e30 if isinstance(value, float) else 2**63 - 1)
+            if isinstance(value, int | float) and value > limit:
+                raise UsageError(f"{name} is {value}; it must be at most {limit}")
         if min(self.side, self.photo_side) < 32:
             raise UsageError(
                 "crop, first_crop, photo_side and style_side must be at least 32 pixels"
             )
         if len(self.widths) != 3 or not all(1 <= width <= 1024 for width in self.widths):
-            raise UsageError(
-                f"widths is {list(self.widths)}; it must be three numbers of 1 to 1024"
-            )
+            raise UsageError(f"widths is {list(self.widths)}; it must be three numbers in 1..1024")
         if self.ema == 1:
             raise UsageError("ema is 1; it must be below 1")
         if self.scales > self.most_scales:
             raise UsageError(
-                f"scales is {self.scales}; pictures of {self.side} pixels can be halved for "
-                f"{', '.join(self.style_layers)} at {self.most_scales} scales at most"
+                f"scales is {self.scales}; pictures of {self.side} pixels have at most "
+                f"{self.most_scales} scales for {', '.join(self.style_layers)}"
             )
 
     @property
     def side(self) -> int:
-        """Short side in pixels of the smallest pictures that losses are taken of."""
+        """Short side in pixels of the smallest pictures that losses are computed on."""
         return min(self.crop, self.first_crop or self.crop, self.style_side)
 
     @property
     def most_scales(self) -> int:
-        """How often the smallest pictures can be halved, and one pixel is left of every layer."""
-        blocks = [int(found[1]) for name in self.style_layers if (found := _BLOCK.match(name))]
+        """Number of scales at which the smallest pictures have a pixel in every style layer."""
+        blocks = [int(match[1]) for name in self.style_layers if (match := _BLOCK.match(name))]
         return (self.side >> max(blocks, default=1) - 1).bit_length()
 
     @property
     def loss_weights(self) -> str:
-        """The name of the loss network's weights: torchvision's, or stylepack's own."""
+        """Name of the loss network's weights: torchvision's, or stylepack for the bundled one."""
         return "stylepack" if self.loss_network == "bundled" else self.weights
 
     def crop_at(self, update: int) -> int:
@@ -142,8 +139,8 @@ class Recipe:
 
     def to_toml(self) -> str:
         """The recipe as a TOML file that `load_recipe` reads back."""
-        # Every value is a string, number, boolean or list of strings.  JSON writes all of them
-        # as TOML does, but for DEL, which TOML wants escaped.
+        # JSON and TOML write strings, numbers, booleans and lists alike, except that TOML escapes
+        # DEL.
         lines = (
             f"{key} = {json.dumps(value, ensure_ascii=False)}\n"
             for key, value in asdict(self).items()
@@ -172,14 +169,13 @@ class RecipeChanges:
 NO_CHANGES = RecipeChanges()
 
 
-# Johnson, Alahi & Fei-Fei 2016, "Perceptual Losses for Real-Time Style Transfer"; values
-# from the authors' train.lua (github.com/jcjohnson/fast-neural-style), whose layers 4, 9,
-# 16, 23 are relu1_2, relu2_2, relu3_3, relu4_3.  Its total variation (TotalVariation.lua)
-# has the gradient of 1e-6 times half the sum over the batch of squared differences of
-# 0..255 pixels; as a mean of 0..1 differences an image that is
-# 1e-6 / 2 * 255^2 * (3 * 256 * 256) * 4 = 2.6e4.
-# Departures: conditional instance norm after every convolution, sigmoid instead of
-# 150 tanh, nearest upsampling instead of transposed convolution.
+# Johnson, Alahi & Fei-Fei 2016, "Perceptual Losses for Real-Time Style Transfer"; values from the
+# authors' train.lua (github.com/jcjohnson/fast-neural-style), whose layers 4, 9, 16, 23 are
+# relu1_2, relu2_2, relu3_3, relu4_3.  Its total variation (TotalVariation.lua) has the gradient of
+# 1e-6 times half the sum over the batch of squared differences of 0..255 pixels; as a mean per
+# image of 0..1 differences the weight is 1e-6 / 2 * 255^2 * (3 * 256 * 256) * 4 = 2.6e4.
+# Departures: conditional instance norm after every convolution, sigmoid instead of 150 tanh,
+# nearest upsampling instead of transposed convolution.
 _JOHNSON = Recipe(
     name="johnson",
     loss_network="vgg16",
@@ -211,15 +207,15 @@ _JOHNSON = Recipe(
     style_side=256,
 )
 
-# Dumoulin, Shlens & Kudlur 2017, appendix A (Adam 1e-3, 40,000 updates, batch 16,
-# Gaussian initial weights of deviation 0.01); what it does not say is from the authors' code,
+# Dumoulin, Shlens & Kudlur 2017, appendix A (Adam 1e-3, 40,000 updates, batch 16, Gaussian initial
+# weights of standard deviation 0.01); the rest is from the authors' code,
 # github.com/magenta/magenta, image_stylization_train.py, learning.py and vgg.py: 256 pixels,
 # content vgg_16/conv3 at 1 and style conv1 to conv4 at 1e-4 (each the last ReLU of its block),
-# means of squares, Gram divided by H*W, no total variation, RGB in 0..255 less the mean, a style
-# drawn for every image.  The network is the paper's: of johnson's departures none is left.
-# Departures from the code: VGG pools by maximum, where it averages; crops are taken anywhere and
-# mirrored, where it takes the middle; paintings are measured at a short side of 256 pixels, where
-# it takes the file's size; no biases, which the norms would subtract again.
+# means of squares, Gram divided by H*W, no total variation, RGB in 0..255 minus the mean, a style
+# drawn for every image.  The network is the paper's, without johnson's departures.  Departures from
+# the code: VGG has max pooling, not average; crops are random and mirrored, not central; paintings
+# have a short side of 256 pixels, not the file's size; no biases, which the norms would subtract
+# again.
 _DUMOULIN = replace(
     _JOHNSON,
     name="dumoulin",
@@ -230,9 +226,9 @@ _DUMOULIN = replace(
     initial_std=0.01,
 )
 
-# The COMP6248 report, which follows github.com/pytorch/examples fast_neural_style: content
-# relu2_2 at 1e5, style at 1e10, Gram divided by C*H*W, ImageNet-normalised input, one style
-# a step in turn.
+# The COMP6248 report, which follows github.com/pytorch/examples fast_neural_style: content relu2_2
+# at 1e5, style at 1e10, Gram divided by C*H*W, ImageNet-normalized input, one style per update in
+# turn.
 _SEED = replace(
     _JOHNSON,
     name="seed",
@@ -250,17 +246,17 @@ RECIPES = {recipe.name: recipe for recipe in (Recipe(), _DUMOULIN, _JOHNSON, _SE
 def load_recipe(source: str, changes: RecipeChanges = NO_CHANGES) -> Recipe:
     """A recipe by preset name or from a TOML file, with changes applied.
 
-    A TOML file names only what it changes; `base = "johnson"` starts from another preset.
+    A TOML file has only the keys that it changes; `base = "johnson"` starts from another preset.
 
     Raises:
-        UsageError: no such preset or file, or a key or value that recipes do not have.
+        UsageError: no such preset or file, or an unknown key or invalid value.
     """
     recipe = RECIPES.get(source) or _read_toml(source)
     return recipe.changed(changes)
 
 
 def recipe_from(values: dict[str, Any], source: object) -> Recipe:
-    """Check plain values, as TOML or JSON gives them, and make a recipe of them.
+    """A recipe from plain values, as read from TOML or JSON.
 
     Raises:
         UsageError: an unknown key, or a value of the wrong type.
@@ -273,7 +269,7 @@ def recipe_from(values: dict[str, Any], source: object) -> Recipe:
 
 
 def _with(recipe: Recipe, values: dict[str, Any], source: object) -> Recipe:
-    """A recipe with other values, from a `source` that errors name; None is the command line."""
+    """A recipe with changed values; errors name their `source`, None for the command line."""
     hints = get_type_hints(Recipe)
     checked = {}
     for key, value in values.items():
@@ -307,14 +303,11 @@ def _read_toml(source: str) -> Recipe:
 
 def _checked(key: str, value: Any, expected: Any, source: object) -> Any:
     choices = get_args(expected)
-    if expected == tuple[str, ...]:
-        if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
+    if choices and choices[-1] is ...:  # tuple[str, ...] or tuple[int, ...]
+        kind = choices[0]
+        if isinstance(value, list) and value and all(type(item) is kind for item in value):
             return tuple(value)
-        what = "a list of layer names"
-    elif expected == tuple[int, ...]:
-        if isinstance(value, list) and value and all(type(item) is int for item in value):
-            return tuple(value)
-        what = "a list of whole numbers"
+        what = f"a list of {'layer names' if kind is str else 'whole numbers'}"
     elif choices:
         if value in choices:
             return value

@@ -1,4 +1,4 @@
-"""Signals that end a process: unwinding the stack at once, or stopping at a good moment."""
+"""Signals that end a process: at once by unwinding the stack, or at a safe point."""
 
 import errno
 import os
@@ -12,19 +12,18 @@ from types import FrameType
 IMPORTING = "<frozen importlib._bootstrap>"
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
 ENDING = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))
-WAVE = 0.5  # seconds in which one wish may arrive twice: from a scheduler and from a launcher
+WAVE = 0.5  # seconds within which a scheduler and a launcher may send the same request twice
 
 
 class End:
     """A signal handler that unwinds the stack, so that nothing half-written is left.
 
-    But not through an import, during which this thread writes nothing: torch's would lose the
-    exception, or end with a message of its own.  A later signal ends the process at once, which may
-    wait for a thread that waits for a disk.
+    During an import, which writes nothing, it ends the process instead: torch's import would lose
+    the exception.  A later signal ends the process at once, without waiting for threads.
     """
 
     def __init__(self) -> None:
-        self.asked: float | None = None  # when
+        self.asked: float | None = None  # time of the first signal, in seconds
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """Handle signal `number`."""
@@ -59,11 +58,10 @@ class Stop:
 
 @contextmanager
 def stop_on_signals(what: str, say: Callable[[str], object]) -> Iterator[Stop]:
-    """Within the block the first signal sets `Stop` and lets `say` say that `what` is finished.
+    """Within the block the first signal sets `Stop` and announces through `say` that `what` ends.
 
     Signals that were ignored before, as under nohup, still are.  A second Ctrl-C interrupts at
-    once.  A second SIGTERM does not: Slurm sends it to every process and torchrun hands it on, so
-    that one wish to stop arrives twice.
+    once; a second SIGTERM does not, since Slurm sends it to every process and torchrun forwards it.
     """
     stop = Stop()
     since = 0.0
@@ -87,7 +85,7 @@ def stop_on_signals(what: str, say: Callable[[str], object]) -> Iterator[Stop]:
 
 
 def _let_go_of_lost_terminals() -> None:
-    """A terminal that was closed can no longer be written to: what is said leads nowhere then."""
+    """Redirect output to a closed terminal to nowhere, since writing to it fails."""
     try:
         import termios
     except ImportError:  # Windows
@@ -96,7 +94,7 @@ def _let_go_of_lost_terminals() -> None:
         try:
             termios.tcgetattr(stream)
         except termios.error as error:
-            if error.args[0] == errno.EIO:  # else it is no terminal
+            if error.args[0] == errno.EIO:  # else the stream is not a terminal
                 nowhere = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(nowhere, stream)
                 os.close(nowhere)

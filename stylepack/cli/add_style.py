@@ -86,10 +86,8 @@ def add_style(
     from stylepack.losses.weights import WeightSource, without_download
     from stylepack.network.device import pick_device
     from stylepack.training.export import metrics_in_words
-    from stylepack.training.finetune import Finetune, finetune_recipe
+    from stylepack.training.finetune import PREVIEW_STEPS, Finetune, Preview, finetune_recipe
     from stylepack.training.paintings import describe, pack_name
-    from stylepack.training.preview import STEPS as PREVIEW_STEPS
-    from stylepack.training.preview import Preview
 
     target = pick_device(device)
     facts = {key: value for key, value in (("title", title), ("artist", artist)) if value}

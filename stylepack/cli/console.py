@@ -33,7 +33,7 @@ from stylepack.events import Event, Notice, Saved, Skipped
 from stylepack.signals import Stop, stop_on_signals
 
 if TYPE_CHECKING:
-    from stylepack.training.preview import Preview
+    from stylepack.training.finetune import Preview
 
 GAP = "  "  # between columns
 NARROW = 12  # of a table's columns, if they are wider
@@ -279,7 +279,7 @@ def follow_style(events: Generator[Event], name: str, total: int) -> None:
 
 def follow_previews(previews: Sequence[Preview], path: Path) -> None:
     """Learn every painting at every style weight and paint the sheet."""
-    from stylepack.training.preview import paint_previews
+    from stylepack.training.finetune import paint_previews
 
     for preview in previews:
         follow_style(preview.train(), preview.work.painting.name, len(preview))

@@ -206,12 +206,11 @@ def train(
 def preview_styles(folder: Path, settings: RunSettings, device: torch.device) -> None:
     """Paint preview.png in `folder`: every painting learned briefly at several weights."""
     from stylepack.losses.weights import WeightSource
-    from stylepack.training.finetune import Finetune, finetune_recipe
+    from stylepack.training.finetune import PREVIEW_STEPS, Finetune, Preview, finetune_recipe
     from stylepack.training.paintings import read_paintings
-    from stylepack.training.preview import STEPS, Preview
 
     source = WeightSource(settings.vgg_weights, settings.vgg_input)
-    recipe = finetune_recipe(settings.recipe, STEPS)
+    recipe = finetune_recipe(settings.recipe, PREVIEW_STEPS)
     trunk = settings.start_from or find_trunk(None)
     make_folder(folder, "choose another folder with -o")
     works = (

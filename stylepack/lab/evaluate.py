@@ -1,4 +1,4 @@
-"""Packs beside their references: the photograph, the painting, and optimised pixels."""
+"""`evaluate`: packs compared with the photograph, the painting and optimized pixels."""
 
 import csv
 import io
@@ -30,31 +30,31 @@ from stylepack.training.dataset import PhotoFolder, seeded
 from stylepack.training.paintings import objective_for, read_paintings
 from stylepack.training.settings import versions
 
-METHODS = ("photograph", "pack", "optimized", "painting")  # in the order they are shown
+METHODS = ("photograph", "pack", "optimized", "painting")  # in the order of the report
 SHEET_PHOTOS = 4
 CELL = 224  # pixels
-CLOSEST = 1e-10  # mean squared error below which two pictures are the same: 100 dB
+CLOSEST = 1e-10  # lowest mean squared error, for at most 100 dB
 
 
 @dataclass(frozen=True)
 class Request:
-    """What to compare.  updates: pixel-optimisation steps; 0 skips it."""
+    """Packs to compare, and with what."""
 
     photos: Path
     paintings: Path
     packs: Selection
     limit: int = 24  # photographs
-    updates: int = 0  # of the pixels
+    updates: int = 0  # of pixel optimization; 0 skips it
     held_out: bool = False  # only photographs that training on this folder holds out
 
 
 @dataclass(frozen=True)
 class Row:
-    """One picture, measured: quantity -> value.
+    """Measurements of one picture: quantity -> value.
 
-    `content`, and for the identity style `psnr` in dB.  For the others `style`, that of each layer
-    at full size (`style relu4_1`), and `total`, the sum of the content, style and total-variation
-    losses at the recipe's weights.
+    `content`, and `psnr` in dB for the identity style; for other styles `style`, the style loss of
+    each layer at full size (`style relu4_1`), and `total`, the sum of content, style and
+    total-variation losses at the recipe's weights.
     """
 
     pack: str
@@ -68,9 +68,7 @@ Figures = dict[str, dict[str, dict[str, Estimate]]]  # pack -> method -> quantit
 
 @dataclass(frozen=True)
 class _View:
-    """A photograph, (1, 3, H, W) RGB in 0..1, at work: its activations at the content layers,
-    and what has been measured and painted so far.
-    """
+    """A photograph, (1, 3, H, W) RGB in 0..1, its content targets, and results so far."""
 
     name: str
     photo: Tensor
@@ -80,7 +78,7 @@ class _View:
 
 
 class Comparison:
-    """Every pack on every photograph: iterate `measure()`, then `write` what was measured."""
+    """Every pack on every photograph: iterate `measure()`, then `write()`."""
 
     def __init__(
         self, request: Request, recipe: Recipe, source: WeightSource, device: torch.device
@@ -91,14 +89,14 @@ class Comparison:
         self.photos = sampled(photos.split()[1] if request.held_out else photos)
         loaded = request.packs.load()
         self.trunk, self.digest = loaded.trunk.to(device), loaded.sha256
-        self.contenders, self.unmatched = match(loaded.packs, paintings)
-        if not self.contenders:
+        self.tested, self.unmatched = match(loaded.packs, paintings)
+        if not self.tested:
             raise UsageError(
-                f"{request.paintings} holds no painting of {', '.join(loaded.packs) or 'any pack'};"
+                f"{request.paintings} has no painting of {', '.join(loaded.packs) or 'any pack'};"
                 " name a painting's file like its pack"
             )
         # Content loss needs no painting, but an objective does.
-        against = [c.painting for c in self.contenders if c.painting] or paintings[:1]
+        against = [pack.painting for pack in self.tested if pack.painting] or paintings[:1]
         self.objective = objective_for(recipe, source, against, device)
         self.device = device
         self.rows: list[Row] = []
@@ -107,23 +105,23 @@ class Comparison:
         keep_large_blocks()
 
     def __len__(self) -> int:
-        """How often `measure` yields."""
-        optimised = sum(c.painting is not None for c in self.contenders) * self.request.updates
-        return self.planned * (len(self.contenders) + optimised)
+        """Number of steps of `measure`."""
+        optimized = sum(pack.painting is not None for pack in self.tested) * self.request.updates
+        return self.planned * (len(self.tested) + optimized)
 
     @property
     def planned(self) -> int:
-        """How many photographs are to be measured."""
+        """Number of photographs to measure."""
         return min(self.request.limit, len(self.photos.paths))
 
     def measure(self) -> Generator[Event]:
-        """Measure photograph after photograph; yield a step after every piece of it.
+        """Measure the photographs one by one; yield a step per pack and per optimization update.
 
-        A photograph counts once all of it has been measured, which it has been when its last
-        piece is yielded.  In the place of a damaged one comes another.
+        A photograph's results are added before its last step.  A damaged one is replaced by
+        another.
 
         Raises:
-            TrainingError: not one of the photographs can be read.
+            TrainingError: none of the photographs can be read.
         """
         return self.photos.journal.around(self._steps())
 
@@ -150,15 +148,15 @@ class Comparison:
                 return
         if not self.measured:
             raise TrainingError(
-                f"not one of the {len(self.photos.paths)} photographs of {self.request.photos} "
+                f"none of the {len(self.photos.paths)} photographs of {self.request.photos} "
                 "can be read"
             )
 
     def figures(self) -> Figures:
-        """Means over the photographs, for every pack, method and quantity there is."""
-        found: dict[str, dict[str, dict[str, list[float]]]] = {}
+        """Means over the photographs, by pack, method and quantity."""
+        values: dict[str, dict[str, dict[str, list[float]]]] = {}
         for row in self.rows:
-            methods = found.setdefault(row.pack, {})
+            methods = values.setdefault(row.pack, {})
             for quantity, value in row.values.items():
                 methods.setdefault(row.method, {}).setdefault(quantity, []).append(value)
         return {
@@ -167,11 +165,11 @@ class Comparison:
                 for method in METHODS
                 if method in methods
             }
-            for pack, methods in found.items()
+            for pack, methods in values.items()
         }
 
     def write(self, folder: Path, figures: Figures) -> None:
-        """Write evaluation.csv, evaluation.json and sheet.png of what has been measured."""
+        """Write evaluation.csv, evaluation.json and sheet.png."""
         write_text(folder / "evaluation.csv", _csv(self.rows))
         text = json.dumps(self._report(figures), indent=1, ensure_ascii=False)
         write_text(folder / "evaluation.json", text + "\n")
@@ -179,23 +177,23 @@ class Comparison:
 
     def _pieces(self, view: _View) -> Generator[str]:
         self._photograph(view)
-        for index, contender in enumerate(self.contenders):
-            yield from self._contender(view, contender, index)
+        for index, tested in enumerate(self.tested):
+            yield from self._pack(view, tested, index)
 
     @torch.no_grad()
     def _photograph(self, view: _View) -> None:
-        """The untouched photograph against every painting, whose style losses share one pass."""
-        names = [contender.name for contender in self.contenders if contender.painting]
+        """Measure the unpainted photograph against every painting, in one pass."""
+        names = [pack.name for pack in self.tested if pack.painting]
         indices = torch.arange(len(names), device=self.device)
         terms = self.objective(view.photo, view.photo, indices, targets=view.targets)
         for index, name in enumerate(names):
             self._add(view, name, "photograph", index, terms, index)
         view.pictures.append(_small(view.photo))
 
-    def _contender(self, view: _View, contender: PackUnderTest, index: int) -> Generator[str]:
-        """One pack, `index` in the objective, and what it is compared with."""
-        name, painting, updates = contender.name, contender.painting, self.request.updates
-        painted = self._painted(view.photo, contender)
+    def _pack(self, view: _View, tested: PackUnderTest, index: int) -> Generator[str]:
+        """Measure a pack, `index` in the objective, and its references."""
+        name, painting, updates = tested.name, tested.painting, self.request.updates
+        painted = self._painted(view.photo, tested)
         view.pictures.append(_small(painted))
         if painting is None:
             terms = self._terms(painted, view, 0)
@@ -215,9 +213,9 @@ class Comparison:
             view.pictures.append(_small(work.picture))
 
     @torch.no_grad()
-    def _painted(self, photo: Tensor, contender: PackUnderTest) -> Tensor:
-        style, own = contender.pack.style.to(self.device), contender.pack.manifest.own_contrast
-        painted: Tensor = self.trunk(photo.to(training_dtype(self.device)), style, own)
+    def _painted(self, photo: Tensor, tested: PackUnderTest) -> Tensor:
+        style, contrast = tested.pack.style.to(self.device), tested.pack.manifest.own_contrast
+        painted: Tensor = self.trunk(photo.to(training_dtype(self.device)), style, contrast)
         return painted.float()
 
     @torch.no_grad()
@@ -226,20 +224,14 @@ class Comparison:
         return self.objective(picture, view.photo, indices, targets=view.targets)
 
     def _add(
-        self,
-        view: _View,
-        pack: str,
-        method: str,
-        index: int,
-        terms: Terms,
-        place: int = 0,
+        self, view: _View, pack: str, method: str, index: int, terms: Terms, image: int = 0
     ) -> None:
-        """One row more, with the style losses at a `place` of the terms."""
-        content, style = terms.content.item(), terms.style[place].item()
+        """Add a row, with the style losses of an `image` of the terms."""
+        content, style = terms.content.item(), terms.style[image].item()
         total = self.recipe.content_weight * content
         total += self.recipe.tv_weight * terms.variation.item()
         total += self.objective.style_weights[index].item() * style
-        layers = zip(self.recipe.style_layers, terms.layers[:, place].tolist(), strict=True)
+        layers = zip(self.recipe.style_layers, terms.layers[:, image].tolist(), strict=True)
         values = {"content": content, "style": style, "total": total}
         values |= {f"style {layer}": loss for layer, loss in layers}
         view.rows.append(Row(pack, method, view.name, values))
@@ -263,39 +255,39 @@ class Comparison:
             "photographs_planned": self.planned,
             "photographs": self.measured,
             "skipped": [printable(reason) for reason in self.photos.journal.skipped],
-            "packs": {c.name: _described(c, figures.get(c.name, {})) for c in self.contenders},
+            "packs": {p.name: _described(p, figures.get(p.name, {})) for p in self.tested},
         }
 
     def _sheet(self) -> Image.Image:
-        """The paintings above, then a row a photograph."""
+        """The paintings, then a row per photograph."""
         blank = Image.new("RGB", (CELL, 1), "white")
         top, captions = [blank], ["photograph"]
-        for contender in self.contenders:
-            painting = contender.painting
+        for tested in self.tested:
+            painting = tested.painting
             top.append(_fitted(read_rgb(painting.path)) if painting else blank)
-            captions.append(contender.name)
+            captions.append(tested.name)
             if painting and self.request.updates:
                 top.append(blank)
-                captions.append(f"{contender.name}, optimized")
+                captions.append(f"{tested.name}, optimized")
         above = ["" if picture is blank else "the painting" for picture in top]
         below = [captions] * len(self.pictures)
         return contact_sheet([top, *self.pictures], [above, *below], CELL)
 
 
 def sampled(photos: PhotoFolder) -> PhotoFolder:
-    """The photographs in an order that is drawn once and for all: its beginning is a sample."""
+    """The photographs in a fixed random order, so that the first ones are a sample."""
     order = torch.randperm(len(photos.paths), generator=seeded(0, "evaluation")).tolist()
     return PhotoFolder([photos.paths[index] for index in order], photos.journal)
 
 
 def psnr(picture: Tensor, photo: Tensor) -> float:
-    """Peak signal-to-noise ratio in dB of two (1, 3, H, W) in 0..1, 100 at most."""
+    """Peak signal-to-noise ratio in dB of two (1, 3, H, W) in 0..1, at most 100."""
     error = (picture - photo).square().mean().clamp_min(CLOSEST)
     return -10 * error.log10().item()
 
 
 def cropped(path: Path, size: tuple[int, int]) -> Tensor:
-    """The middle of a painting at (width, height) pixels: (3, H, W) float32 RGB in 0..1."""
+    """The centre of a painting at (width, height) pixels: (3, H, W) float32 RGB in 0..1."""
     fitted = ImageOps.fit(read_rgb(path), size, Image.Resampling.LANCZOS)
     return Photo.from_image(fitted).to_float()
 
@@ -314,24 +306,24 @@ def _csv(rows: Sequence[Row]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["pack", "method", "photograph", *quantities])
     for row in rows:
-        found = [f"{row.values[q]:.6g}" if q in row.values else "" for q in quantities]
-        writer.writerow([row.pack, row.method, row.photograph, *found])
+        values = [f"{row.values[q]:.6g}" if q in row.values else "" for q in quantities]
+        writer.writerow([row.pack, row.method, row.photograph, *values])
     return text.getvalue()
 
 
-def _described(contender: PackUnderTest, methods: dict[str, dict[str, Estimate]]) -> dict[str, Any]:
-    """A pack as the JSON tells it, every number to six digits."""
-    painting = contender.painting
+def _described(tested: PackUnderTest, methods: dict[str, dict[str, Estimate]]) -> dict[str, Any]:
+    """A pack's entry in evaluation.json, with numbers to six digits."""
+    painting = tested.painting
     return {
         "painting": printable(painting.path.name) if painting else None,
-        "matched_by": contender.matched_by or None,
+        "matched_by": tested.matched_by or None,
         "methods": {
-            method: {quantity: _figure(figure) for quantity, figure in quantities.items()}
+            method: {quantity: _rounded(estimate) for quantity, estimate in quantities.items()}
             for method, quantities in methods.items()
         },
     }
 
 
-def _figure(figure: Estimate) -> dict[str, Any]:
-    rounded = [float(f"{value:.6g}") for value in (figure.mean, *(figure.interval or ()))]
+def _rounded(estimate: Estimate) -> dict[str, Any]:
+    rounded = [float(f"{value:.6g}") for value in (estimate.mean, *(estimate.interval or ()))]
     return {"mean": rounded[0], "interval": rounded[1:] or None}

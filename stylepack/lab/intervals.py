@@ -1,4 +1,4 @@
-"""Means with bootstrap intervals, over photographs alone or over seeds and photographs."""
+"""Means with bootstrap intervals, over photographs or over seeds and photographs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,10 +18,10 @@ class Estimate:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> "Estimate":
-        """The mean of at least one value, by the percentile bootstrap.
+        """The mean of at least one value, with a percentile bootstrap interval.
 
-        Efron & Tibshirani 1993, chapter 13: the means of `RESAMPLES` samples with replacement, the
-        same draws every time, between their 2.5th and 97.5th percentiles.
+        Efron & Tibshirani 1993, chapter 13: the 2.5th to 97.5th percentile of the means of
+        `RESAMPLES` samples with replacement, the same draws every time.
         """
         return crossed(np.asarray(values, dtype=np.float64)[None])
 
@@ -29,9 +29,9 @@ class Estimate:
 def crossed(values: Values) -> Estimate:
     """The mean of (seeds, photographs) values and its 95 % interval.
 
-    Seeds and photographs are resampled independently, since every photograph is measured with
-    every seed (the percentile bootstrap of a crossed design: Owen 2007, "The pigeonhole
-    bootstrap").  With few seeds the interval is too narrow rather than too wide.
+    Seeds and photographs are resampled independently, since every photograph is measured with every
+    seed (Owen 2007, "The pigeonhole bootstrap").  With few seeds the interval tends to be too
+    narrow.
     """
     return _estimate(float(values.mean()), _resampled(values), values.size)
 

@@ -1,13 +1,12 @@
-"""The bundled loss network: a small network that stands in for VGG.
+"""The bundled loss network: a small network that replaces VGG.
 
-It has VGG's pooling and layer names, a fraction of its channels, and for each layer that
-losses are taken at a linear head that predicts VGG's activations there.  Because the heads
-are linear they are never evaluated over an image.  Let A = [W b] be a head, and M the mean over
-the pixels of g g^T, where g is the small network's activations at a pixel and a 1.  Then VGG's Gram
-matrix is predicted by A M A^T, and the mean square of its activations by the trace of that.
+It has VGG's pooling and layer names, a fraction of its channels, and a linear head per layer that
+predicts VGG's activations.  Linear heads need not be evaluated over an image.  Let A = [W b] be a
+head and M the mean over the pixels of g g^T, where g is a pixel's activations and a 1.  Then A M
+A^T predicts VGG's Gram matrix, and its trace the mean square of VGG's activations.
 
-A network in use has R of A = Q R in the place of A.  Q only turns Gram matrices, so their distances
-stay, and R M R^T is up to sixteen times smaller.
+A frozen network uses R of A = Q R instead of A.  Q only rotates Gram matrices, so their distances
+are the same, and R M R^T is up to sixteen times smaller.
 """
 
 import json
@@ -28,14 +27,14 @@ from stylepack.packs.tensors import read_tensors, write_tensors
 
 ARCHITECTURE = "stylepack-loss-v1"
 CONFIG_KEY = "stylepack.loss_network"
-LARGEST = 64 << 20
+LARGEST = 64 << 20  # bytes of a file
 Padding = Literal["zeros", "reflect"]
-MEAN, DEVIATION = 0.45, 0.25  # of photographs in 0..1, near enough
+MEAN, DEVIATION = 0.45, 0.25  # approximately, of photographs in 0..1
 
 
 @dataclass(frozen=True)
 class DistilledConfig:
-    """Sizes of a distilled loss network, and the network that it was distilled from."""
+    """Sizes of a distilled loss network, and its teacher."""
 
     teacher: str = "vgg19"
     layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
@@ -43,25 +42,22 @@ class DistilledConfig:
     padding: Padding = "reflect"  # around every 3x3 convolution
 
     def steps(self) -> list[str]:
-        """Layers in order of use: the teacher's, up to the deepest one named."""
+        """The teacher's layers in order of use, up to the deepest of `layers`."""
         return plan(self.teacher, self.layers)
 
     def convolutions(self) -> list[tuple[str, int, int]]:
         """(name, channels in, channels out) of every convolution, in order of use."""
-        found, channels = [], 3
+        convolutions, channels = [], 3
         for step in self.steps():
             if step.startswith("conv"):
                 width = self.widths[block_of(step)]
-                found.append((step, channels, width))
+                convolutions.append((step, channels, width))
                 channels = width
-        return found
+        return convolutions
 
 
 class Distilled(nn.Module):
-    """A small VGG with a linear head a layer; frozen in use, trained by `distill`.
-
-    Activations are in `dtype`, whatever the weights are in.
-    """
+    """A small VGG with a linear head per layer, whose activations are in `dtype`."""
 
     def __init__(self, config: DistilledConfig, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
@@ -78,27 +74,24 @@ class Distilled(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """The device of its weights."""
         return self.get_parameter("conv1_1.weight").device
 
     def forward(self, images: Tensor, layers: Iterable[str] | None = None) -> dict[str, Tensor]:
-        """This network's own activations of (N, 3, H, W) RGB in 0..1: layer -> (N, c, H', W').
-
-        It stops after the deepest of `layers`.
-        """
+        """Its own activations of (N, 3, H, W) RGB in 0..1 at `layers`: layer -> (N, c, H', W')."""
         x = ((images.float() - MEAN) / DEVIATION).to(self.dtype)
         return activations_of(
             x, self.steps, self.layers if layers is None else layers, self.convolve
         )
 
     def convolve(self, step: str, x: Tensor) -> Tensor:
-        """One convolution or head of (N, c, H, W), padded as the network's are."""
+        """Apply a convolution or head to (N, c, H, W), with padding."""
         weight, bias = self.get_parameter(f"{step}.weight"), self.get_parameter(f"{step}.bias")
         padded = self.padded(x, weight.shape[-1] // 2)
         return F.conv2d(padded, weight.to(x.dtype), bias.to(x.dtype))
 
     def padded(self, x: Tensor, edge: int) -> Tensor:
-        """(N, C, H, W) with `edge` pixels more on every side, as a convolution takes it."""
+        """Pad (N, C, H, W) by `edge` pixels on every side."""
         if not edge:
             return x
         mode = "constant" if self.config.padding == "zeros" else "reflect"
@@ -107,14 +100,14 @@ class Distilled(nn.Module):
         return F.pad(x, (edge, edge, edge, edge), mode=mode)
 
     def predict(self, layer: str, activations: Tensor) -> Tensor:
-        """The teacher's activations at a layer, from this network's own there."""
+        """The teacher's activations at a layer, predicted from this network's own."""
         return self.convolve(f"head_{layer}", activations)
 
     def gram_matrix(self, layer: str, activations: Tensor, divisor: str) -> Tensor:
         """Gram matrix of the predicted activations, (N, C, C) float32: `losses.gram_matrix`.
 
-        Of a `frozen` network it is turned and smaller, (N, c + 1, c + 1), and scaled so that the
-        mean square of a difference is what it was.
+        A `frozen` network returns a rotated, smaller one, (N, c + 1, c + 1), scaled so that mean
+        squared differences are the same.
         """
         head = self._head(layer)
         gram = head @ _moments(activations) @ head.T
@@ -137,7 +130,7 @@ class Distilled(nn.Module):
         return losses.similarity_loss(*places)
 
     def frozen(self) -> "Distilled":
-        """This network for use: no gradients for its weights, and turned heads."""
+        """This network with rotated heads and without gradients for its weights."""
         for layer in self.config.layers:
             root = torch.linalg.qr(self._whole_head(layer).detach(), mode="r").R
             scaled = root * (len(root) / self._channels(layer)) ** 0.5
@@ -145,7 +138,7 @@ class Distilled(nn.Module):
         return self.requires_grad_(False).eval()
 
     def _head(self, layer: str) -> Tensor:
-        """A, or of a `frozen` network R: with the same A^T A over the number of rows."""
+        """A, or R of a `frozen` network, with the same A^T A over the number of rows."""
         turned: Tensor | None = getattr(self, f"turned_{layer}", None)
         return self._whole_head(layer) if turned is None else turned
 
@@ -168,25 +161,25 @@ def _moments(activations: Tensor) -> Tensor:
 
 
 def save_distilled(path: Path, network: Distilled, metadata: dict[str, str]) -> None:
-    """Write the network in float16 with the sizes that rebuild it."""
+    """Write the network in float16, with its configuration in the metadata."""
     tensors = {name: tensor.half() for name, tensor in network.state_dict().items()}
     config = {CONFIG_KEY: json.dumps(asdict(network.config))}
     write_tensors(path, tensors, {"modelspec.architecture": ARCHITECTURE, **config, **metadata})
 
 
 def load_distilled(path: Path, layers: Iterable[str], dtype: torch.dtype) -> Distilled:
-    """Rebuild a distilled loss network from its file, frozen, its convolutions in `dtype`.
+    """Read a distilled loss network, frozen, with its convolutions in `dtype`.
 
     Raises:
-        UsageError: no such file, or a layer is asked for that it was not distilled at.
-        PackError: not such a file, or tensors that do not fit its own configuration.
+        UsageError: no such file, or it was not distilled at one of `layers`.
+        PackError: not a distilled loss network, or tensors that do not fit its configuration.
     """
     header, tensors, _ = read_tensors(path, LARGEST)
     config = _read_config(header, path)
     for layer in layers:
         if layer not in config.layers:
             raise UsageError(
-                f"the loss network {path.name} stands in for {config.teacher} at "
+                f"the loss network {path.name} replaces {config.teacher} at "
                 f"{', '.join(config.layers)}, not at {layer}; use --loss-network vgg16 or vgg19"
             )
     with torch.device("meta"):
@@ -222,5 +215,5 @@ def _read_config(header: Header, path: Path) -> DistilledConfig:
 
 
 def block_of(step: str) -> int:
-    """The block that a layer belongs to, from 0."""
+    """Index of a layer's block, from 0."""
     return int(step[4]) - 1

@@ -1,6 +1,6 @@
-"""The losses, as functions of activations.  They know no networks and no files.
+"""The losses, as functions of activations and pixels.
 
-Each returns one float32 value an image, so that per-image styles can be weighed apart.
+Each returns one float32 value per image, so that every image can have its own style weight.
 """
 
 from typing import Any
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-PLACES = 256  # whose self-similarity is compared: 16x16
+PLACES = 256  # positions whose self-similarity is compared: 16x16
 
 
 def gram_matrix(features: Tensor, divisor: str = "size") -> Tensor:
@@ -35,9 +35,9 @@ def _products(features: Tensor, divisor: str, *, mean: bool) -> tuple[Tensor, Te
 
 
 class _Moments(torch.autograd.Function):
-    """(s X)^T (s X) and, if asked, the mean of X, for (N, pixels, C).
+    """(s X)^T (s X) and optionally the mean of X, for (N, pixels, C).
 
-    Going back takes one product; autograd by itself would take two.
+    The backward takes one product; autograd's would take two.
     """
 
     @staticmethod
@@ -62,19 +62,19 @@ class _Moments(torch.autograd.Function):
 
 
 def content_loss(painted: Tensor, photo: Tensor, relative: bool) -> Tensor:
-    """Mean squared error of activations an image: two (N, C, H, W) -> (N,).
+    """Mean squared error of activations: two (N, C, H, W) -> (N,).
 
-    Johnson et al. 2016, equation 2.  With `relative` it is divided by the mean square of
-    the photograph's activations, so that 1 is as far away as no activations at all.
+    Johnson et al. 2016, equation 2.  `relative` divides it by the mean square of the photograph's
+    activations, so that zero activations have a loss of 1.
     """
     error = _mean_square(painted - photo)
     return error / _mean_square(photo).clamp_min(1e-12) if relative else error
 
 
 def _mean_square(x: Tensor) -> Tensor:
-    """Mean square an image: (N, C, H, W) -> (N,) float32 or wider.
+    """Mean square per image: (N, C, H, W) -> (N,) float32 or wider.
 
-    By way of the norm, which reads narrow activations once and sums them in a wide dtype.
+    `vector_norm` reads narrow activations once and sums them in a wide dtype.
     """
     wide = torch.promote_types(x.dtype, torch.float32)
     norm: Tensor = torch.linalg.vector_norm(x, dim=(1, 2, 3), dtype=wide)
@@ -82,25 +82,25 @@ def _mean_square(x: Tensor) -> Tensor:
 
 
 def similarity_loss(painted: Tensor, photo: Tensor) -> Tensor:
-    """Distance of self-similarities an image: two (N, C, H, W) -> (N,), 0 to 2.
+    """Distance of self-similarities: two (N, C, H, W) -> (N,), 0 to 2.
 
-    Kolkin, Salavon & Shakhnarovich 2019 (STROTSS), equation 5: the cosine distances between the
-    activations at all pairs of places, each row divided by its sum; here the absolute differences
-    are summed over a row and averaged over the rows.  Places that are alike in the photograph must
-    be alike in the painting, so a cloud that covers half a cat costs much.
+    Kolkin, Salavon & Shakhnarovich 2019 (STROTSS), equation 5: cosine distances between the
+    activations at all pairs of positions, each row divided by its sum; here the absolute
+    differences are summed over a row and averaged over the rows.  Positions that are alike in the
+    photograph must be alike in the painting.
     """
     return (_distances(painted) - _distances(photo)).abs().sum(2).mean(1)
 
 
 def _distances(features: Tensor) -> Tensor:
-    """Cosine distances between places, every row of sum 1: (N, C, H, W) -> (N, P, P) float32."""
+    """Cosine distances between positions, rows of sum 1: (N, C, H, W) -> (N, P, P) float32."""
     rows = torch.nn.functional.normalize(features.float().flatten(2), dim=1)
     apart = 1 - rows.transpose(1, 2) @ rows
     return apart / apart.sum(2, keepdim=True).clamp_min(1e-6)
 
 
 def some_places(features: Tensor) -> Tensor:
-    """Every k-th row and column of (N, C, H, W), so that at most `PLACES` places are left."""
+    """Every k-th row and column of (N, C, H, W), so that at most `PLACES` positions remain."""
     height, width = features.shape[-2:]
     step = 1
     while -(-height // step) * -(-width // step) > PLACES:
@@ -109,10 +109,10 @@ def some_places(features: Tensor) -> Tensor:
 
 
 def style_loss(gram: Tensor, target: Tensor, relative: bool) -> Tensor:
-    """Distance of Gram matrices an image: two (N, C, C) -> (N,).
+    """Distance of Gram matrices: two (N, C, C) -> (N,).
 
     The mean square of G - A (the authors' code for Johnson et al. and Dumoulin et al.); with
-    `relative` ||G - A||^2 / ||A||^2, so that 1 is as far away as a blank image.
+    `relative` ||G - A||^2 / ||A||^2, so that a blank image has a loss of 1.
     """
     error = (gram - target).square().mean(dim=(1, 2))
     return error / target.square().mean(dim=(1, 2)).clamp_min(1e-12) if relative else error
@@ -137,24 +137,23 @@ def pixel_loss(painted: Tensor, photo: Tensor) -> Tensor:
 def saturation_loss(logits: Tensor) -> Tensor:
     """Mean squared excess of logits beyond +-3.5 (8 and 247 of 255): (N, C, H, W) -> (N,).
 
-    Deep in saturation the sigmoid passes no gradient, so a bright area that turned white
-    early in training would stay a white blob in every style.  Ours; no paper has it.
+    A saturated sigmoid passes no gradient, so an area that turned white early in training would
+    stay white in every style.  Ours, not from a paper.
     """
     return (logits.float().abs() - 3.5).clamp_min(0).square().mean(dim=(1, 2, 3))
 
 
 def lattice_loss(painted: Tensor, period: int) -> Tensor:
-    """How far a picture shows a lattice of `period` x `period` pixels: (N,).
+    """How strongly (N, 3, H, W) pictures show a lattice of `period` x `period` pixels: (N,).
 
-    It may repeat one pattern, or have its edges rather between tiles than within them.  Ten times
-    the mean square of the `mean_tile` of (N, 3, H, W) pictures, over the variance of their
-    colours (0.01 at least; nothing is learned by that); and the mean square of the `mean_tile` of
-    squared steps from pixel to pixel, over the square of their mean (0.0001 at least), for steps
-    down and for steps across.
+    The sum of two terms.  A repeated pattern: ten times the mean square of `mean_tile`, over the
+    variance of the colours (at least 0.01, without gradient).  Edges between tiles: the mean square
+    of the `mean_tile` of squared differences of neighbours, over the square of their mean (at least
+    0.0001), down plus across.
 
-    A network that doubles its picture twice sees at which of 4x4 places each pixel is.  A faint
-    weave that is the same everywhere costs little content and brings the Gram matrices near,
-    and so do strokes cut at the lattice.  Ours; no paper has it.
+    A network that doubles its picture twice knows a pixel's position modulo 4.  A faint weave that
+    is the same everywhere costs little content and improves the Gram matrices, and so do strokes
+    that end at the lattice.  Ours, not from a paper.
     """
     variance: Tensor = painted.detach().flatten(2).var(dim=2).mean(1)
     repeated = _mean_square(mean_tile(painted, period)) / variance.clamp_min(1e-2)
@@ -167,37 +166,36 @@ def lattice_loss(painted: Tensor, period: int) -> Tensor:
 
 
 def hatching_loss(energies: Tensor, allowed: Tensor) -> Tensor:
-    """How much more fine hatching there is than may be: two (N, K) `fine_energies` -> (N,).
+    """Fine hatching beyond what is allowed: two (N, K) `fine_energies` -> (N,).
 
     The mean square of the logarithm of their ratio, where it is above 1; 1e-5 is always allowed,
-    a deviation of 0.8 of 255.
+    a standard deviation of 0.8 of 255.
 
-    VGG's Gram matrices hardly tell stripes of two or three pixels, green and magenta, from the
-    grain of a canvas, and a network that doubles its picture twice has them for nothing.
-    Ours; no paper has it.
+    VGG's Gram matrices hardly distinguish green and magenta stripes of two or three pixels from the
+    grain of a canvas, and a network that doubles its picture twice paints them at no cost.
+    Ours, not from a paper.
     """
     excess = (energies.clamp_min(1e-12) / (allowed + 1e-5)).log().clamp_min(0)
     return excess.square().mean(1)
 
 
 def fine_energies(images: Tensor, waves: Tensor) -> Tensor:
-    """Mean squares of what is finer than four pixels, by direction and colour: (N, 36) float32.
+    """Mean squares of details below four pixels, by direction and colour: (N, 36) float32.
 
-    (N, 3, H, W) RGB in 0..1, at least 4 pixels a side, are convolved with the `fine_waves`, which
-    lie on their device.  At every third pixel, down and across: that takes all places of a 4x4
-    lattice alike.
+    (N, 3, H, W) RGB in 0..1, at least 4 pixels a side, are convolved with `fine_waves` on the same
+    device, at every third pixel, which visits all positions of a 4x4 lattice equally.
     """
-    found = torch.nn.functional.conv2d(images.float(), waves, stride=3)
-    return found.square().mean(dim=(2, 3))
+    responses = torch.nn.functional.conv2d(images.float(), waves, stride=3)
+    return responses.square().mean(dim=(2, 3))
 
 
 def fine_waves() -> Tensor:
-    """(36, 3, 4, 4) float32: orthonormal waves of which one factor at least has 4 pixels or less.
+    """(36, 3, 4, 4) float32: orthonormal waves with a period of at most 4 pixels along an axis.
 
-    Grey and two differences of colours, times products of the four waves of the DCT-II.
+    Grey and two colour differences, times products of the four waves of the DCT-II.
     """
-    places = torch.arange(4, dtype=torch.float64)
-    lines = (torch.pi / 8 * places[:, None] * (2 * places + 1)).cos() * 0.5**0.5
+    k = torch.arange(4, dtype=torch.float64)
+    lines = (torch.pi / 8 * k[:, None] * (2 * k + 1)).cos() * 0.5**0.5
     lines[0] = 0.5
     products = torch.einsum("ui,vj->uvij", lines, lines)
     fine = torch.cat([products[:2, 2:].flatten(0, 1), products[2:].flatten(0, 1)])
@@ -207,7 +205,7 @@ def fine_waves() -> Tensor:
 
 
 def mean_tile(images: Tensor, side: int) -> Tensor:
-    """The mean of all side x side tiles, less its own mean: (N, C, H, W) -> (N, C, side, side)."""
+    """The mean of all tiles, minus its own mean: (N, C, H, W) -> (N, C, side, side)."""
     n, c, height, width = images.shape
     rows, columns = height // side, width // side
     whole = images[..., : rows * side, : columns * side]
@@ -216,5 +214,5 @@ def mean_tile(images: Tensor, side: int) -> Tensor:
 
 
 def half(images: Tensor) -> Tensor:
-    """The next level of an image pyramid: every side halved by averaging 2x2 pixels."""
+    """The next level of an image pyramid: means of 2x2 pixels."""
     return torch.nn.functional.avg_pool2d(images, 2)

@@ -1,4 +1,4 @@
-"""What training minimises: photographs and painted photographs in, one number out."""
+"""The recipe's weighted sum of losses, for painted photographs."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,30 +12,27 @@ from stylepack.losses.weights import LossNetwork
 from stylepack.network.trunk import STRIDE
 from stylepack.recipe import Recipe
 
-Grams = list[dict[str, Tensor]]  # one a scale: layer -> (S, C, C)
+Grams = list[dict[str, Tensor]]  # for each scale: layer -> (S, C, C)
 
 
 @dataclass(frozen=True)
 class Terms:
-    """The losses of one batch before weighting, (N,) float32 each, and the weighted mean of all.
-
-    `total` also has the pixels of the identity style and the lattice and hatching terms.
-    """
+    """The unweighted losses of a batch, (N,) float32 each, and the weighted mean of all terms."""
 
     content: Tensor
     style: Tensor
     variation: Tensor
-    saturation: Tensor  # zeros where no logits were given
-    layers: Tensor  # (L, N), the style loss of each style layer at the first scale
-    total: Tensor  # scalar, carries the gradient
+    saturation: Tensor  # zeros without logits
+    layers: Tensor  # (L, N), style loss of each style layer at the first scale
+    total: Tensor  # scalar with gradient; includes identity, lattice and hatching terms
 
 
 class Objective:
     """The recipe's losses against a fixed set of paintings.
 
-    `paintings[s]` is a (3, H, W) RGB tensor in 0..1, or None for the identity style, which
-    has no style loss but keeps the photograph's pixels.  `weights[s]` multiplies the recipe's
-    style weight; None is 1 for all.
+    `paintings[s]` is a (3, H, W) RGB tensor in 0..1, or None for the identity style, whose pixels
+    are compared with the photograph's instead of a style loss.  `weights[s]` multiplies the
+    recipe's style weight; None is 1 for all.
     """
 
     def __init__(
@@ -67,8 +64,8 @@ class Objective:
         Args:
             painted, photos: (N, 3, H, W) RGB in 0..1.
             styles: (N,) index of each image's painting.
-            logits: what the sigmoid made `painted` of, for the recipe's saturation term.
-            targets: the photographs' `content_targets`, if they are known already.
+            logits: of `painted`, before the sigmoid, for the saturation term.
+            targets: `content_targets` of the photographs; None computes them.
         """
         recipe = self.recipe
         wanted = self.content_targets(photos) if targets is None else targets
@@ -76,7 +73,7 @@ class Objective:
         pairs = [(layer, features[layer], wanted[layer]) for layer in recipe.content_layers]
         content = sum_of(self.network.content_loss(*pair, recipe.relative) for pair in pairs)
         terms = self._style(painted, features, styles)
-        # Relative losses are averaged over layers and scales, plain ones summed (the papers).
+        # Relative losses are averaged over layers and scales, plain ones summed as in the papers.
         style = terms.mean(0) if recipe.relative else terms.sum(0)
         variation = losses.total_variation(painted)
         weighted = recipe.content_weight * content + recipe.tv_weight * variation
@@ -114,10 +111,7 @@ class Objective:
         return targets
 
     def grams(self, images: Tensor, features: dict[str, Tensor] | None = None) -> Grams:
-        """Gram matrices of (N, 3, H, W) images in 0..1, layer by layer, at every scale.
-
-        `features` are the activations at the first scale, if they are known already.
-        """
+        """`pyramid_grams` of (N, 3, H, W) images in 0..1 by this loss network."""
         return pyramid_grams(self.network, self.recipe, images, features)
 
     def _style(self, painted: Tensor, features: dict[str, Tensor], styles: Tensor) -> Tensor:
@@ -131,12 +125,12 @@ class Objective:
 
     @torch.no_grad()
     def _targets(self, paintings: Sequence[Tensor | None]) -> Grams:
-        """Gram matrices of every painting, whole, at every scale; ones for the identity."""
+        """Gram matrices of every painting at every scale; ones for the identity style."""
         device = self.network.device
-        found = [None if p is None else self.grams(p[None].to(device)) for p in paintings]
+        every = [None if p is None else self.grams(p[None].to(device)) for p in paintings]
         return [
             {
-                layer: _stack(None if grams is None else grams[level][layer] for grams in found)
+                layer: _stack([None if grams is None else grams[level][layer] for grams in every])
                 for layer in self.recipe.style_layers
             }
             for level in range(self.recipe.scales)
@@ -144,7 +138,7 @@ class Objective:
 
     @torch.no_grad()
     def _fine(self, paintings: Sequence[Tensor | None]) -> Tensor:
-        """(S, 36) `fine_energies` of every painting; zeros for the identity, which has no use."""
+        """(S, 36) `fine_energies` of every painting; zeros for the identity style."""
         blank = torch.zeros(3, 4, 4)
         pictures = [(blank if p is None else p)[None].to(self.waves) for p in paintings]
         return torch.cat([losses.fine_energies(picture, self.waves) for picture in pictures])
@@ -161,7 +155,10 @@ def pyramid_grams(
     images: Tensor,
     features: dict[str, Tensor] | None = None,
 ) -> Grams:
-    """Gram matrices of (N, 3, H, W) images in 0..1 by a loss network: `Objective.grams`."""
+    """Gram matrices of (N, 3, H, W) images in 0..1 at every scale.
+
+    `features`: activations at the first scale; None computes them.
+    """
     grams = []
     for level in range(recipe.scales):
         if level:
@@ -177,8 +174,7 @@ def pyramid_grams(
     return grams
 
 
-def _stack(grams: Iterable[Tensor | None]) -> Tensor:
+def _stack(grams: Sequence[Tensor | None]) -> Tensor:
     """(1, C, C) each -> (S, C, C), with ones in place of None."""
-    found = list(grams)
-    blank = next(torch.ones_like(gram) for gram in found if gram is not None)
-    return torch.cat([blank if gram is None else gram for gram in found])
+    blank = next(torch.ones_like(gram) for gram in grams if gram is not None)
+    return torch.cat([blank if gram is None else gram for gram in grams])

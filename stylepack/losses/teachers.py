@@ -1,4 +1,4 @@
-"""The networks that a loss network is distilled from: VGG, and another for its deep blocks."""
+"""Teachers of a distilled loss network: VGG, and optionally another network for deep blocks."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,13 +11,13 @@ from stylepack.losses.vgg import BLOCKS, VGG
 from stylepack.losses.weights import WeightSource, load_vgg
 from stylepack.recipe import Recipe
 
-DEEP = 3  # the first block, from 0, that another network may answer for
+DEEP = 3  # first block, from 0, of the deep network
 
 
 class Teachers:
-    """VGG for the first three blocks, and for the rest a network that was distilled before.
+    """VGG for the first three blocks, and a network distilled before for the rest.
 
-    Full VGG weights need no `deep` network.
+    Without `deep` VGG serves for all blocks.
     """
 
     def __init__(self, vgg: VGG, deep: Distilled | None, layers: Iterable[str]) -> None:
@@ -43,24 +43,24 @@ class Teachers:
         if deep is None or not beyond:
             return cls(load_vgg(recipe, source, device, dtype), None, layers)
         last = f"relu{DEEP}_{BLOCKS[recipe.loss_network][DEEP - 1]}"
-        vgg = load_vgg(recipe, source, device, dtype, [last])  # all of it is inherited from
+        vgg = load_vgg(recipe, source, device, dtype, [last])  # `inherit` reads all of its layers
         return cls(vgg, load_distilled(deep, beyond, dtype).to(device), layers)
 
     def __call__(self, images: Tensor, layers: Iterable[str] | None = None) -> dict[str, Tensor]:
         """Activations of (N, 3, H, W) RGB in 0..1: layer -> (N, C, H', W').
 
-        The deep network gives a `relu` layer as it predicts it, with VGG's channels, and a `conv`
-        layer in its own.
+        Of the deep network's layers, `relu` ones are predictions with VGG's channels, `conv` ones
+        its own activations.
         """
         wanted = list(self.layers if layers is None else layers)
         beyond = [layer for layer in wanted if self.deep and block_of(layer) >= DEEP]
-        found: dict[str, Tensor] = self.vgg(
+        activations: dict[str, Tensor] = self.vgg(
             images, [layer for layer in wanted if layer not in beyond]
         )
         if self.deep and beyond:
             for layer, own in self.deep(images, beyond).items():
-                found[layer] = self.deep.predict(layer, own) if "relu" in layer else own
-        return found
+                activations[layer] = self.deep.predict(layer, own) if "relu" in layer else own
+        return activations
 
     def gram_matrix(self, layer: str, activations: Tensor, divisor: str) -> Tensor:
         """Gram matrix of the activations at a layer, (N, C, C): `losses.gram_matrix`."""

@@ -1,4 +1,4 @@
-"""Loss networks: frozen VGG-16 and VGG-19 whose activations are taken by name."""
+"""Frozen VGG-16 and VGG-19 with activations by layer name."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,14 +20,14 @@ LAYER = re.compile(r"(conv|relu)([1-5])_([1-4])|pool([1-5])")
 
 @dataclass(frozen=True)
 class InputScale:
-    """What a VGG expects at its input, applied to RGB in 0..1: (x - mean) / deviation."""
+    """Normalization of RGB in 0..1 that a VGG expects: (x - mean) / deviation."""
 
     mean: tuple[float, float, float]
     deviation: tuple[float, float, float]
 
 
-# torchvision's VGG16_Weights documents both.  "caffe" is the original Oxford weights' own:
-# RGB in 0..255 less the mean, IMAGENET1K_FEATURES; "imagenet" is IMAGENET1K_V1's.
+# Both from torchvision's VGG16_Weights.  "caffe": IMAGENET1K_FEATURES, the original Oxford weights,
+# RGB in 0..255 minus the mean; "imagenet": IMAGENET1K_V1.
 INPUT_SCALES = {
     "caffe": InputScale((0.48235, 0.45882, 0.40784), (1 / 255, 1 / 255, 1 / 255)),
     "imagenet": InputScale((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
@@ -35,10 +35,9 @@ INPUT_SCALES = {
 
 
 class VGG(nn.Module):
-    """VGG up to the deepest layer asked for, giving activations by name.
+    """VGG up to the deepest of `layers`, with frozen weights.
 
     Layers are `convB_I`, `reluB_I` and `poolB` for block B and convolution I, both from 1.
-    The weights are frozen; gradients flow to the images only.
     """
 
     def __init__(self, network: str, layers: Iterable[str], input_scale: str = "caffe") -> None:
@@ -53,7 +52,7 @@ class VGG(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """The device of its weights."""
         return self.get_buffer("mean").device
 
     def forward(self, images: Tensor, layers: Iterable[str] | None = None) -> dict[str, Tensor]:
@@ -61,7 +60,7 @@ class VGG(nn.Module):
 
         Args:
             images: any float dtype; the computation is in the dtype of the weights.
-            layers: a subset of this network's layers; it stops after the deepest.
+            layers: a subset of this network's layers; None is all.
 
         Returns:
             layer name -> (N, C, H', W') activations.
@@ -87,12 +86,10 @@ class VGG(nn.Module):
         return losses.similarity_loss(losses.some_places(painted), losses.some_places(photo))
 
     def load(self, weights: Mapping[str, Tensor], source: object) -> "VGG":
-        """Take over weights under torchvision's names `features.N.weight` and `.bias`.
-
-        Only the layers that this network has are needed, so a truncated file serves.
+        """Copy weights under torchvision's names `features.N.weight` and `.bias`.
 
         Raises:
-            UsageError: a needed layer is not in the file, or has another shape.
+            UsageError: a layer is missing, or has another shape.
         """
         for index, step in enumerate(self.steps):
             if not step.startswith("conv"):
@@ -121,12 +118,12 @@ def activations_of(
     layers: Iterable[str],
     convolve: Callable[[str, Tensor], Tensor],
 ) -> dict[str, Tensor]:
-    """Take (N, C, H, W) through the steps of a VGG as far as the deepest of `layers`.
+    """Activations of (N, C, H, W) at `layers`, through the steps of a VGG up to the deepest.
 
-    `convolve` applies the convolution of a step; ReLU and pooling are VGG's.
+    `convolve(step, x)` applies a step's convolution.
     """
     wanted = set(layers)
-    found: dict[str, Tensor] = {}
+    activations: dict[str, Tensor] = {}
     x = x.contiguous(memory_format=torch.channels_last)
     for step in steps:
         if step.startswith("conv"):
@@ -137,17 +134,17 @@ def activations_of(
             # A side of one pixel stays one.
             x = F.max_pool2d(x, 2, ceil_mode=min(x.shape[-2:]) < 2)
         if step in wanted:
-            found[step] = x
-            if len(found) == len(wanted):
+            activations[step] = x
+            if len(activations) == len(wanted):
                 break
-    return found
+    return activations
 
 
 def plan(network: str, layers: Iterable[str]) -> list[str]:
-    """The steps of a VGG in order up to the deepest of `layers`: index = torchvision's.
+    """The steps of a VGG up to the deepest of `layers`, with torchvision's indices.
 
     Raises:
-        UsageError: a layer that this network does not have.
+        UsageError: no layers, or one that this network does not have.
     """
     layers = list(layers)
     if not layers:
@@ -159,13 +156,10 @@ def plan(network: str, layers: Iterable[str]) -> list[str]:
         steps.append(f"pool{block}")
     for layer in layers:
         if layer not in steps:
-            block_count = LAYER.fullmatch(layer)
-            hint = (
-                f"block {block_count[2]} of {network} has "
-                f"{BLOCKS[network][int(block_count[2]) - 1]} convolutions"
-                if block_count and block_count[2]
-                else "layers are named like conv1_1, relu3_2 or pool4"
-            )
+            hint = "layers are named like conv1_1, relu3_2 or pool4"
+            if (match := LAYER.fullmatch(layer)) and match[2]:
+                count = BLOCKS[network][int(match[2]) - 1]
+                hint = f"block {match[2]} of {network} has {count} convolutions"
             raise UsageError(f"{network} has no layer '{layer}'; {hint}")
     return steps[: max(steps.index(layer) for layer in layers) + 1]
 

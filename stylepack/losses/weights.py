@@ -1,4 +1,4 @@
-"""Where a loss network's weights come from: a file, the cache, or torchvision once."""
+"""Weights of loss networks: bundled, from a file, cached or downloaded by torchvision."""
 
 import importlib
 from collections.abc import Sequence
@@ -13,7 +13,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from stylepack.bundled import BUNDLED_LOSS_NETWORK
-from stylepack.errors import TrainingError, UsageError
+from stylepack.errors import TrainingError, UsageError, first_line
+from stylepack.files import make_folder
 from stylepack.library.shelf import MOVE_HOME, cache_folder
 from stylepack.library.transaction import staging
 from stylepack.losses.distilled import Distilled, DistilledConfig, load_distilled
@@ -27,11 +28,11 @@ SCALE_OF = {"IMAGENET1K_V1": "imagenet", "IMAGENET1K_FEATURES": "caffe"}
 
 @dataclass(frozen=True)
 class WeightSource:
-    """Where the weights are to come from.
+    """The weights to load.
 
-    `file` is `.safetensors`, or `.pth` read with weights_only; None takes torchvision's.
-    `scale` is what the file's network expects at its input, `caffe` or `imagenet`; None
-    believes the file's metadata, else `caffe`.
+    `file`: `.safetensors`, or `.pth` read with weights_only; None takes torchvision's.
+    `scale`: the file's input normalization, `caffe` or `imagenet`; None takes it from the file's
+    metadata, else `caffe`.
     """
 
     file: Path | None = None
@@ -47,9 +48,9 @@ def load_loss_network(
     """The recipe's loss network, frozen, its convolutions in `dtype`.
 
     Raises:
-        UsageError: no such file, or one that lacks a layer the recipe names.
-        PackError: a damaged file of a distilled network.
-        TrainingError: torchvision's weights are neither cached nor to be had.
+        UsageError: no such file, or it lacks one of the recipe's layers.
+        PackError: the file of a distilled network is damaged.
+        TrainingError: torchvision's weights are not cached and cannot be downloaded.
     """
     if recipe.loss_network != "bundled":
         return load_vgg(recipe, source, device, dtype)
@@ -59,16 +60,15 @@ def load_loss_network(
 
 
 def without_download(recipe: Recipe, source: WeightSource) -> Recipe:
-    """The recipe with a loss network that needs no download.
+    """The recipe with a loss network that needs no download, if there is one.
 
-    That is its own where the weights are given or cached, and otherwise the bundled one if
-    that answers for all the recipe's layers.
+    Its own if the weights are given or cached, else the bundled one if that has all its layers.
     """
     layers = (*recipe.content_layers, *recipe.style_layers)
     if recipe.loss_network == "bundled" or source.file or cache_path(recipe, layers).exists():
         return recipe
-    stands_in = set(layers) <= set(DistilledConfig().layers)
-    return replace(recipe, loss_network="bundled") if stands_in else recipe
+    bundled_has_all = set(layers) <= set(DistilledConfig().layers)
+    return replace(recipe, loss_network="bundled") if bundled_has_all else recipe
 
 
 def load_vgg(
@@ -78,14 +78,14 @@ def load_vgg(
     dtype: torch.dtype,
     layers: Sequence[str] = (),
 ) -> VGG:
-    """The VGG of a recipe for some layers, by default the recipe's: see `load_loss_network`."""
+    """The recipe's VGG for `layers`, by default the recipe's: see `load_loss_network`."""
     layers = tuple(layers) or (*recipe.content_layers, *recipe.style_layers)
     file, scale = source.file, source.scale
     if file is None:
         file, scale = cached_weights(recipe, layers), SCALE_OF[recipe.weights]
     weights, noted = read_weights(file)
     vgg = VGG(recipe.loss_network, layers, scale or noted or "caffe").load(weights, file)
-    # The input is normalised in float32 and cast afterwards, so mean and deviation stay.
+    # The input is normalized in float32 and cast afterwards, so mean and deviation stay float32.
     for name, buffer in vgg.named_buffers():
         if name.startswith("conv"):
             setattr(vgg, name, buffer.to(dtype))
@@ -93,7 +93,7 @@ def load_vgg(
 
 
 def read_weights(file: Path) -> tuple[dict[str, Tensor], str | None]:
-    """(tensors by torchvision's names, input scale noted in the file if any)."""
+    """(tensors by torchvision's names, input normalization in the file's metadata or None)."""
     if not file.is_file():
         raise UsageError(f"no such file: {file}; --vgg-weights takes a .safetensors or .pth file")
     try:
@@ -105,11 +105,11 @@ def read_weights(file: Path) -> tuple[dict[str, Tensor], str | None]:
         loaded = torch.load(file, map_location="cpu", weights_only=True)
     except (OSError, SafetensorError, ValueError, EOFError, KeyError) as error:
         raise TrainingError(
-            f"cannot read VGG weights from {file}: {_first_line(error)}; fetch the file again"
+            f"cannot read VGG weights from {file}: {first_line(error)}; get a fresh copy"
         ) from error
     except Exception as error:  # torch wraps whatever the unpickler raises
         raise TrainingError(
-            f"{file} is not a plain file of tensors, and nothing else is read"
+            f"{file} is not a plain file of tensors; give one of torchvision's"
         ) from error
     if not isinstance(loaded, dict) or not all(isinstance(t, Tensor) for t in loaded.values()):
         raise TrainingError(f"{file} does not hold a dictionary of tensors")
@@ -117,28 +117,21 @@ def read_weights(file: Path) -> tuple[dict[str, Tensor], str | None]:
 
 
 def cache_path(recipe: Recipe, layers: tuple[str, ...]) -> Path:
-    """Where the recipe's VGG is kept, down to the deepest of `layers`."""
+    """The cached file of the recipe's VGG up to the deepest of `layers`."""
     deepest = plan(recipe.loss_network, layers)[-1]
     return cache_folder() / f"{recipe.loss_network}-{recipe.weights}-{deepest}.safetensors"
 
 
 def cached_weights(recipe: Recipe, layers: tuple[str, ...]) -> Path:
-    """torchvision's weights cut down to the layers needed, in the cache; fetched once."""
-    steps = plan(recipe.loss_network, layers)
+    """The cached file of torchvision's weights up to the deepest of `layers`; downloaded once."""
     path = cache_path(recipe, layers)
     if path.exists():
         return path
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TrainingError(
-            f"cannot make the cache folder {path.parent}: {error.strerror}; set STYLEPACK_HOME "
-            "to a folder you own"
-        ) from error
+    make_folder(path.parent, MOVE_HOME)
     state = _torchvision_weights(recipe)
     kept = {
         f"features.{index}.{kind}": state[f"features.{index}.{kind}"]
-        for index, step in enumerate(steps)
+        for index, step in enumerate(plan(recipe.loss_network, layers))
         if step.startswith("conv")
         for kind in ("weight", "bias")
     }
@@ -155,7 +148,7 @@ def _torchvision_weights(recipe: Recipe) -> dict[str, Tensor]:
             f"{', '.join(family.__members__)}"
         )
     entry = family[recipe.weights]
-    # Half a gigabyte, of which the first blocks are kept: the rest goes again, killed or not.
+    # Half a gigabyte, of which the cache keeps the first blocks; `staging` removes the rest.
     with staging(cache_folder(), MOVE_HOME) as stage:
         try:
             state: dict[str, Tensor] = entry.get_state_dict(
@@ -163,14 +156,14 @@ def _torchvision_weights(recipe: Recipe) -> dict[str, Tensor]:
             )
         except (OSError, RuntimeError, HTTPException) as error:
             raise TrainingError(
-                f"cannot fetch the {recipe.loss_network} weights ({_first_line(error)}); download "
+                f"cannot fetch the {recipe.loss_network} weights ({first_line(error)}); download "
                 f"{entry.url} and give the file with --vgg-weights"
             ) from error
     return state
 
 
 def import_torchvision_models() -> ModuleType:
-    """torchvision.models, or one sentence when torchvision does not match torch.
+    """The module torchvision.models.
 
     Raises:
         TrainingError: torchvision is missing, or was built for another torch.
@@ -183,11 +176,7 @@ def import_torchvision_models() -> ModuleType:
         except PackageNotFoundError:
             found = "no torchvision"
         raise TrainingError(
-            f"{found} does not work with torch {torch.__version__}; mend it with: "
+            f"{found} does not work with torch {torch.__version__}; run: "
             "pip install --upgrade --force-reinstall torch torchvision "
             "(or give the weights as a file with --vgg-weights)"
         ) from error
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]

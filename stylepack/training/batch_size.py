@@ -10,42 +10,36 @@ from stylepack.memory import available_memory
 from stylepack.network.device import is_out_of_memory
 from stylepack.training.trainer import Trainer
 
-ROOM = 0.9  # of a device's memory; the rest is for fragments and for graphs of kernels
-MOST = 512  # images an update on one device
-CPU_SHARE = 0.5  # of the memory that is free
-CPU_MOST = 16  # on a CPU the time of an image hardly depends on how many there are
-PASSING = 1.5  # memory of an update over what it keeps for going back; measured: 1.4
+SHARE = 0.9  # of a device's memory; the rest is for fragments and CUDA graphs
+MOST = 512  # images per update on one device
+CPU_SHARE = 0.5  # of free memory
+CPU_MOST = 16  # on a CPU the time per image hardly depends on the batch
+PASSING = 1.5  # peak memory of an update over what it saves for the backward; measured: 1.4
 
 
 def find_batch(trainer: Trainer, crop: int, processes: int = 1) -> int:
-    """The most images of `crop` pixels that one update of this device holds; trains nothing.
+    """The largest batch of `crop` x `crop` pixels that fits into the device's memory.
 
-    Args:
-        trainer: its device, networks and losses.
-        crop: side of the images in pixels.
-        processes: how many share this machine's main memory.
+    `processes` share this machine's main memory.
 
     Raises:
         TrainingError: not even one image fits.
     """
     if trainer.device.type == "cuda":
-        found = largest(lambda images: _fits(trainer, images, crop), MOST)
+        batch = largest(lambda images: _fits(trainer, images, crop), MOST)
     else:
-        room = CPU_SHARE * available_memory() / processes
-        found = min(CPU_MOST, int(room / (PASSING * image_bytes(trainer, crop))))
-    if not found:
+        memory = CPU_SHARE * available_memory() / processes
+        batch = min(CPU_MOST, int(memory / (PASSING * image_bytes(trainer, crop))))
+    if not batch:
         raise TrainingError(
             f"not even one image of {crop} pixels fits into the memory of {trainer.device}; use a "
             "smaller --crop"
         )
-    return found
+    return batch
 
 
 def largest(fits: Callable[[int], bool], most: int) -> int:
-    """The largest number up to `most` that fits, if all below it do; 0 if none does.
-
-    Doubles until something does not fit, then bisects.
-    """
+    """The largest number up to `most` that fits, by doubling, then bisection; 0 if none does."""
     good, bad = 0, most + 1
     while good < bad - 1:
         middle = min(max(1, 2 * good), most) if bad > most else (good + bad) // 2
@@ -57,7 +51,7 @@ def largest(fits: Callable[[int], bool], most: int) -> int:
 
 
 def image_bytes(trainer: Trainer, crop: int) -> int:
-    """Bytes that each image of an update keeps for the way back."""
+    """Bytes that an update saves per image for the backward."""
     return _saved_bytes(trainer, 2, crop) - _saved_bytes(trainer, 1, crop)
 
 
@@ -75,7 +69,7 @@ def _saved_bytes(trainer: Trainer, images: int, crop: int) -> int:
 
 
 def _fits(trainer: Trainer, images: int, crop: int) -> bool:
-    """Whether an update leaves `1 - ROOM` of a CUDA device's memory free."""
+    """Whether an update leaves `1 - SHARE` of a CUDA device's memory free."""
     device = trainer.device
     torch.cuda.empty_cache()
     try:
@@ -87,5 +81,5 @@ def _fits(trainer: Trainer, images: int, crop: int) -> bool:
         return False
     finally:
         torch.cuda.empty_cache()
-    # What others hold counts as taken: free is measured while the peak is still reserved.
-    return free >= (1 - ROOM) * total
+    # Memory of other processes counts as used: `free` is read while the peak is still reserved.
+    return free >= (1 - SHARE) * total

@@ -1,7 +1,9 @@
-"""Checkpoints: one safetensors file, written whole, the one before it kept."""
+"""Checkpoints: one safetensors file, written atomically, and the one before it."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -9,16 +11,16 @@ from torch import Tensor, nn
 from stylepack.errors import PackError, TrainingError, UsageError
 from stylepack.packs.tensors import read_tensors, write_tensors
 
-LARGEST = 4 << 30
+LARGEST = 4 << 30  # bytes
 NAME = "checkpoint.safetensors"
 PREVIOUS = "checkpoint.previous.safetensors"
-MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # Adam's, by torch's names
+ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")  # by torch's names
 
 
 def save_checkpoint(folder: Path, state: dict[str, Tensor], *, over: bool = False) -> None:
-    """Write `state` to the run folder; at every moment one whole checkpoint is there.
+    """Write `state` to the run folder, which always has one whole checkpoint.
 
-    The last one becomes the one before, unless it is damaged or to be written `over`.
+    The last one becomes the previous one, unless it is damaged or `over` is set.
 
     Raises:
         StylepackError: it cannot be written.
@@ -28,8 +30,8 @@ def save_checkpoint(folder: Path, state: dict[str, Tensor], *, over: bool = Fals
     write_tensors(fresh, state, {"stylepack.kind": "checkpoint"})
     try:
         with fresh.open("rb+") as file:
-            os.fsync(file.fileno())  # a power cut must not leave two names for nothing
-        if not over and _is_whole(path):
+            os.fsync(file.fileno())  # else a power cut could leave two empty files
+        if not over and read_checkpoint(path) is not None:
             path.replace(folder / PREVIOUS)
         fresh.replace(path)
     except OSError as error:
@@ -38,25 +40,33 @@ def save_checkpoint(folder: Path, state: dict[str, Tensor], *, over: bool = Fals
         ) from error
 
 
+Parameters = dict[str, nn.Parameter]
+
+
 def training_state(
-    update: int, parameters: dict[str, nn.Parameter], adam: torch.optim.Adam
+    update: int,
+    parameters: Parameters,
+    adam: torch.optim.Adam,
+    average: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> dict[str, Tensor]:
-    """Weights and Adam's moments under the parameters' names, and the update's number."""
+    """Update, weights, Adam's state and moving averages, under the parameters' names."""
     tensors = {"update": torch.tensor(update)}
+    tensors |= {f"average/{name}": tensor for name, tensor in average.items()}
     for name, parameter in parameters.items():
         tensors[f"weight/{name}"] = parameter.detach()
-        moments = adam.state.get(parameter, {})
-        for key in MOMENTS:
-            if key in moments:
-                tensors[f"{key}/{name}"] = moments[key]
+        state = adam.state.get(parameter, {})
+        tensors |= {f"{key}/{name}": state[key] for key in ADAM_STATE if key in state}
     return tensors
 
 
 @torch.no_grad()
 def restore_training(
-    tensors: dict[str, Tensor], parameters: dict[str, nn.Parameter], adam: torch.optim.Adam
+    tensors: dict[str, Tensor],
+    parameters: Parameters,
+    adam: torch.optim.Adam,
+    average: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> int:
-    """Put a `training_state` back; return the update's number.
+    """Copy a `training_state` back; return its update.
 
     Raises:
         TrainingError: it belongs to another network or another number of styles.
@@ -72,18 +82,20 @@ def restore_training(
         if f"step/{name}" in tensors:
             step = tensors[f"step/{name}"]
             adam.state[parameter] = {
-                # The fused optimiser counts on the device, the others on the CPU.
+                # The fused optimizer counts on the device, the others on the CPU.
                 "step": step.to(parameter.device if adam.defaults["fused"] else "cpu", copy=True),
                 "exp_avg": torch.empty_like(parameter).copy_(tensors[f"exp_avg/{name}"]),
                 "exp_avg_sq": torch.empty_like(parameter).copy_(tensors[f"exp_avg_sq/{name}"]),
             }
-        else:  # a state before the first update: what the optimiser has seen since is void
+        else:  # a state before the first update
             adam.state.pop(parameter, None)
+    for name, tensor in average.items():
+        tensor.copy_(tensors[f"average/{name}"])
     return int(tensors["update"])
 
 
 def has_checkpoint(folder: Path) -> bool:
-    """Whether a run folder has a checkpoint to go on from."""
+    """Whether a run folder has a checkpoint."""
     return any((folder / name).exists() for name in (NAME, PREVIOUS))
 
 
@@ -91,7 +103,7 @@ def load_checkpoint(folder: Path) -> dict[str, Tensor]:
     """The last whole checkpoint of a run folder.
 
     Raises:
-        TrainingError: none there, or none that is whole.
+        TrainingError: there is none, or all are damaged.
     """
     for name in (NAME, PREVIOUS):
         state = read_checkpoint(folder / name)
@@ -103,17 +115,13 @@ def load_checkpoint(folder: Path) -> dict[str, Tensor]:
         )
     raise TrainingError(
         f"{folder / NAME} and the one before it are damaged or lost; put a copy of one back, or "
-        "begin again in another folder"
+        "start again in another folder"
     )
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor] | None:
-    """A checkpoint's state; None if it is not there or damaged."""
+    """A checkpoint's state; None if it is missing or damaged."""
     try:
         return read_tensors(path, LARGEST)[1]
     except (PackError, UsageError):
         return None
-
-
-def _is_whole(path: Path) -> bool:
-    return read_checkpoint(path) is not None

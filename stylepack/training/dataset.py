@@ -1,7 +1,7 @@
-"""The training photographs: which ones, which crops, and decoding ahead of the network.
+"""Training photographs: the split, random crops, and decoding ahead of their use.
 
-The draw of an update is a function of the seed and the update's number alone, so a run
-that is stopped and goes on sees exactly what it would have seen.
+The batch of an update depends on the seed and the update alone, so that a resumed run sees exactly
+the batches that it would have seen.
 """
 
 import hashlib
@@ -28,60 +28,59 @@ from stylepack.memory import processors
 from stylepack.recipe import Recipe
 from stylepack.training.distributed import ALONE, Ranks
 
-AHEAD = 2  # batches that wait for their use, besides those that are being decoded
-MOST_WORKERS = 16  # threads that decode
+AHEAD = 2  # decoded batches that wait for their use
+MOST_WORKERS = 16  # decoding threads
 HELD_OUT_SHARE = 10  # one photograph in ten is held out,
 HELD_OUT_MOST = 24  # up to this many
-FLAT = 1.5 / 255  # a colour that differs by less is the same colour
-FEWEST = 5  # photographs of which some are held out
+FLAT = 1.5 / 255  # largest difference within one colour
+FEWEST = 5  # photographs from which on some are held out
 
 
 @dataclass
 class PhotoFolder:
-    """The usable photographs of a folder.  `journal` gets the damaged ones as they are met."""
+    """The photographs of a folder.  Damaged ones are added to `journal` as they are read."""
 
     paths: list[Path]
     journal: Journal = field(default_factory=Journal)
 
     @classmethod
     def open(cls, folder: Path, paintings: Sequence[Path] = ()) -> "PhotoFolder":
-        """List the photographs of `folder`, without copies of the paintings themselves.
+        """List the photographs of `folder`, without copies of the paintings.
 
         Raises:
             UsageError: no such folder, or no images in it.
-            TrainingError: nothing but the paintings in it.
+            TrainingError: it has only the paintings.
         """
-        found = find_images(folder)
         known = {(path.stat().st_size, file_sha256(path)) for path in paintings}
         sizes = {size for size, _ in known}
         kept, journal = [], Journal()
-        for path in found:
-            with suppress(OSError):  # what cannot be read is found out when it is drawn
+        for path in find_images(folder):
+            with suppress(OSError):  # unreadable files are skipped when they are drawn
                 size = path.stat().st_size
                 if size in sizes and (size, file_sha256(path)) in known:
                     journal.skip(f"{path} is one of the paintings")
                     continue
             kept.append(path)
         if not kept:
-            raise TrainingError(f"{folder} holds nothing but the paintings; add photographs")
+            raise TrainingError(f"{folder} has only the paintings; add photographs")
         return cls(kept, journal)
 
     def split(self) -> tuple["PhotoFolder", "PhotoFolder"]:
-        """(for training, held out): the same photographs of a folder are held out every time.
+        """(for training, held out), the same split of a folder every time.
 
-        With fewer than `FEWEST` photographs all serve for both, and so do those that can be read
-        where they are no more than were to be held out.
+        Both sets are the same if the folder has fewer than `FEWEST` photographs, or no more
+        readable ones than would be held out.
         """
         if len(self.paths) < FEWEST:
             return self, PhotoFolder(list(self.paths), self.journal)
         order = torch.randperm(len(self.paths), generator=seeded(0, 0)).tolist()
         count = min(HELD_OUT_MOST, max(1, len(order) // HELD_OUT_SHARE))
         readable = (index for index in order if self._can_be_read(self.paths[index]))
-        found = [self.paths[index] for index in itertools.islice(readable, count + 1)]
-        if 0 < len(found) <= count:
-            both = sorted(found)
+        first = [self.paths[index] for index in itertools.islice(readable, count + 1)]
+        if 0 < len(first) <= count:
+            both = sorted(first)
             return PhotoFolder(both, self.journal), PhotoFolder([*both], self.journal)
-        held_out = set(found[:count])
+        held_out = set(first[:count])
         return (
             PhotoFolder([path for path in self.paths if path not in held_out], self.journal),
             PhotoFolder(sorted(held_out), self.journal),
@@ -96,29 +95,29 @@ class PhotoFolder:
         return True
 
     def read_first(self, start: int, read: Callable[[Path], Tensor]) -> Tensor:
-        """`read` the photograph at `start`, or the next one that decodes.
+        """`read` the photograph at index `start`, or the next readable one.
 
         Raises:
-            TrainingError: not one photograph of the folder decodes.
+            TrainingError: no photograph can be read.
         """
         for offset in range(len(self.paths)):
             path = self.paths[(start + offset) % len(self.paths)]
             try:
                 return read(path)
-            except (PhotoError, UsageError) as error:  # damaged, or gone since it was listed
+            except (PhotoError, UsageError) as error:  # damaged, or removed since it was listed
                 if str(error) not in self.journal.skipped:
                     self.journal.skip(str(error))
         raise TrainingError(
-            f"not one of the {len(self.paths)} photographs can be read; give another folder with "
+            f"none of the {len(self.paths)} photographs can be read; give another folder with "
             "--photos"
         )
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What one update sees: (N, 3, crop, crop) uint8 photographs and (N,) style indices.
+    """The (N, 3, crop, crop) uint8 photographs and (N,) style indices of an update.
 
-    `targets` are the photographs' activations at the content layers, where they are known.
+    `targets`: the photographs' activations at the content layers, if they are known.
     """
 
     update: int
@@ -133,33 +132,30 @@ def on_device(photos: Tensor, device: torch.device) -> Tensor:
 
 
 class Decoder:
-    """Photographs as they come from the decoder, kept in memory while they fit into `room` bytes.
+    """Decodes photographs and caches the pictures in up to `cache` bytes."""
 
-    What is kept is what would be decoded again, so a cache changes no crop.
-    """
-
-    def __init__(self, photo_side: int, room: int = 0) -> None:
+    def __init__(self, photo_side: int, cache: int = 0) -> None:
         self.photo_side = photo_side
-        self.room = room
-        self._kept: dict[Path, Image.Image] = {}
+        self.cache = cache
+        self._cached: dict[Path, Image.Image] = {}
 
     def __call__(self, path: Path) -> Image.Image:
-        """An RGB picture whose sides are both `photo_side` at least, if the photograph's are."""
-        image = self._kept.get(path)
+        """An RGB picture with sides of at least `photo_side` pixels, if the photograph has them."""
+        image = self._cached.get(path)
         if image is None:
             image = decoded(path, self.photo_side)
-            size = 4 * image.width * image.height  # Pillow keeps RGB in four bytes
-            if size <= self.room:  # two threads may both count one photograph: it stays a bound
-                self.room -= size
-                self._kept[path] = image
+            size = 4 * image.width * image.height  # Pillow stores RGB in four bytes
+            if size <= self.cache:  # two threads may count a photograph twice: still a bound
+                self.cache -= size
+                self._cached[path] = image
         return image
 
 
 class Batches:
     """Batches from update `first` on, decoded by threads ahead of their use.
 
-    With several `ranks`, this one's part of each.  `pinned` batches copy to CUDA without a wait.
-    `waited` grows by the seconds for which an iteration had to wait for photographs.
+    With several `ranks` it yields this one's part of each.  `pinned` batches are copied to CUDA
+    asynchronously.  `waited` counts the seconds that iterations waited for photographs.
     """
 
     def __init__(
@@ -207,7 +203,7 @@ class Batches:
         """The batch of one update."""
         recipe = self.recipe
         generator = seeded(recipe.seed, update + 1)
-        # All is drawn for the whole batch: the number of processes changes no crop.
+        # Drawn for the whole batch, so that crops do not depend on the number of processes.
         where = [torch.rand(4, generator=generator).tolist() for _ in range(recipe.batch)]
         if recipe.selection == "random":
             styles = torch.randint(self.styles, (recipe.batch,), generator=generator)
@@ -216,25 +212,25 @@ class Batches:
         else:
             styles = torch.full((recipe.batch,), update * self.styles // recipe.updates)
         mine = self.ranks.part(recipe.batch)
-        crops = [self._crop(update, place, where[place]) for place in range(recipe.batch)[mine]]
+        crops = [self._crop(update, index, where[index]) for index in range(recipe.batch)[mine]]
         photos, styles = torch.stack(crops), styles[mine]
         if self.pinned:
             photos, styles = photos.pin_memory(), styles.pin_memory()
         return Batch(update, photos, styles)
 
-    def _crop(self, update: int, place: int, where: Sequence[float]) -> Tensor:
-        """The crop at one place of an update's batch."""
+    def _crop(self, update: int, index: int, where: Sequence[float]) -> Tensor:
+        """One crop of an update's batch."""
         recipe, total = self.recipe, len(self.folder.paths)
-        epoch, position = divmod(update * recipe.batch + place, total)
-        index = _shuffled(recipe.seed, epoch, total)[position]
+        epoch, position = divmod(update * recipe.batch + index, total)
         crop = recipe.crop_at(update)
         return self.folder.read_first(
-            index, lambda path: random_crop(self.decoder(path), crop, recipe.photo_side, where)
+            _shuffled(recipe.seed, epoch, total)[position],
+            lambda path: random_crop(self.decoder(path), crop, recipe.photo_side, where),
         )
 
 
 def decoded(path: Path, photo_side: int) -> Image.Image:
-    """A photograph in sRGB, upright, not much larger than crops of `photo_side` pixels need."""
+    """A photograph in sRGB, upright, decoded not much larger than `photo_side` pixels."""
     with open_image(path) as image:
         return as_rgb(image, short_side=photo_side)
 
@@ -242,8 +238,8 @@ def decoded(path: Path, photo_side: int) -> Image.Image:
 def random_crop(photo: Image.Image, crop: int, photo_side: int, where: Sequence[float]) -> Tensor:
     """A square crop of an RGB photograph: (3, crop, crop) uint8.
 
-    `where` are four numbers in 0..1: scale (the short side becomes `crop` to `photo_side`
-    pixels), left, top, and whether it is mirrored.
+    `where`: four numbers in 0..1 for the scale (a short side of `crop` to `photo_side` pixels),
+    left, top, and mirroring.
     """
     side = crop + where[0] * max(0, photo_side - crop)
     window = crop * min(photo.size) / side
@@ -257,17 +253,14 @@ def random_crop(photo: Image.Image, crop: int, photo_side: int, where: Sequence[
 
 
 def read_painting(path: Path, short_side: int) -> Tensor:
-    """A painting as `resized` reads it.
+    """A painting by `resized`.
 
     Raises:
-        PhotoError: as `resized`, or it is one colour all over, which is no style.
+        PhotoError: from `resized`, or the picture has only one colour.
     """
     picture = resized(path, short_side)
     if bool((picture.amax((1, 2)) - picture.amin((1, 2)) < FLAT).all()):
-        raise PhotoError(
-            f"{path} is one colour all over, as a picture of one pixel or a transparent one is; "
-            "give the picture of a painting"
-        )
+        raise PhotoError(f"{path} has only one colour; give a picture of a painting")
     return picture
 
 
@@ -284,7 +277,7 @@ def _shuffled(seed: int, epoch: int, total: int) -> tuple[int, ...]:
 
 
 def seeded(seed: int, purpose: object, device: torch.device | None = None) -> torch.Generator:
-    """A generator for one purpose; neighbouring seeds and purposes are unrelated."""
+    """A random generator for one purpose, unrelated to those of other seeds and purposes."""
     digest = hashlib.sha256(f"{seed}/{purpose}".encode()).digest()
     generator = torch.Generator(device or "cpu")
     return generator.manual_seed(int.from_bytes(digest[:8], "big") >> 1)

@@ -1,8 +1,7 @@
-"""Several processes that train one trunk, and what they tell each other.
+"""Several processes that train one trunk.
 
-All of them draw the same updates, and each paints its own part of every batch.  Gradients are
-averaged by hand, in one flat piece: the network has 1.7 million weights, 7 MB, so there is
-little to gain from sending some of them while others are still being computed.
+All of them draw the same batches, and each paints its part.  Gradients are averaged in one flat
+tensor of at most 7 MB: overlapping communication with the backward would gain little.
 """
 
 import hashlib
@@ -19,23 +18,23 @@ import torch.distributed as dist
 from safetensors.torch import load, save
 from torch import Tensor
 
-from stylepack.errors import TrainingError, UsageError
+from stylepack.errors import TrainingError, UsageError, first_line
 from stylepack.launchers import Launch
 from stylepack.network.device import pick_device
 
-PATIENCE = timedelta(minutes=15)  # for the others; the first may be fetching the loss network
+PATIENCE = timedelta(minutes=15)  # for other processes; the first may download the loss network
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """Process `rank` of `world`.  Alone, every method gives back what it was given."""
+    """Process `rank` of `world`.  In a single process every method returns its argument."""
 
     rank: int = 0
     world: int = 1
 
     @property
     def first(self) -> bool:
-        """Whether this is the process that writes and speaks."""
+        """Whether this process writes files and messages."""
         return self.rank == 0
 
     def part(self, batch: int) -> slice:
@@ -68,10 +67,10 @@ class Ranks:
         """CPU tensors of (..., n) from every process, in order: (..., world * n)."""
         if self.world == 1:
             return values
-        found = [torch.empty_like(values) for _ in range(self.world)]
+        parts = [torch.empty_like(values) for _ in range(self.world)]
         with _talking():
-            dist.all_gather(found, values.contiguous())
-        return torch.cat(found, dim=-1)
+            dist.all_gather(parts, values.contiguous())
+        return torch.cat(parts, dim=-1)
 
     def largest(self, value: int) -> int:
         """The largest of all processes' values."""
@@ -82,7 +81,7 @@ class Ranks:
         return int(self.gather(torch.tensor([value])).min())
 
     def from_first(self, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-        """What the first process makes, in all of them; on the CPU where it was sent."""
+        """The first process's result of `make`, in all processes, on the CPU in the others."""
         if self.world == 1:
             return make()
         content = torch.empty(0, dtype=torch.uint8)
@@ -97,10 +96,10 @@ class Ranks:
         return load(content.numpy().tobytes())
 
     def check_same(self, facts: object, what: str) -> None:
-        """Refuse facts, told by their `repr`, that are not the same everywhere.
+        """Check by their `repr` that `facts` are the same in all processes.
 
         Raises:
-            TrainingError: naming `what`.
+            TrainingError: they differ; it names `what`.
         """
         digest = hashlib.sha256(repr(facts).encode()).digest()
         number = torch.tensor([int.from_bytes(digest[:7], "big")])
@@ -112,7 +111,7 @@ class Ranks:
 
     @contextmanager
     def first_before_others(self) -> Iterator[None]:
-        """The others wait until the first has left the block."""
+        """Let the first process run the block before the others."""
         if not self.first:
             self.largest(0)
         yield
@@ -124,11 +123,11 @@ ALONE = Ranks()
 
 
 def own_device(name: str, launch: Launch) -> torch.device:
-    """`pick_device`; where several processes share a machine, each takes a CUDA device of its own.
+    """`pick_device`, with a different CUDA device for each process of a machine.
 
     Raises:
         UsageError: there is no such kind of device.
-        DeviceError: this machine does not have it, or not enough of it.
+        DeviceError: this machine does not have it, or too few of them.
     """
     device = pick_device(name)
     if device.type == "cuda" and device.index is None and launch.world > 1:
@@ -138,20 +137,19 @@ def own_device(name: str, launch: Launch) -> torch.device:
 
 @contextmanager
 def joined(launch: Launch, device: torch.device) -> Iterator[Ranks]:
-    """Meet the other processes: NCCL between CUDA devices, Gloo for all else.
+    """Join the other processes: NCCL between CUDA devices, otherwise Gloo.
 
     Raises:
-        TrainingError: they cannot be met.
+        TrainingError: they cannot be reached.
     """
     if launch.world == 1:
         yield ALONE
         return
-    # The optimiser's first step imports it; imported while the group stands, it would hold on to
-    # the group's threads to the end of the process, which then aborts now and then.
+    # The optimizer's first step imports it.  Imported while the group exists, it would keep the
+    # group's threads to the end of the process, which then sometimes aborts.
     import_module("torch._dynamo")
-    # While a process waits for another no handler of Python's runs.  Between updates
-    # `stop_on_signals` has its own; what the first process has half-written otherwise the next
-    # start removes.
+    # No Python handler runs while a process waits for another.  Between updates `stop_on_signals`
+    # has its own; the next start removes half-written files.
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
@@ -163,11 +161,11 @@ def joined(launch: Launch, device: torch.device) -> Iterator[Ranks]:
         )
     except (RuntimeError, ValueError) as error:
         raise TrainingError(
-            f"cannot meet the other {launch.world - 1} processes: {_first_line(error)}; start "
+            f"cannot reach the other {launch.world - 1} processes: {first_line(error)}; start "
             "them all with torchrun"
         ) from error
     yield Ranks(launch.rank, launch.world)
-    # Only after a good end: while others wait for this process, taking leave could wait for them.
+    # Not after an error: others may wait for this process, and this would wait for them.
     dist.destroy_process_group()
 
 
@@ -178,9 +176,5 @@ def _talking() -> Iterator[None]:
     except RuntimeError as error:  # torch.distributed's errors are all of this kind
         raise TrainingError(
             f"another process of this training has ended or cannot be reached "
-            f"({_first_line(error)}); what it said comes first, and the last checkpoint is kept"
+            f"({first_line(error)}); see its message; the last checkpoint is kept"
         ) from error
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:160]

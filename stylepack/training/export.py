@@ -1,4 +1,4 @@
-"""From trained weights to a trunk file and its packs."""
+"""Trunk and pack files from trained weights, and sheets of what they paint."""
 
 from collections.abc import Generator, Sequence
 from pathlib import Path
@@ -25,13 +25,17 @@ from stylepack.training.settings import versions
 
 SHEET_PHOTOS = 4
 SHEET_CELL = 224
+RECORDED = (  # numbers of the recipe that a pack's metadata has
+    *("batch", "crop", "seed", "content_weight", "similarity_weight", "lattice_weight"),
+    *("hatching_weight", "style_weight", "scales", "loss_network"),
+)
 Rows = list[list[Image.Image]]
 
 
 def write_trunk(folder: Path, trunk: Trunk, author: str) -> tuple[Trunk, str]:
     """Write trunk.safetensors, rounded to float16, and read it back: (trunk, SHA-256).
 
-    Everything measured or painted afterwards uses exactly the weights that the hash names.
+    Measurements and thumbnails then use exactly the weights that the hash names.
     """
     path = folder / "trunk.safetensors"
     save_trunk(path, trunk, {"modelspec.date": today(), "modelspec.author": author})
@@ -53,43 +57,42 @@ def write_packs(
     for painting, style, metrics in zip(
         paintings, evaluation.styles, evaluation.metrics(), strict=True
     ):
-        picture = thumbnail(evaluation.trunk, style, own_contrast(painting))
+        picture = thumbnail(evaluation.trunk, style, photo_contrast(painting))
         weight = facts["style_weight"] * (painting.weight if painting else 0.0)
-        told = {**facts, "style_weight": weight}
-        manifest = describe_pack(painting, trunk_sha256, told, metrics, picture, author, license)
-        place = folder / "packs" / f"{manifest.name}{SUFFIX}"
-        Pack(manifest, style.cpu()).save(place, evaluation.trunk.config)
-        yield Saved(place, metrics_in_words(manifest))
+        train = {**facts, "style_weight": weight}
+        manifest = describe_pack(painting, trunk_sha256, train, metrics, picture, author, license)
+        path = folder / "packs" / f"{manifest.name}{SUFFIX}"
+        Pack(manifest, style.cpu()).save(path, evaluation.trunk.config)
+        yield Saved(path, metrics_in_words(manifest))
 
 
 def metrics_in_words(manifest: Manifest) -> str:
-    """A pack's held-out losses."""
+    """A sentence on a pack's held-out losses."""
     metrics = manifest.metrics
-    many = metrics["photographs"] != 1
     return (
         f"{manifest.name}: content loss {metrics['content']:.3f}, style loss "
         f"{metrics['style']:.3f} on {metrics['photographs']} held-out "
-        f"photograph{'s' if many else ''}"
+        f"photograph{'s' * (metrics['photographs'] != 1)}"
     )
 
 
 def describe_pack(
     painting: Painting | None,
     trunk_sha256: str,
-    provenance: dict[str, Any],
+    train: dict[str, Any],
     metrics: dict[str, Any],
     picture: str,
     author: str,
     license: str,
 ) -> Manifest:
-    """The manifest of a freshly trained style; None is the identity style."""
+    """The manifest of a newly trained style; None is the identity style."""
     facts = painting.facts if painting else {}
     if painting:
         title = facts.get("title", painting.name)
         by = f" by {facts['artist']}" if "artist" in facts else ""
         description = f"Paints a photograph in the style of {title}{by}."
     else:
-        title, description = "Photograph", "The identity style: gives the photograph back."
+        title, description = "Photograph", "The identity style: reproduces the photograph."
     return Manifest(
         name=painting.name if painting else IDENTITY,
         trunk_sha256=trunk_sha256,
@@ -101,14 +104,14 @@ def describe_pack(
         tags="style transfer",
         thumbnail=picture,
         style_image=dict(facts),
-        train=provenance,
+        train=train,
         metrics=metrics,
-        own_contrast=own_contrast(painting),
+        own_contrast=photo_contrast(painting),
     )
 
 
-def own_contrast(painting: Painting | None) -> float:
-    """How much of the photograph's own contrast a style takes: the identity style all of it."""
+def photo_contrast(painting: Painting | None) -> float:
+    """Share of the photograph's contrast that a style takes: all for the identity style."""
     return 0.0 if painting else 1.0
 
 
@@ -116,11 +119,11 @@ def own_contrast(painting: Painting | None) -> float:
 def paint_rows(
     trunk: Trunk, styles: Tensor, names: Sequence[str], photos: PhotoFolder
 ) -> tuple[Rows, list[list[str]]]:
-    """Up to four photographs, each followed by itself in every style, and their captions."""
+    """Rows of up to four photographs and their paintings in every style, and the captions."""
     dtype = training_dtype(styles.device)
     rows, captions = [], []
-    for place in range(min(SHEET_PHOTOS, len(photos.paths))):
-        photo = photos.read_first(place, lambda path: resized(path, SHEET_CELL))
+    for index in range(min(SHEET_PHOTOS, len(photos.paths))):
+        photo = photos.read_first(index, lambda path: resized(path, SHEET_CELL))
         images = photo[None].to(styles.device, dtype)
         painted = [
             Photo.from_float(trunk(images, style, float(name == IDENTITY))[0]).to_image()
@@ -134,24 +137,15 @@ def paint_rows(
 def provenance(
     recipe: Recipe, source: WeightSource, *, updates: int, styles: int, photographs: int
 ) -> dict[str, Any]:
-    """How a style was trained, as its pack's metadata tells it."""
+    """How a style was trained, for its pack's metadata."""
     return {
         "recipe": recipe.name,
         "updates": updates,
-        "batch": recipe.batch,
-        "crop": recipe.crop,
-        "seed": recipe.seed,
         "styles": styles,
         "photographs": photographs,
-        "content_weight": recipe.content_weight,
-        "similarity_weight": recipe.similarity_weight,
-        "lattice_weight": recipe.lattice_weight,
-        "hatching_weight": recipe.hatching_weight,
-        "style_weight": recipe.style_weight,
+        **{name: getattr(recipe, name) for name in RECORDED},
         "content_layers": list(recipe.content_layers),
         "style_layers": list(recipe.style_layers),
-        "scales": recipe.scales,
-        "loss_network": recipe.loss_network,
         "loss_weights": source.file.name if source.file else recipe.loss_weights,
         **versions(),
     }

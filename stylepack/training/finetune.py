@@ -1,12 +1,12 @@
-"""One painting more on a finished trunk: gamma and beta alone are trained.
+"""A new style for a finished trunk, by training gamma and beta alone.
 
-Dumoulin, Shlens & Kudlur 2017, section 3.4: a new style needs neither the old paintings
-nor a gradient for the convolutions, so nothing that is installed changes.
+Dumoulin, Shlens & Kudlur 2017, section 3.4: a new style needs neither the old paintings nor a
+gradient for the convolutions, so nothing installed changes.
 """
 
 import math
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
@@ -14,9 +14,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from stylepack.events import Event
+from stylepack.events import Event, Progress
+from stylepack.images.contact_sheet import contact_sheet, save_png
+from stylepack.images.photo import Photo, read_rgb, resized
 from stylepack.library.resolve import resolve
 from stylepack.losses.weights import WeightSource
+from stylepack.network.device import training_dtype
 from stylepack.packs.mix import Mix
 from stylepack.packs.pack import Pack, blend
 from stylepack.packs.thumbnail import thumbnail
@@ -28,26 +31,30 @@ from stylepack.training.initial import nearest_mix
 from stylepack.training.paintings import Painting, objective_for
 from stylepack.training.trainer import Step, Trainer
 
-# Only 1,606 numbers are learned, from a good start: they take a higher rate and far fewer
-# updates than a trunk.  Measured in docs/training.md.
+# Only 1,606 parameters are trained, from a good start, so the learning rate is higher and updates
+# are far fewer than for a trunk.  Measured in docs/training.md.
 STEPS = 250
 CROP = 256
 LEARNING_RATE = 2e-2
-# At most: gamma and beta alone pay for these with more of the other losses.
+# Upper limits: gamma and beta alone reduce these terms only by raising the other losses.
 LATTICE_WEIGHT, HATCHING_WEIGHT = 0.5, 0.1
 WARMUP = 10
 EMA = 0.95
-POOL = 16  # batches that are drawn; with four crops each, enough for 1,606 numbers
-CHECK_EVERY = 25  # updates between looks at the held-out loss
+POOL = 16  # batches of four crops, enough for 1,606 parameters
+CHECK_EVERY = 25  # updates between checks of the held-out loss
 HELD_OUT_CROPS = 8
-ENOUGH = 0.997  # a check counts as progress if the loss fell below this share of the lowest
+ENOUGH = 0.997  # a check is progress if the loss is below this multiple of the lowest
 PATIENCE = 3  # checks without progress
-AS_GOOD = 1.02  # of styles whose losses differ by less the later is taken: few crops are looked at
+AS_GOOD = 1.02  # a loss below this multiple of the lowest is as good, and the later style is kept
 FINISH = 50  # updates in which the learning rate then falls to its end
+PREVIEW_WEIGHTS = (1.0, 2.5, 5.0, 10.0, 20.0)
+PREVIEW_STEPS = 40  # updates per weight, each from the result of the one before
+PREVIEW_CELL = 256  # pixels
+PREVIEW_PHOTOS = 2  # rows per painting
 
 
 def finetune_recipe(recipe: Recipe, steps: int | None = None) -> Recipe:
-    """A trunk's recipe turned into one for a single new style."""
+    """A recipe for one new style, from the trunk's."""
     return replace(
         recipe,
         updates=steps or STEPS,
@@ -64,9 +71,9 @@ def finetune_recipe(recipe: Recipe, steps: int | None = None) -> Recipe:
 
 
 class Finetune:
-    """Training one style: iterate `train()`, then `evaluation()`, then take the `pack()`.
+    """Training of one style: iterate `train()`, then `evaluation()`, then take the `pack()`.
 
-    `max_time` is in seconds from here on; the learning rate falls to its end in that time.
+    `max_time`: seconds from now in which the learning rate falls to its end.
     """
 
     def __init__(
@@ -96,15 +103,15 @@ class Finetune:
         self.trainer = Trainer(self.trunk, self.best, objective, recipe, frozen=True)
 
     def begin_again(self, style: Tensor, weight: float) -> None:
-        """Train anew from `style`, (1, style_size), with another style weight."""
+        """Restart training from `style`, (1, style_size), with another style weight."""
         objective = self.trainer.objective
         objective.style_weights.fill_(weight)
         self.trainer = Trainer(self.trunk, style, objective, self.recipe, frozen=True)
 
     def train(self) -> Generator[Event]:
-        """Report each update, until the held-out loss no longer falls or the time is over.
+        """Yield each update until the held-out loss no longer falls, or the time is over.
 
-        When it no longer falls the learning rate still may: it falls to its end, and that is it.
+        Once the loss no longer falls, the learning rate falls to its end in `FINISH` updates.
         """
         return self.photos.journal.around(self._steps())
 
@@ -140,7 +147,7 @@ class Finetune:
 
     @torch.no_grad()
     def _loss(self, batch: Batch) -> float:
-        """The weighted losses of the moving average on photographs that it is not trained on."""
+        """The weighted loss of the moving average on held-out photographs."""
         photos = on_device(batch.photos, self.trainer.device)
         style = self.trainer.average["style"].expand(len(photos), -1)
         painted = self.trunk(photos.to(self.trainer.dtype), style).float()
@@ -148,7 +155,7 @@ class Finetune:
         return terms.total.item()
 
     def _batches(self) -> Iterator[Batch]:
-        """A few batches, drawn once and taken in turn: their targets need computing only once."""
+        """A few batches in turn, so that their targets are computed only once."""
         drawn = []
         few = replace(self.recipe, updates=min(POOL, self.recipe.updates))
         for batch in Batches(self.photos, few, styles=1):
@@ -158,18 +165,18 @@ class Finetune:
             yield replace(drawn[update % len(drawn)], update=update)
 
     def _with_targets(self, batch: Batch) -> Batch:
-        """The batch with its targets, all on the device: it is used again and again."""
+        """The batch with its targets, on the device."""
         device = self.trainer.device
         photos, styles = batch.photos.to(device), batch.styles.to(device)
         targets = self.trainer.objective.content_targets(on_device(photos, device))
         return replace(batch, photos=photos, styles=styles, targets=targets)
 
     def evaluation(self) -> Evaluation:
-        """Measurements of the style on the held-out photographs, still to be made."""
+        """The evaluation of the best style on the held-out photographs, to be iterated."""
         return Evaluation(self.trunk, self.best, self.trainer.objective, self.held_out)
 
     def pack(self, evaluation: Evaluation, author: str, license: str) -> Pack:
-        """The trained pack with its held-out losses; nothing is written."""
+        """The trained pack with its held-out losses, not yet written."""
         facts = provenance(
             self.recipe,
             self.source,
@@ -189,3 +196,45 @@ class Finetune:
             license,
         )
         return Pack(manifest, style.cpu())
+
+
+class Preview:
+    """A painting at several style weights: iterate `train()`, then call `paint_previews`."""
+
+    def __init__(self, work: Finetune) -> None:
+        self.work = work
+        self.styles: list[Tensor] = []
+
+    def train(self) -> Generator[Event]:
+        """Yield each update, from the smallest weight to the largest."""
+        done = 0
+        for weight in PREVIEW_WEIGHTS:
+            self.work.begin_again(self.work.best, weight)
+            for event in self.work.train():
+                if isinstance(event, Step):
+                    done += 1
+                    yield Progress(done, event.words)
+                else:
+                    yield event
+            self.styles.append(self.work.best)
+
+    def __len__(self) -> int:
+        return len(PREVIEW_WEIGHTS) * self.work.recipe.updates
+
+
+@torch.no_grad()
+def paint_previews(path: Path, previews: Sequence[Preview]) -> None:
+    """Write a PNG of photographs at every weight, with a block of rows per painting."""
+    rows, captions = [], []
+    for preview in previews:
+        work = preview.work
+        dtype = training_dtype(work.trainer.device)
+        painting = read_rgb(work.painting.path)
+        for index in range(min(PREVIEW_PHOTOS, len(work.held_out.paths))):
+            photo = work.held_out.read_first(index, lambda photo: resized(photo, PREVIEW_CELL))
+            images = photo[None].to(work.trainer.device, dtype)
+            painted = [work.trunk(images, style)[0] for style in preview.styles]
+            rows.append([painting, *(Photo.from_float(x).to_image() for x in (photo, *painted))])
+            words = [f"style weight {weight:g}" for weight in PREVIEW_WEIGHTS]
+            captions.append([work.painting.name, "the photograph", *words])
+    save_png(contact_sheet(rows, captions, PREVIEW_CELL), path)

@@ -1,4 +1,4 @@
-"""Losses on photographs that training never saw, and how sure their means are."""
+"""Losses on photographs that training never sees."""
 
 import statistics
 from collections.abc import Generator, Iterator
@@ -16,14 +16,13 @@ from stylepack.network.device import is_out_of_memory, training_dtype
 from stylepack.network.trunk import Trunk
 from stylepack.training.dataset import PhotoFolder
 
-SHORT_SIDE = 320  # pixels; photographs are measured whole
+SHORT_SIDE = 320  # pixels of the photographs, which are not cropped
 
 
 class Evaluation:
-    """Held-out content and style losses of every style of an objective.
+    """Held-out content and style losses of every style: iterate `measure()`, then take `metrics`.
 
-    `measure` goes through the photographs one by one; `metrics` is for afterwards.  `styles` is
-    (S, style_size) in the order of the objective's paintings.
+    `styles` is (S, style_size) in the order of the objective's paintings.
     """
 
     def __init__(
@@ -40,24 +39,24 @@ class Evaluation:
         return len(self.photos.paths)
 
     def measure(self) -> Generator[Event]:
-        """Measure every photograph that can be read."""
+        """Measure every readable photograph; yield a step after each."""
         return self.photos.journal.around(self._steps())
 
     def _steps(self) -> Generator[Progress]:
-        found = whole_photographs(self.photos, self.styles.device)
-        for done, (path, photo) in enumerate(found, start=1):
+        photographs = whole_photographs(self.photos, self.styles.device)
+        for done, (path, photo) in enumerate(photographs, start=1):
             if photo is not None:
                 self._measure_if_it_fits(path, photo)
             yield Progress(done, path.name)
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Mean losses of each style over the photographs, as a pack's metadata holds them.
+        """Mean losses of each style over the photographs, for a pack's metadata.
 
         Raises:
-            TrainingError: not one photograph could be measured.
+            TrainingError: no photograph could be measured.
         """
         if not self.content[0]:
-            raise TrainingError("not one of the held-out photographs can be read any more")
+            raise TrainingError("none of the held-out photographs can be read any more")
         return [
             {
                 "content": round(statistics.fmean(content), 4),
@@ -74,18 +73,18 @@ class Evaluation:
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            for losses in (self.content, self.style):  # of all styles or of none
+            for losses in (self.content, self.style):  # keep it for no style
                 fewest = min(map(len, losses))
-                for one in losses:
-                    del one[fewest:]
+                for values in losses:
+                    del values[fewest:]
             self.photos.journal.skip(f"{path} does not fit into memory to be measured")
 
     @torch.no_grad()
     def _measure(self, image: Tensor) -> None:
         dtype = training_dtype(self.styles.device)
         for index, style in enumerate(self.styles):
-            own = float(self.objective.identity[index])
-            painted = self.trunk(image.to(dtype), style, own)
+            photo_contrast = float(self.objective.identity[index])
+            painted = self.trunk(image.to(dtype), style, photo_contrast)
             terms = self.objective(painted, image, torch.tensor([index], device=style.device))
             self.content[index].append(terms.content.item())
             self.style[index].append(terms.style.item())
@@ -94,9 +93,9 @@ class Evaluation:
 def whole_photographs(
     photos: PhotoFolder, device: torch.device
 ) -> Iterator[tuple[Path, Tensor | None]]:
-    """Each path and its photograph, (1, 3, H, W) RGB in 0..1 with a short side of `SHORT_SIDE`.
+    """Yield each path and photograph, (1, 3, H, W) RGB in 0..1 with a short side of `SHORT_SIDE`.
 
-    One that cannot be read is None, and noted among the skipped.
+    An unreadable one is None and added to the journal.
     """
     for path in photos.paths:
         try:

@@ -1,4 +1,4 @@
-"""Where training starts from: a trunk, and the packs that belong to it."""
+"""Initial weights: a trunk, and styles from the packs that belong to it."""
 
 from pathlib import Path
 
@@ -13,11 +13,11 @@ from stylepack.packs.manifest import IDENTITY
 from stylepack.packs.pack import Pack
 from stylepack.recipe import Recipe
 
-MOST = 32  # packs that a start is looked for among
+MOST = 32  # packs that `nearest_mix` considers
 
 
 def first_trunk(recipe: Recipe, file: Path | None) -> tuple[Trunk, dict[str, Pack]]:
-    """The trunk of a file and the packs that it has, or a trunk of random weights."""
+    """The trunk of a file with its packs; without a file, a trunk of random weights."""
     if file is not None:
         loaded = resolve((), file).load()
         return loaded.trunk, loaded.packs
@@ -38,20 +38,19 @@ def untrained_trunk(recipe: Recipe) -> Trunk:
 def nearest_mix(
     trunk: Trunk, packs: dict[str, Pack], objective: Objective, photos: Tensor
 ) -> dict[str, float]:
-    """The mix of packs whose paintings' Gram matrices come nearest to the new painting's.
+    """The mix of packs whose Gram matrices are nearest to a new painting's.
 
-    Each pack paints the photographs; of the Gram matrices of what it paints, the convex
-    combination is found that has the least style loss.  A mix of packs is not painted in the
-    mix of their Gram matrices, but nearly, and it is a start.
+    Each pack paints the photographs, and the convex combination of the Gram matrices with the least
+    style loss is found.  The Gram matrices of a mix are close to the mix of Gram matrices.
 
     Args:
         trunk: the network.
-        packs: by name; the identity style and all beyond `MOST` are left out.
+        packs: by name; the identity style and all beyond `MOST` are ignored.
         objective: its only painting is the new one.
         photos: (N, 3, H, W) RGB in 0..1, on the trunk's device.
 
     Returns:
-        Name -> weight, those above 1 %, together 1; empty without packs.
+        Name -> weight above 1 %, with sum 1; empty without packs.
     """
     names = [name for name in packs if name != IDENTITY][:MOST]
     if not names:
@@ -61,8 +60,8 @@ def nearest_mix(
     painted = [_mean_grams(trunk, packs[name].style, objective, photos) for name in names]
     for level, targets in enumerate(objective.targets):
         for layer, target in targets.items():
-            grams = torch.stack([one[level][layer] for one in painted]).flatten(1).cpu().double()
-            wanted = target[0].flatten().cpu().double()
+            grams = torch.stack([levels[level][layer] for levels in painted])
+            grams, wanted = (x.cpu().double() for x in (grams.flatten(1), target[0].flatten()))
             product += grams @ grams.T / wanted.square().sum()
             toward += grams @ wanted / wanted.square().sum()
     weights = least_on_simplex(product, toward)
@@ -71,7 +70,7 @@ def nearest_mix(
 
 
 def least_on_simplex(product: Tensor, toward: Tensor, steps: int = 2000) -> Tensor:
-    """The w >= 0 with sum 1 that minimises w.P w - 2 t.w, for (K, K) P and (K,) t.
+    """The w >= 0 with sum 1 that minimizes w.P w - 2 t.w, for (K, K) P and (K,) t.
 
     Exponentiated gradient descent (Kivinen & Warmuth 1997).
     """
@@ -93,13 +92,13 @@ def _mean_grams(trunk: Trunk, style: Tensor, objective: Objective, photos: Tenso
 
 
 def mean_style(packs: dict[str, Pack], config: TrunkConfig) -> Tensor:
-    """The mean of the packs but for the identity style; neutral if there are none."""
+    """The mean of the packs without the identity style; neutral if there are none."""
     styles = [pack.style for name, pack in packs.items() if name != IDENTITY]
     return torch.stack(styles).mean(0) if styles else config.neutral_style()
 
 
 def identity_start(style: Tensor, config: TrunkConfig) -> Tensor:
-    """A start for the identity style: its last norm has the photograph's contrast alone."""
+    """`style` with zeros for the last norm, which has the photograph's contrast alone."""
     last = config.layout()[-1]
     style = style.clone()
     style[last.gamma.start : last.beta.stop] = 0.0

@@ -1,4 +1,4 @@
-"""The paintings of a folder and what is known about them."""
+"""Paintings of a folder, their facts, and the objective for them."""
 
 import csv
 import re
@@ -22,9 +22,9 @@ FACTS = ("title", "artist", "year", "licence")
 
 @dataclass(frozen=True)
 class Painting:
-    """One style to be learned: the pack's name, the picture, and its facts for the pack.
+    """A painting: the pack's name, the picture, facts for the pack's metadata.
 
-    `weight` multiplies the recipe's style weight for this painting.
+    `weight` multiplies the recipe's style weight.
     """
 
     name: str
@@ -34,17 +34,17 @@ class Painting:
 
 
 def read_paintings(folder: Path) -> list[Painting]:
-    """Every picture of `folder`, named by its file.
+    """Every picture of `folder`, named after its file.
 
-    A `paintings.csv` beside them, with a column `name` and any of title, artist, year and
-    licence, says what they are.
+    Facts come from `paintings.csv` in it, with a column `name` and any of title, artist, year and
+    licence.
 
     Raises:
         UsageError: no such folder, or no pictures in it.
         PackError: a file name that cannot be a pack's name.
-        TrainingError: two paintings of one name, or one named like the identity style.
+        TrainingError: two paintings with one name, or one named like the identity style.
     """
-    notes = _read_notes(folder / "paintings.csv")
+    facts = _read_facts(folder / "paintings.csv")
     paintings: dict[str, Painting] = {}
     for path in find_images(folder):
         name = pack_name(path)
@@ -54,15 +54,15 @@ def read_paintings(folder: Path) -> list[Painting]:
             )
         if name == IDENTITY:
             raise TrainingError(f"{path}: '{IDENTITY}' is the identity style; rename the file")
-        paintings[name] = describe(path, name, notes.get(name, {}))
+        paintings[name] = describe(path, name, facts.get(name, {}))
     return list(paintings.values())
 
 
 def balanced(paintings: Sequence[Painting], weights: Mapping[str, float]) -> list[Painting]:
-    """The paintings with the weights that are given for some of them.
+    """The paintings with `weights` by name, 1 for the others.
 
     Raises:
-        UsageError: a weight for a painting that is not there.
+        UsageError: a weight for an unknown painting.
     """
     names = [painting.name for painting in paintings]
     for name in weights:
@@ -74,7 +74,7 @@ def balanced(paintings: Sequence[Painting], weights: Mapping[str, float]) -> lis
 
 
 def describe(path: Path, name: str, facts: dict[str, str]) -> Painting:
-    """A painting under a checked name, with the hash of its file among its facts."""
+    """A painting with a checked name, and its file's SHA-256 among its facts."""
     return Painting(checked_name(name, path), path, {**facts, "sha256": file_sha256(path)})
 
 
@@ -82,11 +82,11 @@ def pack_name(path: Path) -> str:
     """A pack's name from a file's name: `Starry Night.jpg` -> `starry-night`."""
     name = re.sub(r"[^a-z0-9_]+", "-", path.stem.lower()).strip("-_")
     if not name:
-        raise UsageError(f"{path}: nothing of its name can be a pack's name; name it like dusk.jpg")
+        raise UsageError(f"{path} gives no name for a pack; rename it, for example to dusk.jpg")
     return checked_name(name, path)
 
 
-def _read_notes(path: Path) -> dict[str, dict[str, str]]:
+def _read_facts(path: Path) -> dict[str, dict[str, str]]:
     if not path.is_file():
         return {}
     try:
@@ -106,7 +106,7 @@ def objective_for(
     paintings: Sequence[Painting | None],
     device: torch.device,
 ) -> Objective:
-    """Load the loss network and measure the paintings; None is the identity style."""
+    """The objective for paintings, with its loss network loaded; None is the identity style."""
     network = load_loss_network(recipe, source, device, training_dtype(device))
     side = recipe.style_side
     pictures = [read_painting(p.path, side) if p else None for p in paintings]

@@ -1,4 +1,4 @@
-"""Going back to a checkpoint: where a run resumes, and where it goes on after it has diverged."""
+"""Checkpoints to return to: on resuming a run, and after it has diverged."""
 
 from pathlib import Path
 
@@ -15,41 +15,38 @@ from stylepack.training.checkpoint import (
 )
 from stylepack.training.trainer import DivergedError, Trainer
 
-LOWER = 0.3  # of the learning rate, after the run has diverged
+LOWER = 0.3  # multiple of the learning rate after the run has diverged
 
 
 class Recovery:
-    """One way back for a run that diverges: to its last checkpoint, else the one before.
-
-    From there it goes on at a lower learning rate.  All processes go back together.
-    """
+    """Returns a diverged run once to its last checkpoint, else the one before, at a lower rate."""
 
     def __init__(self, folder: Path, trainer: Trainer) -> None:
         self.folder, self.trainer = folder, trainer
         self.fallbacks = [NAME, PREVIOUS]  # checkpoints to try, in order
 
     def begin(self) -> None:
-        """Take into account that a resumed run may have gone back before it was stopped."""
+        """Account for a resumed run that had returned to a checkpoint before."""
         if self.trainer.rate_scale < 1:
             self.fallbacks = [PREVIOUS]
 
     def saved(self) -> None:
-        """Allow no further way back once a checkpoint is saved at the lower rate."""
+        """Recovered at the lower rate: no further rollback is allowed."""
         if self.trainer.rate_scale < 1:
             self.fallbacks.clear()
 
     def judge(self) -> None:
-        """Judge the weights after the last update: no later one does.
+        """Check the weights after the last update.
 
         Raises:
-            DivergedError: in all processes, if one of them finds something wrong.
+            DivergedError: in all processes, if they are wrong in one of them.
         """
         trouble, update = self.trainer.trouble(), self.trainer.update
         if self.trainer.ranks.largest(bool(trouble)):
-            raise DivergedError(f"{trouble or 'the loss went wrong'} after update {update}", update)
+            raise DivergedError(f"{trouble or 'the loss diverged'} after update {update}", update)
 
     def go_back(self, error: DivergedError) -> str:
-        """Start again from a checkpoint with a lower learning rate; return a notice.
+        """Return to a checkpoint at a lower learning rate; return a notice.
 
         Raises:
             TrainingError: nothing was learned before, or no checkpoint is left to try.
@@ -57,20 +54,20 @@ class Recovery:
         trainer = self.trainer
         if not error.learned:
             raise TrainingError(
-                f"{error}, before anything was learned, so that no learning rate helps; begin "
-                "again in another folder with smaller weights of the losses (--style-weight, "
+                f"{error}, before the first update, so a lower learning rate cannot help; start "
+                "again in another folder with smaller loss weights (--style-weight, "
                 "--content-weight, --tv-weight) or another --start-from"
             ) from error
         state = trainer.ranks.from_first(self._next_state)
         if not state:
             lower = trainer.recipe.learning_rate * LOWER
             raise TrainingError(
-                f"{error}, with a lower learning rate too; the last checkpoint is kept: go on from "
-                f"it with a lower --learning-rate than {lower:.2g}"
+                f"{error}, also at a lower learning rate; the last checkpoint is kept: resume from "
+                f"it with a --learning-rate below {lower:.2g}"
             ) from error
         trainer.restore(state)
         trainer.rate_scale = LOWER
-        return f"{error}; going on from update {trainer.update} at {LOWER} of the learning rate"
+        return f"{error}; continuing from update {trainer.update} at {LOWER} of the learning rate"
 
     def _next_state(self) -> dict[str, Tensor]:
         """The next whole checkpoint to try; empty if none is left."""
@@ -81,11 +78,10 @@ class Recovery:
         return {}
 
     def last_state(self, last_update: int, journal: Journal) -> dict[str, Tensor]:
-        """The last whole checkpoint, or the start of a run that ended before it had one.
+        """The last whole checkpoint, or the current state of a run that never saved one.
 
-        Args:
-            last_update: the last one that losses are written of.
-            journal: gets a notice if it is the checkpoint before the last.
+        `last_update`: the last one in losses.csv.  `journal` gets a notice if the last checkpoint
+        is damaged and the one before is used.
 
         Raises:
             TrainingError: the run has lost its checkpoints.
@@ -93,15 +89,15 @@ class Recovery:
         if not has_checkpoint(self.folder):
             if last_update:
                 raise TrainingError(
-                    f"{self.folder} has losses up to update {last_update} but no {NAME} any more; "
-                    "put a copy of it back, or begin again in another folder"
+                    f"{self.folder} has losses up to update {last_update} but no {NAME}; "
+                    "put a copy of it back, or start again in another folder"
                 )
             return self.trainer.state()
         state = read_checkpoint(self.folder / NAME)
         if state is None:
             state = load_checkpoint(self.folder)
             journal.note(
-                f"{self.folder / NAME} is damaged or lost; going on from the one before it, of "
+                f"{self.folder / NAME} is damaged or lost; continuing from the one before it, at "
                 f"update {int(state['update'])}"
             )
         return state

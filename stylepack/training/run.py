@@ -1,12 +1,12 @@
-"""A run folder: everything that one training writes, and what it needs to go on.
+"""A training in a run folder.
 
-README.md                 what the run is and how far it is
-run.json                  what was asked for: paintings, photographs, recipe, versions
-recipe.toml               the recipe, ready to be used again
-losses.csv, losses.png    one row an image, and the curves so far
+README.md                 description and progress
+run.json                  settings: paintings, photographs, recipe, starts, versions
+recipe.toml               the recipe, for `--recipe`
+losses.csv, losses.png    one row per image, and the curves
 progress.png              one photograph in every style over time
 checkpoint.safetensors    the last state; checkpoint.previous.safetensors the one before
-sheets/                   test photographs in every style, over time
+sheets/                   held-out photographs in every style over time
 trunk.safetensors, packs/ the result
 """
 
@@ -39,14 +39,14 @@ from stylepack.training.reports.reporters import Reporters, attempt
 from stylepack.training.settings import SETTINGS, RunSettings
 from stylepack.training.trainer import DivergedError, Step, Trainer
 
-CACHE_SHARE = 0.25  # of the memory that is free, for photographs that are decoded already
+CACHE_SHARE = 0.25  # of free memory, for decoded photographs
 
 
 class Run:
-    """A training in its folder.
+    """A training in its folder: iterate `train()` to its end, then `export()`, then `close()`.
 
-    Follow `train()` to its end, then `export()`, and `close()` it: until then no other process can
-    train in the folder.  Of several `ranks` all train, and the first alone writes and exports.
+    Until then no other process can train in the folder.  Of several `ranks` all train, and only the
+    first writes and exports.
     """
 
     def __init__(
@@ -73,15 +73,15 @@ class Run:
             list(self.journal.fresh())  # the first process reports what all of them skip
         self._check_same_everywhere()
         self.trainer = self._trainer(device)
-        room = int(CACHE_SHARE * available_memory() / self.launch.local_world)
-        self.decoder = Decoder(self.recipe.photo_side, room)
+        cache = int(CACHE_SHARE * available_memory() / self.launch.local_world)
+        self.decoder = Decoder(self.recipe.photo_side, cache)
         self.recovery = Recovery(folder, self.trainer)
         self.reporters = Reporters(
             folder, self.names, self.held_out, self.journal, active=ranks.first
         )
         self.throughput = Throughput()
         self.saved = -1  # the update of the last checkpoint
-        self.stopping = 0  # the largest wish of all processes to stop
+        self.stopping = 0  # the largest answer of all processes' `stop`
         self._lock: FolderLock | None = None
 
     @classmethod
@@ -95,14 +95,14 @@ class Run:
         *,
         fit_batch: bool = False,
     ) -> "Run":
-        """A new run in `folder`, which is made if need be.
+        """A new run in `folder`, which is created if necessary.
 
-        `fit_batch` replaces the recipe's batch by the largest that the devices hold.
+        `fit_batch` replaces the recipe's batch by the largest that fits into memory.
 
         Raises:
-            UsageError: `folder` holds a run already.
-            TrainingError: another process is at work there.
-            StylepackError: it cannot be made.
+            UsageError: `folder` already has a run.
+            TrainingError: another process is working there.
+            StylepackError: it cannot be created.
         """
         if ranks.first:
             check_unused(folder)
@@ -114,7 +114,7 @@ class Run:
             make_folder(folder / "sheets", "choose another folder with -o")
         run._take_folder()
         if ranks.first:
-            check_unused(folder)  # another process may have begun and ended in the meantime
+            check_unused(folder)  # another process may have trained there in the meantime
         run._record_start()
         return run
 
@@ -127,11 +127,11 @@ class Run:
         ranks: Ranks = ALONE,
         launch: Launch | None = None,
     ) -> "Run":
-        """Go on from the last whole checkpoint of `folder`.
+        """Resume from the last whole checkpoint of `folder`.
 
         Raises:
-            UsageError: it is to have fewer updates than it has.
-            TrainingError: other paintings, no checkpoint, or another process is at work there.
+            UsageError: it has more updates than the recipe.
+            TrainingError: other paintings, no checkpoint, or another process is working there.
         """
         run = cls(folder, settings, device, ranks, launch)
         run._take_folder()
@@ -141,14 +141,14 @@ class Run:
             )
         if ranks.first and settings.photographs != run.photographs:
             run.journal.note(
-                f"{settings.photos} does not hold the photographs that {folder} has learned on so "
-                "far; it goes on with these, to other weights than it would have had"
+                f"{settings.photos} does not have the photographs that {folder} was trained on; "
+                "training continues with these, so its weights will differ"
             )
         run.trainer.restore(ranks.from_first(run._last_state))
         update, updates = run.trainer.update, settings.recipe.updates
         if update > updates:
             raise UsageError(
-                f"{folder} is at update {update} already; --updates is {updates} and must be at "
+                f"{folder} is already at update {update}; --updates is {updates} and must be at "
                 f"least {update}"
             )
         run._record_start()
@@ -156,33 +156,32 @@ class Run:
 
     @property
     def recipe(self) -> Recipe:
-        """How it is trained."""
+        """The recipe of its settings."""
         return self.settings.recipe
 
     @property
     def fingerprints(self) -> dict[str, str]:
-        """Every painting's name and the SHA-256 of its file."""
+        """Name -> SHA-256 of every painting's file."""
         return {p.name: p.facts["sha256"] for p in self.styles if p is not None}
 
     @property
     def names(self) -> list[str]:
-        """The styles' names in the order of the style matrix."""
+        """Names of the styles, in the order of the style matrix."""
         return [painting.name if painting else IDENTITY for painting in self.styles]
 
     def train(self, stop: Callable[[], int] = int) -> Generator[Event]:
-        """Report each update; checkpoints, sheets and the loss history are written on the way.
+        """Yield each update, writing checkpoints, sheets and losses.
 
-        A run that diverges goes back to its last checkpoint once, with a lower learning rate, and
-        to the one before if that was in vain.  A checkpoint that cannot be written, to a full disk
-        say, is a notice and is tried again later; training goes on, and its end is an end without
-        the last one too.
+        A run that diverges returns once to its last checkpoint at a lower learning rate, and to the
+        one before if that fails too.  If a checkpoint cannot be written, for example to a full
+        disk, it yields a notice, continues, and tries again later.
 
         Args:
-            stop: asked after every report; above 0, in any process, saves a checkpoint and ends.
-                `stopping` then is the largest answer.  Closing the generator does the same.
+            stop: called after every group of updates; above 0, in any process, saves a checkpoint
+                and ends, and `stopping` is the largest answer.  Closing the generator also saves.
 
         Raises:
-            TrainingError: the run diverged again, or before it had learned anything.
+            TrainingError: the run diverged again, or before the first update.
             StylepackError: the first checkpoint cannot be written, or that of a stop.
         """
         return self.journal.around(self._train(stop))
@@ -193,7 +192,7 @@ class Run:
             if self.ranks.first and has_checkpoint(self.folder):
                 self.saved = self.trainer.update
             else:
-                self.checkpoint()  # for a run that diverges early to go back to
+                self.checkpoint()  # for a run that diverges early
             while True:
                 try:
                     yield from self._updates(stop)
@@ -222,7 +221,7 @@ class Run:
                 self.stopping = self.ranks.largest(stop())
                 if trainer.update // every > before // every:
                     attempt(self.checkpoint, self.journal)
-                # A card does not wait for a sheet to be drawn: the next one shows as much.
+                # A GPU does not wait for a sheet that is still being drawn.
                 busy = trainer.group > 1 and self.reporters.sheets.drawing
                 if trainer.update // sheets > before // sheets and not busy:
                     attempt(lambda: self.reporters.show(trainer), self.journal)
@@ -235,9 +234,8 @@ class Run:
             raise
         except DivergedError:
             raise
-        except StylepackError:  # such as that there are no photographs any more
-            lost = "what it had learned since the last checkpoint is lost"
-            attempt(self.checkpoint, self.journal, lost)
+        except StylepackError:  # for example, no photograph can be read any more
+            attempt(self.checkpoint, self.journal, "updates since the last checkpoint are lost")
             raise
 
     def _batches(self) -> Batches:
@@ -253,10 +251,10 @@ class Run:
         )
 
     def _go_back(self, error: DivergedError) -> None:
-        """Go on from a checkpoint with a lower learning rate.
+        """Return to a checkpoint at a lower learning rate.
 
         Raises:
-            TrainingError: that is no use; README.md has the reason.
+            TrainingError: that cannot help; README.md gets the reason.
         """
         first = self.ranks.first
         try:
@@ -264,10 +262,10 @@ class Run:
         except TrainingError as failure:
             if first:
                 reason = str(failure)
-                attempt(lambda: self._write_notes(reason), self.journal)
+                attempt(lambda: self._write_readme(reason), self.journal)
             raise
         self.reporters.on_return(self.trainer.update)
-        if first:  # so that the lower rate is remembered wherever the run is stopped
+        if first:  # so that a resumed run continues at the lower rate
             attempt(lambda: self._save(over=True), self.journal)
         self.journal.note(notice)
 
@@ -275,30 +273,26 @@ class Run:
         return self.recovery.last_state(self.reporters.history.last_update(), self.journal)
 
     def checkpoint(self) -> None:
-        """Write the losses and the state of this moment, if they are not written yet.
-
-        A state that has gone wrong is not kept: what is there to go back to stays.
-        """
+        """Write the losses and the current state, unless it is saved or has diverged."""
         if not self.ranks.first or self.saved == self.trainer.update:
             return
         self.reporters.on_save()
         if trouble := self.trainer.trouble():
             update = self.trainer.update
-            self.journal.note(f"{trouble} after update {update}; its checkpoint is left out")
+            self.journal.note(f"{trouble} after update {update}; no checkpoint is saved")
             return
         self._save()
         self.recovery.saved()
-        attempt(self._write_notes, self.journal)
+        attempt(self._write_readme, self.journal)
 
     def _save(self, *, over: bool = False) -> None:
         save_checkpoint(self.folder, self.trainer.state(), over=over)
         self.saved = self.trainer.update
 
     def export(self, stop: Callable[[], int] = int) -> Generator[Event]:
-        """Write the trunk, measure its styles on the held-out photographs, and write their packs.
+        """Write the trunk, measure its styles on held-out photographs, and write their packs.
 
-        Args:
-            stop: asked after every photograph; above 0 ends it before a pack is written.
+        `stop`: called after every photograph; above 0 ends it before a pack is written.
         """
         trunk, styles = self.trainer.averaged()
         rounded, digest = write_trunk(self.folder, trunk, self.settings.author)
@@ -321,40 +315,39 @@ class Run:
         )
 
     def close(self) -> None:
-        """Let other processes have the folder."""
+        """Unlock the folder."""
         if self._lock:
             self._lock.release()
 
     def _take_folder(self) -> None:
-        """Keep other processes out, and remove what killed ones have left half-written.
+        """Lock the folder, and remove leftovers of killed processes.
 
         Raises:
-            TrainingError: another process is at work in the folder.
+            TrainingError: another process is working in the folder.
         """
         if not self.ranks.first:
             return
         self._lock = FolderLock(self.folder)
-        sheets = self.folder / "sheets"
-        for place in (self.folder, self.folder / "packs", sheets, sheets / "moments"):
-            remove_leftovers(place)
+        for folder in (".", "packs", "sheets", "sheets/moments"):
+            remove_leftovers(self.folder / folder)
 
     def _record_start(self) -> None:
-        """Write what this run is; the others wait until it stands."""
+        """Write run.json and README.md before the other processes continue."""
         trainer, ranks = self.trainer, self.ranks
         settings = replace(self.settings, paintings=self.fingerprints, photographs=self.photographs)
         self.settings = settings.with_start(trainer.update, str(trainer.device), ranks.world)
         with ranks.first_before_others():
             if ranks.first:
                 self.settings.write(self.folder)
-                self._write_notes()
+                self._write_readme()
 
-    def _write_notes(self, failure: str = "") -> None:
+    def _write_readme(self, failure: str = "") -> None:
         update = self.saved if failure else self.trainer.update
         photographs = (len(self.photos.paths), len(self.held_out.paths))
         write_readme(self.folder, self.settings, update, photographs, self.throughput, failure)
 
     def _check_same_everywhere(self) -> None:
-        """Refuse folders or options that differ between processes: they would train apart."""
+        """Refuse folders or options that differ between processes."""
         settings = self.settings
         names = [path.relative_to(settings.photos) for path in self.photos.paths]
         self.ranks.check_same((self.recipe, settings.balance), "recipe")
@@ -362,10 +355,10 @@ class Run:
         self.ranks.check_same([str(name) for name in names], "photographs")
 
     def _fit_batch(self) -> None:
-        """Take the largest batch that every process holds its part of."""
+        """Use the largest batch whose parts fit into the memory of every process."""
         crop = max(self.recipe.crop, self.recipe.first_crop)
-        found = find_batch(self.trainer, crop, self.launch.local_world)
-        batch = self.ranks.smallest(found) * self.ranks.world
+        part = find_batch(self.trainer, crop, self.launch.local_world)
+        batch = self.ranks.smallest(part) * self.ranks.world
         self.settings = replace(self.settings, recipe=replace(self.recipe, batch=batch))
         self.trainer.recipe = self.recipe
 
@@ -378,7 +371,7 @@ class Run:
         styles = torch.stack([known.get(name, blank) for name in self.names]).to(device)
         if recipe.identity:
             styles[-1] = identity_start(styles[-1], trunk.config)
-        with self.ranks.first_before_others():  # the loss network is fetched once
+        with self.ranks.first_before_others():  # the loss network is downloaded once
             objective = objective_for(recipe, self.source, self.styles, device)
         compiled = self.settings.compiled
         return Trainer(
@@ -394,13 +387,13 @@ class Run:
 
 
 def check_unused(folder: Path) -> None:
-    """Refuse a folder in which a run has begun.
+    """Refuse a folder that already has a run.
 
     Raises:
-        UsageError: there is one.
+        UsageError: it has one.
     """
     if has_checkpoint(folder) or (folder / SETTINGS).exists():
         raise UsageError(
-            f"{folder} holds a run already; go on with `stylepack train --resume {folder}` or "
+            f"{folder} already has a run; resume it with `stylepack train --resume {folder}` or "
             "choose another folder with -o"
         )

@@ -1,4 +1,4 @@
-"""What a training was asked for.  No torch here, so that wrong options are told at once."""
+"""Settings of a training run, and run.json.  No torch here, so that wrong options fail at once."""
 
 import datetime
 import json
@@ -20,7 +20,7 @@ WRONG = (ValueError, KeyError, TypeError, AttributeError, OverflowError, Recursi
 
 @dataclass(frozen=True)
 class RunOptions:
-    """Settings of a run that a command line replaces; None keeps what is there."""
+    """Settings of a run that a command line replaces; None keeps the setting."""
 
     styles: Path | None = None
     photos: Path | None = None
@@ -37,7 +37,7 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class RunSettings:
-    """What a run was asked for; written once, read by `--resume`."""
+    """Settings of a run, as in its run.json."""
 
     styles: Path
     photos: Path
@@ -47,20 +47,20 @@ class RunSettings:
     checkpoint_every: int = 500
     sheet_every: int = 500
     paintings: dict[str, str] = field(default_factory=dict)  # name -> SHA-256 of the file
-    photographs: str = ""  # `fingerprint` of what is trained on
-    balance: dict[str, float] = field(default_factory=dict)  # name -> times the style weight
+    photographs: str = ""  # `fingerprint` of the training photographs
+    balance: dict[str, float] = field(default_factory=dict)  # name -> multiple of the style weight
     start_from: Path | None = None  # a trunk file; None starts from random weights
-    compiled: bool | None = None  # through torch.compile; None is on CUDA
+    compiled: bool | None = None  # use torch.compile; None: on CUDA
     author: str = ""
     license: str = ""
-    starts: tuple[dict[str, Any], ...] = ()  # every start: when, at which update, how, with what
+    starts: tuple[dict[str, Any], ...] = ()  # date, update, command, device, versions of each
 
     def changed(self, options: RunOptions) -> "RunSettings":
-        """These settings with the options that are given."""
+        """These settings with the given options."""
         return replace(self, **{k: v for k, v in vars(options).items() if v is not None})
 
     def with_start(self, update: int, device: str, processes: int) -> "RunSettings":
-        """With one more start, of this moment and by this process's command line."""
+        """These settings with one more start, now and by this process's command line."""
         start = {
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "update": update,
@@ -93,21 +93,19 @@ class RunSettings:
             weights = fields["vgg_weights"]
             if missing := asdict(Recipe()).keys() - fields["recipe"].keys():
                 raise ValueError(f"its recipe lacks {', '.join(sorted(missing))}")
+            start = fields["start_from"]
             settings = cls(
+                **{name: fields[name] for name in ("vgg_input", "compiled", "author", "license")},
+                checkpoint_every=int(fields["checkpoint_every"]),
+                sheet_every=int(fields["sheet_every"]),
                 styles=Path(fields["styles"]),
                 photos=Path(fields["photos"]),
                 recipe=recipe_from(fields["recipe"], path),
                 vgg_weights=Path(weights) if weights else None,
-                vgg_input=fields["vgg_input"],
-                checkpoint_every=int(fields["checkpoint_every"]),
-                sheet_every=int(fields["sheet_every"]),
                 paintings=dict(fields["paintings"]),
                 photographs=str(fields["photographs"]),
                 balance={k: float(v) for k, v in fields["balance"].items()},
-                start_from=Path(start) if (start := fields["start_from"]) else None,
-                compiled=fields["compiled"],
-                author=fields["author"],
-                license=fields["license"],
+                start_from=Path(start) if start else None,
                 starts=tuple(fields["starts"]),
             )
             settings._check()
@@ -116,14 +114,14 @@ class RunSettings:
             raise TrainingError(f"{folder} is not a run folder: it has no {SETTINGS}") from None
         except (*WRONG, OSError) as error:
             raise TrainingError(
-                f"{path} is damaged: {error}; put a copy of it back, or begin again elsewhere"
+                f"{path} is damaged: {error}; put a copy of it back, or start again elsewhere"
             ) from error
 
     def _check(self) -> None:
-        """Hold what was read to what the command line would have let through.
+        """Check values that the command line would have refused.
 
         Raises:
-            ValueError: it would not have been written.
+            ValueError: a setting is invalid.
         """
         good = {
             "checkpoint_every": self.checkpoint_every >= 1,
@@ -148,7 +146,7 @@ def _is_start(start: object) -> bool:
 
 
 def versions() -> dict[str, str]:
-    """The versions that a result may depend on."""
+    """Versions of stylepack, torch and Python."""
     return {
         "stylepack": version("stylepack"),
         "torch": version("torch"),

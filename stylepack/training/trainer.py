@@ -1,4 +1,4 @@
-"""The training loop: batches in, `Step` events out.  It prints nothing and writes nothing."""
+"""The training loop: batches in, `Step` events out."""
 
 import math
 import warnings
@@ -9,7 +9,7 @@ from statistics import fmean
 import torch
 from torch import Tensor, nn
 
-from stylepack.errors import TrainingError
+from stylepack.errors import TrainingError, first_line
 from stylepack.events import Journal
 from stylepack.losses.objective import Objective
 from stylepack.network.device import (
@@ -25,15 +25,15 @@ from stylepack.training.checkpoint import restore_training, training_state
 from stylepack.training.dataset import Batch, on_device, seeded
 from stylepack.training.distributed import ALONE, Ranks
 
-GROUP = 20  # updates whose losses are read together from a device of its own
+GROUP = 20  # updates whose losses are read together from a GPU
 SATURATED = 25.0  # mean squared excess of logits beyond 3.5: |logit| is 8.5, black or white
-JUDGED = 4  # images on which new weights are judged before they are kept
+JUDGED = 4  # images on which weights are checked before they are saved
 LAST_RATE = 0.02  # cosine decay ends at this share of the learning rate
 
 
 @dataclass(frozen=True)
 class Step:
-    """One finished update; `update` counts from 1, the losses are one value an image."""
+    """A finished update, counted from 1, with one value of each loss per image."""
 
     update: int
     styles: list[int]
@@ -45,19 +45,19 @@ class Step:
 
     @property
     def done(self) -> int:
-        """How many updates are done."""
+        """Number of finished updates."""
         return self.update
 
     @property
     def words(self) -> str:
-        """The mean losses; the identity style's zero style loss is left out."""
+        """The mean losses, without the identity style's zero style loss."""
         styles = [loss for loss in self.style if loss > 0] or [0.0]
         return f"content {fmean(self.content):.3f}  style {fmean(styles):.3f}"
 
 
 @dataclass(frozen=True)
 class _Pending:
-    """A `Step` whose losses are still on the device, (6, N): those of `Terms`, then styles."""
+    """A `Step` whose losses are still on the device: (6, N), five of `_losses`, then styles."""
 
     update: int
     losses: Tensor
@@ -65,20 +65,23 @@ class _Pending:
 
 
 class DivergedError(TrainingError):
-    """The loss is no longer finite, or nothing but black and white is painted."""
+    """The loss is no longer finite, or all paintings are black and white.
+
+    `learned`: number of updates that led to the weights in question.
+    """
 
     def __init__(self, message: str, learned: int) -> None:
         super().__init__(message)
-        self.learned = learned  # updates that have made the weights that it is about
+        self.learned = learned
 
 
 class Trainer:
-    """Adam on the trunk and its styles, or on the styles alone when the trunk is frozen.
+    """Adam on the trunk and its styles, or on the styles alone if the trunk is frozen.
 
-    Weights are float32; activations are in the device's fast dtype.  `parameters` maps
-    names to what is trained: `style`, (S, style_size), and `trunk.<name>`.  With several
-    `ranks` each trains on its part of every batch.  `compiled` runs networks and losses through
-    torch.compile; where that fails, `journal` gets a notice and training goes on without.
+    Weights are float32, activations in `training_dtype`.  `parameters` maps names to trained
+    parameters: `style`, (S, style_size), and `trunk.<name>`.  With several `ranks` each trains on
+    its part of every batch.  `compiled` runs networks and losses through torch.compile; if that
+    fails, `journal` gets a notice and training continues without.
     """
 
     def __init__(
@@ -104,8 +107,8 @@ class Trainer:
         self.group = 1 if self.device.type == "cpu" else GROUP
         self.update = 0
         self.rate_scale = 1.0  # lower after training has diverged
-        self._last: Batch | None = None  # what the last update saw
-        self.planned = recipe.updates  # when the learning rate is to have decayed
+        self._last: Batch | None = None
+        self.planned = recipe.updates  # the update at which the learning rate has decayed
         self.parameters: dict[str, nn.Parameter] = {"style": nn.Parameter(styles.clone())}
         if not frozen:
             self.parameters |= {f"trunk.{k}": p for k, p in trunk.named_parameters()}
@@ -118,21 +121,17 @@ class Trainer:
         keep_large_blocks()
 
     def steps(self, batches: Iterable[Batch]) -> Generator[Step]:
-        """Train on each batch and report it.
-
-        Raises:
-            DivergedError: the loss is no longer finite, or the pictures are black and white.
-        """
+        """Train on each batch and yield its step: see `groups`."""
         for group in self.groups(batches):
             yield from group
 
     def groups(self, batches: Iterable[Batch]) -> Generator[list[Step]]:
-        """Train; report a few updates at a time where reading a loss makes the device wait.
+        """Train; yield the steps of `group` updates at a time: reading losses makes a GPU wait.
 
-        Between two groups the weights are those after the last update that was reported.
+        Between two groups the weights are those after the last yielded step.
 
         Raises:
-            DivergedError: as `steps`.
+            DivergedError: the loss is no longer finite, or the pictures are black and white.
             TrainingError: the device's memory is too small for a batch.
         """
         waiting: list[_Pending] = []
@@ -145,7 +144,7 @@ class Trainer:
                         waiting = []
             except DivergedError:
                 raise
-            except TrainingError:  # such as that there are no photographs any more
+            except TrainingError:  # for example, no photograph can be read any more
                 if waiting and self.ranks.world == 1:
                     yield self._report(waiting)
                 raise
@@ -179,7 +178,7 @@ class Trainer:
         return _Pending(self.update, torch.cat([losses, indices[None]]), rate)
 
     def probe(self, images: int, crop: int) -> None:
-        """Take the memory of an update of so many images of `crop` pixels; nothing is trained."""
+        """Allocate the memory of an update of `images` of `crop` pixels without training."""
         photos = torch.rand(images, 3, crop, crop, device=self.device)
         indices = torch.zeros(images, dtype=torch.long, device=self.device)
         self._backward(self._losses, photos, indices, self._grain(photos, 0), None)
@@ -188,18 +187,18 @@ class Trainer:
     def _gradients(
         self, photos: Tensor, styles: Tensor, grain: Tensor, targets: dict[str, Tensor] | None
     ) -> Tensor:
-        """Fresh gradients of all parameters; returns what `_losses` does."""
+        """Compute gradients of all parameters; return the losses of `_losses`."""
         self.adam.zero_grad(set_to_none=True)
         if self._compiled is not None:
             try:
                 torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
                 return self._backward(self._compiled, photos, styles, grain, targets)
-            except Exception as error:  # whatever the compiler, its backend or its tools raise
+            except Exception as error:  # any error of the compiler, its backend or its tools
                 if is_out_of_memory(error):
                     raise
                 self._compiled = None
-                reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
-                self.journal.note(f"torch.compile failed ({reason}); going on without it")
+                reason = first_line(error)
+                self.journal.note(f"torch.compile failed ({reason}); continuing without it")
                 self.adam.zero_grad(set_to_none=True)
         return self._backward(self._losses, photos, styles, grain, targets)
 
@@ -213,12 +212,12 @@ class Trainer:
     ) -> Tensor:
         total, each = losses(photos, styles, grain, targets)
         total.backward()  # type: ignore[no-untyped-call]
-        return each.clone()  # a compiled function writes its results to the same place again
+        return each.clone()  # a compiled function reuses the memory of its results
 
     def _losses(
         self, photos: Tensor, styles: Tensor, grain: Tensor, targets: dict[str, Tensor] | None
     ) -> tuple[Tensor, Tensor]:
-        """The loss to go back from, and (5, N) for reading: `Terms`, the total in the last row."""
+        """The total loss with gradient, and (5, N): four losses of `Terms`, then the total."""
         grainy = (photos + grain).to(self.dtype)
         style = self._style(photos, styles)
         logits = self.trunk.logits(grainy, style)
@@ -230,12 +229,12 @@ class Trainer:
         """(N, style_size) for (N,) indices; the identity style has its photograph's contrast."""
         style = self.parameters["style"][styles]
         if self.recipe.identity:
-            own = self.objective.identity[styles].float()
-            style = self.trunk.with_contrast(style, photos, own)
+            share = self.objective.identity[styles].float()
+            style = self.trunk.with_contrast(style, photos, share)
         return style
 
     def _grain(self, photos: Tensor, update: int) -> Tensor:
-        """Fresh grain for (N, 3, H, W) photographs, this process's part of the batch's."""
+        """New grain for (N, 3, H, W) photographs, this process's part of the batch."""
         n, _, height, width = photos.shape
         amount = self.trunk.config.grain
         if not amount:
@@ -245,13 +244,13 @@ class Trainer:
         return amount * random_grain((batch, height, width), generator)[self.ranks.part(batch)]
 
     def learning_rate(self, update: int) -> float:
-        """The rate at an update counted from 0: linear warm-up, then the recipe's decay."""
+        """The learning rate at an update counted from 0."""
         recipe = self.recipe
         rate = recipe.learning_rate * self.rate_scale
         return scheduled(rate, update, self.planned, recipe.warmup, recipe.decay)
 
     def averaged(self) -> tuple[Trunk, Tensor]:
-        """A copy of the trunk and the styles at their moving average, for use and export."""
+        """Copies of the trunk and the styles, with their moving averages as weights."""
         trunk = Trunk(self.trunk.config).to(self.device)
         trunk.load_state_dict(
             {
@@ -262,34 +261,30 @@ class Trainer:
         return trunk.requires_grad_(False).eval(), self.average["style"].clone()
 
     def state(self) -> dict[str, Tensor]:
-        """Everything that `restore` needs to go on exactly here."""
-        averages = {f"average/{name}": tensor for name, tensor in self.average.items()}
+        """The state for `restore` to continue from exactly here."""
         rates = {
             "learning_rate": torch.tensor(self.recipe.learning_rate, dtype=torch.float64),
             "rate_scale": torch.tensor(self.rate_scale, dtype=torch.float64),
         }
-        return training_state(self.update, self.parameters, self.adam) | averages | rates
+        return training_state(self.update, self.parameters, self.adam, self.average) | rates
 
-    @torch.no_grad()
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Take over a `state`.
+        """Restore a `state`; a learning rate changed since then resets `rate_scale`.
 
         Raises:
             TrainingError: it belongs to another network or another number of styles.
         """
-        self.update = restore_training(tensors, self.parameters, self.adam)
-        for name, average in self.average.items():
-            average.copy_(tensors[f"average/{name}"])
-        chosen = self.recipe.learning_rate != float(tensors["learning_rate"])  # since then
-        self.rate_scale = 1.0 if chosen else float(tensors["rate_scale"])
+        self.update = restore_training(tensors, self.parameters, self.adam, self.average)
+        changed = self.recipe.learning_rate != float(tensors["learning_rate"])
+        self.rate_scale = 1.0 if changed else float(tensors["rate_scale"])
         self._last = None
 
     @torch.no_grad()
     def trouble(self) -> str:
-        """What is wrong with the weights as they are now, in words; empty if nothing is.
+        """A description of what is wrong with the current weights, or "".
 
-        The losses of an update are those before its step, so nothing has judged yet what the last
-        one made of the weights: now a few images of its batch do, of this process's part.
+        The losses of an update are those before its step, so the weights after the last one are
+        checked on a few images of its batch.
         """
         if not all(bool(tensor.isfinite().all()) for tensor in self.state().values()):
             return "the weights are no longer finite"
@@ -303,31 +298,30 @@ class Trainer:
         return _trouble(totals[0], saturation)
 
     def _report(self, pending: list[_Pending]) -> list[Step]:
-        """Read the losses of a few updates at once, of all processes.
+        """Read the losses of a few updates, of all processes.
 
         Raises:
-            DivergedError: one of them went wrong.
+            DivergedError: one of the updates diverged.
         """
         steps = []
-        read = self.ranks.gather(torch.stack([one.losses for one in pending]).cpu())
-        for one, values in zip(pending, read.tolist(), strict=True):
+        losses = self.ranks.gather(torch.stack([step.losses for step in pending]).cpu())
+        for step, values in zip(pending, losses.tolist(), strict=True):
             content, style, variation, saturation, totals, styles = values
-            total = sum(totals) / len(totals)
+            total, update = sum(totals) / len(totals), step.update
             if trouble := _trouble(total, saturation):
-                raise DivergedError(f"{trouble} at update {one.update}", one.update - 1)
+                raise DivergedError(f"{trouble} at update {update}", update - 1)
             indices = [int(index) for index in styles]
-            steps.append(
-                Step(one.update, indices, content, style, variation, total, one.learning_rate)
-            )
+            rate = step.learning_rate
+            steps.append(Step(update, indices, content, style, variation, total, rate))
         return steps
 
 
 def _trouble(total: float, saturation: list[float]) -> str:
-    """What a batch's losses say to be wrong, in words; empty if nothing is."""
+    """A description of what is wrong with a batch's losses, or ""."""
     if not math.isfinite(total):
         return f"the loss is {total}"
     if sum(saturation) > SATURATED * len(saturation):
-        return "nothing but black and white is painted"
+        return "all paintings are black and white"
     return ""
 
 
@@ -335,7 +329,7 @@ def _trouble(total: float, saturation: list[float]) -> str:
 def follow(
     average: Mapping[str, Tensor], parameters: Mapping[str, Tensor], ema: float, update: int
 ) -> None:
-    """Move a moving average towards the weights after an update; early ones count for more."""
+    """Update a moving average of the weights, with a shorter memory in early updates."""
     keep = min(ema, (1 + update) / (10 + update))
     torch._foreach_lerp_(list(average.values()), list(parameters.values()), 1 - keep)
 
@@ -354,8 +348,8 @@ _Losses = Callable[[Tensor, Tensor, Tensor, dict[str, Tensor] | None], tuple[Ten
 
 
 def _compiled(losses: _Losses, device: torch.device) -> _Losses:
-    """Through torch.compile; on CUDA the kernels of an update are recorded as graphs too."""
-    # Its advice is for those who write the network, not for those who train one.
+    """`losses` through torch.compile, on CUDA with CUDA graphs."""
+    # Its warnings are for authors of networks, not for users.
     warnings.filterwarnings("ignore", module=r"torch\._(dynamo|inductor|prims_common)")
     mode = "reduce-overhead" if device.type == "cuda" else "default"
     return torch.compile(losses, dynamic=False, mode=mode)

@@ -162,7 +162,7 @@ def test_the_batch_that_is_found_trains(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     trainer = make_trainer()
-    monkeypatch.setattr(batch_size, "ROOM", 0.0)  # the limit is this test's, not the card's
+    monkeypatch.setattr(batch_size, "SHARE", 0.0)  # the limit is this test's, not the card's
     little_memory(2 << 30)
     found = find_batch(trainer, 256)
     assert 1 <= found < batch_size.MOST

@@ -272,7 +272,7 @@ def test_the_command_writes_the_file_and_says_how_good_it_is(
     assert stylepack([*command, "--resume"]) == 2
     assert "leave out --resume" in capsys.readouterr().err
     assert stylepack(command) == 2
-    assert "exists already; choose another name or add --replace" in capsys.readouterr().err
+    assert "already exists; choose another name or add --replace" in capsys.readouterr().err
     command[command.index(str(out))] = str(tmp_path / "notes.txt")
     assert stylepack(command) == 2
     assert "name it like notes.safetensors" in capsys.readouterr().err
@@ -318,39 +318,39 @@ def test_a_learner_follows_the_small_network_and_makes_way_for_the_next(
     monkeypatch.setattr(learning, "SHORTEST", 6)
     monkeypatch.setattr(learning, "LONGEST", 6)
     work = distillation(tmp_path, folders, vgg_file, resume=False)
-    _, photos, _ = work.diet.draw(0)
+    _, photos, _ = work.data.draw(0)
     before = {name: p.clone() for name, p in work.network.named_parameters()}
-    count = len(work.learners.learners)
-    sittings = [work.learners.sit(count * age, photos, work.network) for age in range(7)]
+    count = len(work.students.students)
+    batches = [work.students.update(count * age, photos, work.network) for age in range(7)]
     apart = [
         losses.style_loss(
             work.network.gram_matrix("relu2_1", work.network(one.painted)["relu2_1"], "size"),
             one.believed[0]["relu2_1"],
             relative=True,
         ).mean()
-        for one in sittings
+        for one in batches
     ]
     assert apart[5] < apart[0]
-    assert sittings[5].wanted is sittings[0].wanted
-    assert sittings[6].wanted is not sittings[0].wanted
+    assert batches[5].wanted is batches[0].wanted
+    assert batches[6].wanted is not batches[0].wanted
     for name, parameter in work.network.named_parameters():
         assert parameter.grad is None
         assert torch.equal(parameter, before[name])
 
 
-def test_the_diet_is_what_a_loss_network_meets(folders: Folders) -> None:
-    diet = DistillationData(folders, Recipe(updates=4, batch=2, crop=32, photo_side=96), CPU)
-    update, photos, paintings = next(diet.batches(0))
+def test_the_data_is_what_a_loss_network_meets(folders: Folders) -> None:
+    data = DistillationData(folders, Recipe(updates=4, batch=2, crop=32, photo_side=96), CPU)
+    update, photos, paintings = next(data.batches(0))
     assert update == 0
-    for served, again in zip((photos, paintings), diet.draw(0)[1:], strict=True):
+    for served, again in zip((photos, paintings), data.draw(0)[1:], strict=True):
         assert served.shape == (2, 3, 32, 32)
         assert torch.equal(served, again)
-    near = diet.styles[1]
-    painted = diet.painted(0, photos, near)
-    assert torch.equal(painted, diet.painted(0, photos, near))
+    near = data.styles[1]
+    painted = data.painted(0, photos, near)
+    assert torch.equal(painted, data.painted(0, photos, near))
     assert not torch.allclose(painted, photos, atol=0.02)
-    assert diet.picture(3).shape == (3, 64, 64)
-    for images in (photos, paintings, painted, diet.picture(3)):
+    assert data.picture(3).shape == (3, 64, 64)
+    for images in (photos, paintings, painted, data.picture(3)):
         assert 0 <= images.min() <= images.max() <= 1
 
 

@@ -244,7 +244,7 @@ def test_damaged_photographs_are_named_and_others_take_their_place(
     for path in photos.iterdir():
         path.write_bytes(b"no photograph")
     assert stylepack(few) == 1
-    assert "not one of the 6 photographs" in capsys.readouterr().err
+    assert "none of the 6 photographs" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("after", "whole"), [(2, 0), (3, 1), (5, 1), (6, 2), (18, 6)])

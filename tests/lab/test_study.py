@@ -46,13 +46,13 @@ CPU = torch.device("cpu")
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """--quick at a smaller scale yet."""
     for plan, changes in {
-        plans.LossesPlan: {"updates": 4, "moments": 2, "photographs": 2},
+        plans.LossesPlan: {"updates": 4, "readouts": 2, "photographs": 2},
         plans.ComparePlan: {
             "styles": 2,
             "updates": 2,
             "photographs": 2,
             "new_style_updates": 2,
-            "new_style_moments": 2,
+            "new_style_readouts": 2,
         },
         plans.ReconstructPlan: {"side": 32, "updates": 6},
         plans.InterpolatePlan: {"cell": 48, "steps": 2, "alphas": 3, "photographs": 2, "side": 48},
@@ -463,7 +463,7 @@ def test_a_damaged_part_of_a_network_or_a_sweep_is_told(
     material: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for study, name, wrong in (
-        (["losses", "--selections", "random"], "random", ("{}", '{"seconds": 1, "moments": 2}')),
+        (["losses", "--selections", "random"], "random", ("{}", '{"seconds": 1, "readouts": 2}')),
         (["interpolate", "--limit", "1"], "sweep-0", ("{}", '{"photograph": "a", "losses": [1]}')),
     ):
         out = tmp_path / name

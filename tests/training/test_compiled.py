@@ -82,7 +82,7 @@ def test_training_goes_on_where_compiling_fails(
     for update in range(2):
         ours, theirs = compiled.step(batch(update)), plain.step(batch(update))
         assert torch.equal(ours.losses, theirs.losses)
-    assert compiled.journal.notices == ["torch.compile failed (no compiler); going on without it"]
+    assert compiled.journal.notices == ["torch.compile failed (no compiler); continuing without it"]
     for name, parameter in plain.parameters.items():
         assert torch.equal(parameter, compiled.parameters[name]), name
 
@@ -288,7 +288,7 @@ def test_photographs_are_kept_while_they_fit(photos: Path, monkeypatch: pytest.M
     decoder = Decoder(48, room)
     for path in paths:
         decoder(path)
-    assert decoder.room == 0
+    assert decoder.cache == 0
     for path in paths:
         path.unlink()
     assert decoder(paths[0]).tobytes() == first.tobytes()

@@ -90,7 +90,7 @@ def test_a_photo_deleted_during_training_is_skipped_like_a_broken_one(photos: Pa
 def test_photos_that_are_all_broken_are_refused(photos: Path) -> None:
     for path in photos.iterdir():
         path.write_bytes(b"not a photograph")
-    with pytest.raises(TrainingError, match="not one of the 6 photographs can be read"):
+    with pytest.raises(TrainingError, match="none of the 6 photographs can be read"):
         drawn(photos)
 
 

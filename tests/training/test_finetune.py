@@ -24,10 +24,9 @@ from stylepack.packs.trunk_file import load_trunk
 from stylepack.recipe import Recipe
 from stylepack.training import finetune as module
 from stylepack.training.dataset import Batch
-from stylepack.training.finetune import Finetune, finetune_recipe
+from stylepack.training.finetune import PREVIEW_WEIGHTS, Finetune, finetune_recipe
 from stylepack.training.initial import least_on_simplex, mean_style, nearest_mix
 from stylepack.training.paintings import describe
-from stylepack.training.preview import WEIGHTS
 
 CPU = torch.device("cpu")
 SMALL = Recipe(batch=2, crop=32, photo_side=48, style_side=48)
@@ -191,7 +190,7 @@ def test_a_preview_paints_every_weight_and_installs_nothing(
     from PIL import Image
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("stylepack.training.preview.CELL", 40)
+    monkeypatch.setattr("stylepack.training.finetune.PREVIEW_CELL", 40)
     recipe = tmp_path / "small.toml"
     recipe.write_text("batch = 2\ncrop = 32\nphoto_side = 40\nstyle_side = 48\n")
     options = ["--photos", str(photos), "--vgg-weights", str(vgg_file), "--recipe", str(recipe)]
@@ -199,13 +198,13 @@ def test_a_preview_paints_every_weight_and_installs_nothing(
     assert stylepack(command) == 0
     assert capsys.readouterr().out.strip() == "dream.preview.png"
     with Image.open("dream.preview.png") as sheet:
-        assert sheet.width > (len(WEIGHTS) + 2) * 40
+        assert sheet.width > (len(PREVIEW_WEIGHTS) + 2) * 40
     assert not home.exists()
 
     styles = tmp_path / "styles"
     styles.mkdir()
     painting.rename(styles / "dream.png")
-    monkeypatch.setattr("stylepack.training.preview.STEPS", 1)
+    monkeypatch.setattr("stylepack.training.finetune.PREVIEW_STEPS", 1)
     run = tmp_path / "run"
     assert stylepack(["train", "--styles", str(styles), *options, "-o", str(run), "--preview"]) == 0
     assert sorted(path.name for path in run.iterdir()) == ["preview.png"]

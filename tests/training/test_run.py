@@ -21,8 +21,8 @@ from stylepack.training.checkpoint import NAME, PREVIOUS, load_checkpoint, save_
 from stylepack.training.dataset import Batch, PhotoFolder
 from stylepack.training.held_out import Evaluation
 from stylepack.training.reports import losses_log as history_module
+from stylepack.training.reports.charts import draw_losses
 from stylepack.training.reports.losses_log import History
-from stylepack.training.reports.sheets import plot_losses
 from stylepack.training.run import Run
 from stylepack.training.trainer import Step, Trainer
 
@@ -51,7 +51,7 @@ def test_going_on_from_an_older_checkpoint_is_told(
     spoil(finished / NAME)
     assert resume(finished) == 0
     said = capsys.readouterr().err
-    assert f"{NAME} is damaged or lost; going on from the one before it, of update 1" in said
+    assert f"{NAME} is damaged or lost; continuing from the one before it, at update 1" in said
 
 
 def test_a_run_that_has_lost_its_checkpoints_keeps_its_losses(
@@ -128,7 +128,7 @@ def test_a_folder_is_worked_in_by_one_process_at_a_time(
     assert other.stdout is not None
     other.stdout.readline()
     assert resume(finished, "--updates", "3") == 1
-    assert f"another process is at work in {finished}" in capsys.readouterr().err
+    assert f"another process is working in {finished}" in capsys.readouterr().err
     other.kill()  # which leaves nothing behind that would have to be removed
     other.wait()
     other.stdin.close()
@@ -174,7 +174,7 @@ def test_other_photographs_are_told(
     assert "photographs that" not in capsys.readouterr().err
     (moved / "0.jpg").rename(moved / "9.jpg")
     assert resume(finished, "--updates", "4") == 0
-    assert f"does not hold the photographs that {finished} has" in capsys.readouterr().err
+    assert f"does not have the photographs that {finished} was" in capsys.readouterr().err
 
 
 def test_fewer_updates_than_there_were_are_refused(
@@ -182,7 +182,7 @@ def test_fewer_updates_than_there_were_are_refused(
 ) -> None:
     before = (finished / "run.json").read_bytes()
     assert resume(finished, "--updates", "1") == 2
-    assert "is at update 2 already; --updates is 1 and must be" in capsys.readouterr().err
+    assert "is already at update 2; --updates is 1 and must be" in capsys.readouterr().err
     assert (finished / "run.json").read_bytes() == before
 
 
@@ -351,7 +351,7 @@ def test_a_plot_passes_over_half_a_row(finished: Path) -> None:
     with (finished / "losses.csv").open("a") as file:
         file.write("3,dawn,0.1")
     before = (finished / "losses.png").read_bytes()
-    plot_losses(finished / "losses.csv", finished / "again.png")
+    draw_losses(finished / "losses.csv", finished / "again.png")
     assert (finished / "again.png").read_bytes() == before
 
 

@@ -11,16 +11,9 @@ import pytest
 from PIL import Image
 
 from stylepack.packs.manifest import IDENTITY
+from stylepack.training.reports.charts import POINTS, averaged, draw_losses, read_curves
 from stylepack.training.reports.losses_log import History, TensorBoard
-from stylepack.training.reports.sheets import (
-    MOMENTS,
-    POINTS,
-    averaged,
-    draw_progress,
-    plot_losses,
-    read_curves,
-    save_moment,
-)
+from stylepack.training.reports.sheets import COLUMNS, draw_progress, save_moment
 from stylepack.training.trainer import Step
 
 NAMES = ["dawn", IDENTITY]
@@ -63,7 +56,7 @@ def test_means_are_of_consecutive_values_and_few() -> None:
 
 def test_the_plot_is_a_picture_with_something_on_it(history: Path, tmp_path: Path) -> None:
     target = tmp_path / "losses.png"
-    plot_losses(history, target)
+    draw_losses(history, target)
     with Image.open(target) as plot:
         assert plot.width > plot.height > 300
         assert len(plot.convert("RGB").getcolors(1 << 20)) > 20
@@ -81,7 +74,7 @@ def test_progress_has_a_row_a_style_and_evenly_spread_moments(tmp_path: Path) ->
     shown = {color[0] for color in colors if len(set(color)) == 1}
     assert (255, 0, 0) in colors
     assert {0, 190} <= shown
-    assert MOMENTS == 8
+    assert COLUMNS == 8
 
 
 @pytest.fixture
@@ -114,10 +107,10 @@ def tensorboard(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_tensorboard_forgets_what_comes_again(tensorboard: None, tmp_path: Path) -> None:
     told: list[str] = []
     board = TensorBoard(tmp_path, NAMES, told.append)
-    board.go_on_from(0)
+    board.restart_after(0)
     for step in steps(15):
         board.add(step)
-    board.go_on_from(12)
+    board.restart_after(12)
     for step in steps(15)[12:]:
         board.add(step)
     board.close()
@@ -139,11 +132,11 @@ def test_what_tensorboard_cannot_be_told_stops_nothing(tensorboard: None, tmp_pa
     (tmp_path / "file").touch()
     told: list[str] = []
     board = TensorBoard(tmp_path / "file", NAMES, told.append)
-    board.go_on_from(0)
+    board.restart_after(0)
     for step in steps(10):
         board.add(step)
     board.close()
-    assert told == ["no more losses for TensorBoard: File exists; training goes on"]
+    assert told == ["no more losses for TensorBoard: File exists; training continues"]
 
 
 def test_without_tensorboard_nothing_is_written(
@@ -151,7 +144,7 @@ def test_without_tensorboard_nothing_is_written(
 ) -> None:
     monkeypatch.setitem(sys.modules, "tensorboard.compat.proto", None)
     board = TensorBoard(tmp_path / "tensorboard", NAMES, pytest.fail)
-    board.go_on_from(0)
+    board.restart_after(0)
     board.add(steps(1)[0])
     board.close()
     assert not (tmp_path / "tensorboard").exists()

@@ -251,7 +251,7 @@ def test_a_picture_of_one_colour_is_no_painting(
 ) -> None:
     Image.new("RGBA", size, (255, 0, 0, 0)).save(paintings / "dawn.png")
     assert stylepack([*arguments, str(tmp_path / "run")]) == 1
-    assert "dawn.png is one colour all over" in capsys.readouterr().err
+    assert "dawn.png has only one colour" in capsys.readouterr().err
 
 
 def test_a_photograph_too_large_to_be_measured_is_named(
@@ -422,7 +422,7 @@ def test_a_diverging_run_says_so_and_keeps_its_checkpoint(
     assert float(after.pop("rate_scale")) == pytest.approx(0.3)
     assert all(torch.equal(tensor, before[name]) for name, tensor in after.items())
     assert stylepack(["train", "--resume", str(run), "--updates", "9"]) == 1
-    assert "going on" not in capsys.readouterr().err.replace("going on from update 4", "", 1)
+    assert "continuing" not in capsys.readouterr().err.replace("continuing from update 4", "", 1)
 
 
 def spoil(run: Path) -> None:
@@ -440,7 +440,7 @@ def test_a_run_goes_back_further_where_the_last_checkpoint_is_no_good(
     spoil(run)
     words = ["--updates", "6", "--checkpoint-every", "1"]
     assert stylepack(["train", "--resume", str(run), *words]) == 0
-    assert capsys.readouterr().err.count("going on from update 4 at 0.3") == 2
+    assert capsys.readouterr().err.count("continuing from update 4 at 0.3") == 2
     for name in (NAME, PREVIOUS):  # the one that was no good has not taken the good one's place
         state = read_checkpoint(run / name)
         assert state is not None
@@ -466,7 +466,7 @@ def test_what_the_last_update_has_spoilt_is_not_written(
 ) -> None:
     run = tmp_path / "run"
     assert stylepack([*arguments, str(run), "--updates", "1", "--learning-rate", "1e6"]) == 1
-    assert "after update 1; going on from update 0 at 0.3" in capsys.readouterr().err
+    assert "after update 1; continuing from update 0 at 0.3" in capsys.readouterr().err
     assert not (run / "trunk.safetensors").exists()
 
 
@@ -478,7 +478,7 @@ def test_losses_that_are_wrong_before_anything_is_learned_are_not_the_learning_r
     said = capsys.readouterr().err
     assert "at update 1, before anything was learned" in said
     assert "--style-weight" in said
-    assert "going on" not in said
+    assert "continuing" not in said
 
 
 @pytest.mark.parametrize("at", [1, 2])
@@ -504,7 +504,9 @@ def test_a_run_that_diverges_goes_back_once_at_a_lower_rate(
     assert stylepack([*arguments, str(run), "--checkpoint-every", "2"]) == 0
     said = capsys.readouterr().err
     back = at // 2 * 2  # a checkpoint every other update
-    assert f"the loss is nan at update {at + 1}; going on from update {back} at 0.3 of the" in said
+    assert (
+        f"the loss is nan at update {at + 1}; continuing from update {back} at 0.3 of the" in said
+    )
     assert [int(row["update"]) for row in rows(run)] == [1, 1, 2, 2, 3, 3, 4, 4]
     assert float(load_checkpoint(run)["rate_scale"]) == 0.3
     rates = [float(row["learning_rate"]) for row in rows(run)[::2]]
@@ -521,7 +523,7 @@ def test_black_and_white_pictures_are_a_divergence(
     monkeypatch.setattr(Trunk, "logits", lambda *given: whole(*given) * 100)
     assert stylepack([*arguments, str(tmp_path / "run")]) == 1
     said = capsys.readouterr().err
-    assert "nothing but black and white is painted at update 1, before anything was" in said
+    assert "all paintings are black and white at update 1, before the first update" in said
 
 
 def test_a_full_disk_pauses_checkpoints_and_not_training(
@@ -539,7 +541,7 @@ def test_a_full_disk_pauses_checkpoints_and_not_training(
     run = tmp_path / "run"
     assert stylepack([*arguments, str(run), "--checkpoint-every", "1"]) == 0
     said = capsys.readouterr().err
-    assert said.count("No space left on device; training goes on") == 3
+    assert said.count("No space left on device; training continues") == 3
     assert [int(row["update"]) for row in rows(run)] == [1, 1, 2, 2, 3, 3, 4, 4]
     assert int(load_checkpoint(run)["update"]) == 4
 

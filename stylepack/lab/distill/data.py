@@ -1,4 +1,4 @@
-"""What a small loss network is shown while it is distilled."""
+"""Training images for distilling a loss network."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -13,16 +13,16 @@ from stylepack.network.device import training_dtype
 from stylepack.network.trunk import Trunk
 from stylepack.packs.manifest import IDENTITY
 from stylepack.recipe import Recipe
-from stylepack.training.dataset import Batches, PhotoFolder, on_device, seeded
+from stylepack.training.dataset import Batch, Batches, PhotoFolder, on_device, seeded
 
-UNTRAINED = 0.1  # share of the painted photographs that a trunk of random weights paints
-NOISY = 0.2  # share of the photographs that are under noise
+UNTRAINED = 0.1  # share of the painted photographs that a random trunk paints
+NOISY = 0.2  # share of the photographs with added noise
 RECOLOURED = 0.6  # share of the paintings
 
 
 @dataclass(frozen=True)
 class Folders:
-    """Where the images come from: two folders, and a trunk file whose packs paint."""
+    """Folders of photographs and paintings, and a trunk file whose packs paint."""
 
     photos: Path
     paintings: Path
@@ -30,11 +30,9 @@ class Folders:
 
 
 class DistillationData:
-    """Photographs, paintings, and a trunk and its packs to paint with.
+    """Photographs, some with noise, paintings, some recoloured, and a trunk with packs to paint.
 
-    `draws` says how many images of which size an update has, and how many updates there are.
-    Photographs are under noise now and then, and paintings recoloured, so that a few of them
-    go a long way.
+    `draws`: number and size of the images per update, and number of updates.
     """
 
     def __init__(self, folders: Folders, draws: Recipe, device: torch.device) -> None:
@@ -55,64 +53,61 @@ class DistillationData:
         self.pictures = Batches(folder, replace(draws, batch=1, crop=2 * draws.crop), styles=1)
 
     def batches(self, first: int) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """(update, photographs, paintings), (N, 3, crop, crop) RGB in 0..1, from `first` on."""
+        """Yield (update, photographs, paintings), (N, 3, crop, crop) RGB in 0..1, from `first`."""
         self.photos.first = self.paintings.first = first
         for photos, paintings in zip(self.photos, self.paintings, strict=True):
-            yield self.serve(photos.update, photos.photos, paintings.photos)
+            yield self._augmented(photos, paintings)
 
     def draw(self, update: int) -> tuple[int, Tensor, Tensor]:
         """The batch of one update."""
-        return self.serve(
-            update, self.photos.draw(update).photos, self.paintings.draw(update).photos
-        )
+        return self._augmented(self.photos.draw(update), self.paintings.draw(update))
 
-    def serve(self, update: int, photos: Tensor, paintings: Tensor) -> tuple[int, Tensor, Tensor]:
-        """The batch of an update of (N, 3, H, W) uint8 photographs and paintings."""
-        generator = seeded(self.seed, f"diet/{update}")
-        noisy = [_under_noise(photo, generator) for photo in on_device(photos, self.device)]
-        fresh = [_recoloured(one, generator) for one in on_device(paintings, self.device)]
-        return update, torch.stack(noisy), torch.stack(fresh)
+    def _augmented(self, photos: Batch, paintings: Batch) -> tuple[int, Tensor, Tensor]:
+        generator = seeded(self.seed, f"diet/{photos.update}")
+        noisy = [_with_noise(photo, generator) for photo in on_device(photos.photos, self.device)]
+        fresh = [_recoloured(x, generator) for x in on_device(paintings.photos, self.device)]
+        return photos.update, torch.stack(noisy), torch.stack(fresh)
 
     def picture(self, update: int) -> Tensor:
-        """A larger window of a painting, (3, 2 crop, 2 crop), for a pack to be learned from."""
+        """A larger crop of a painting, (3, 2 crop, 2 crop), for a student to be trained on."""
         generator = seeded(self.seed, f"picture/{update}")
         drawn = on_device(self.pictures.draw(update).photos, self.device)
         return _recoloured(drawn[0], generator)
 
     @torch.no_grad()
     def painted(self, update: int, photos: Tensor, near: Tensor) -> Tensor:
-        """(N, 3, H, W) photographs in styles good and bad, about half of them beside `near`."""
+        """Paint (N, 3, H, W) photographs in good and bad styles, about half of them near `near`."""
         generator = seeded(self.seed, f"painted/{update}")
         dtype = training_dtype(self.device)
         painted = []
         for photo in photos:
             chance, how = torch.rand(2, generator=generator).tolist()
             trunk = self.untrained if chance < UNTRAINED else self.trunk
-            style = self._beside(near, generator) if how < 0.5 else self._mixed(generator)
+            style = self._near(near, generator) if how < 0.5 else self._mixed(generator)
             painted.append(trunk(photo[None].to(dtype), style).float())
         return torch.cat(painted)
 
     def _mixed(self, generator: torch.Generator) -> Tensor:
-        """Two packs mixed or extrapolated, and shaken: from finished to hopeless."""
+        """Two packs mixed or extrapolated, with noise."""
         a, b = torch.randint(len(self.styles), (2,), generator=generator).tolist()
-        share, shake = torch.rand(2, generator=generator).tolist()
+        share, amount = torch.rand(2, generator=generator).tolist()
         style = torch.lerp(self.styles[a], self.styles[b], 1.6 * share - 0.3)
-        return _shaken(style, 0.5 * shake**2, generator)
+        return _perturbed(style, 0.5 * amount**2, generator)
 
-    def _beside(self, style: Tensor, generator: torch.Generator) -> Tensor:
-        """A style a little way off: towards or away from a pack, or shaken."""
+    def _near(self, style: Tensor, generator: torch.Generator) -> Tensor:
+        """A style moved a little towards or away from a pack, with noise."""
         other = self.styles[int(torch.randint(len(self.styles), (1,), generator=generator))]
-        share, shake = torch.rand(2, generator=generator).tolist()
-        return _shaken(torch.lerp(style, other, 0.5 * share - 0.2), 0.15 * shake**2, generator)
+        share, amount = torch.rand(2, generator=generator).tolist()
+        return _perturbed(torch.lerp(style, other, 0.5 * share - 0.2), 0.15 * amount**2, generator)
 
 
-def _shaken(style: Tensor, amount: float, generator: torch.Generator) -> Tensor:
+def _perturbed(style: Tensor, amount: float, generator: torch.Generator) -> Tensor:
     noise = torch.randn(style.shape, generator=generator).to(style)
     return style + amount * noise * style.abs().mean()
 
 
-def _under_noise(image: Tensor, generator: torch.Generator) -> Tensor:
-    """The image, or now and then the image under some noise."""
+def _with_noise(image: Tensor, generator: torch.Generator) -> Tensor:
+    """The image, sometimes with noise."""
     chance, amount = torch.rand(2, generator=generator).tolist()
     if chance >= NOISY:
         return image
@@ -121,7 +116,7 @@ def _under_noise(image: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _recoloured(image: Tensor, generator: torch.Generator) -> Tensor:
-    """The image as it is, or with its channels swapped, its colours and its tones changed."""
+    """The image, sometimes with swapped channels and changed saturation and gamma."""
     chance, colour, tone = torch.rand(3, generator=generator).tolist()
     order = torch.randperm(3, generator=generator)
     if chance >= RECOLOURED:

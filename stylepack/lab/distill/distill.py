@@ -1,13 +1,11 @@
-"""Distilling a loss network: a small one learns to answer as VGG does.
+"""`distill`: train a small loss network to imitate VGG.
 
-What matters of a loss network is where the packs end that are learned with it.  Content and
-style losses are distances, and learning goes by how they change; so the small network learns
-differences above all: those of VGG's Gram matrices between any two images that it is shown,
-and those of the activations between a photograph and what is painted of it, each relative to its
-own size (Czarnecki et al. 2017, "Sobolev Training", with differences in place of gradients).
-It is shown photographs, paintings, and photographs painted well, badly and in the styles of packs
-that are being learned with the small network itself (`learners.py`), at every scale that style
-is measured at.
+Packs are trained on changes of content and style losses, so the small network mainly learns
+differences: those of VGG's Gram matrices between any two images, and those of activations between a
+photograph and its paintings, each relative to its own size (Czarnecki et al. 2017, "Sobolev
+Training", with differences in place of gradients).  The images are photographs, paintings, and
+photographs painted well, badly and in styles that are trained with the small network itself
+(`students.py`), at every scale of the style loss.
 """
 
 import json
@@ -45,37 +43,37 @@ from stylepack.training.settings import versions
 from stylepack.training.trainer import follow, scheduled
 
 CHECKPOINT_EVERY = 250  # updates
-FIRST_LOOK = 8  # batches that the first guess is made from
+FIRST_LOOK = 8  # batches for the initial weights
 
 
 @dataclass(frozen=True)
 class DistillRecipe:
     """How a loss network is distilled.
 
-    Of the images of a batch a quarter are photographs, a quarter paintings; the rest are the
-    same photographs painted, twice each.
+    A quarter of a batch are photographs, a quarter paintings; the rest are the same photographs,
+    painted twice each.
     """
 
     updates: int = 600
     batch: int = 8
     crop: int = 128
     learning_rate: float = 3e-4
-    most_gradient: float = 1.0  # norm; one hard batch can undo a deep network
+    most_gradient: float = 1.0  # norm; larger gradients are clipped
     warmup: int = 50
     ema: float = 0.995
     activation_weight: float = 0.5
     difference_weight: float = 2.0  # of the Gram matrices' differences
     content_weight: float = 1.0  # of the activations' differences from the photographs'
-    least_difference: float = 0.01  # squared, of the matrices' own size: what counts as none
+    least_difference: float = 0.01  # squared, relative to the matrices; see `difference_error`
     seed: int = 0
 
 
 @dataclass(frozen=True)
 class DistillStep:
-    """One finished update: relative squared errors a layer.
+    """A finished update, with relative squared errors by layer.
 
-    `activations` are those of the activations, `grams` of the differences of Gram matrices, the
-    mean of all scales, and `content` that of the activations' differences at the content layer.
+    `activations`: of the activations.  `grams`: of differences of Gram matrices, the mean over
+    scales.  `content`: of differences of activations at the content layers.
     """
 
     update: int
@@ -85,12 +83,12 @@ class DistillStep:
 
     @property
     def done(self) -> int:
-        """How many updates are done."""
+        """Number of finished updates."""
         return self.update
 
     @property
     def words(self) -> str:
-        """Relative errors a layer: of the activations, and of the Gram matrices."""
+        """Relative errors of activations and Gram matrices, by layer."""
         shown = []
         for layer, error in self.activations.items():
             gram = f"/{self.grams[layer]:.3f}" if layer in self.grams else ""
@@ -100,7 +98,7 @@ class DistillStep:
 
 @dataclass(frozen=True)
 class Errors:
-    """The errors of a batch, as tensors that carry gradients: see `DistillStep`."""
+    """The errors of a batch, tensors with gradients: see `DistillStep`."""
 
     activations: dict[str, Tensor]
     grams: dict[str, Tensor]
@@ -108,7 +106,7 @@ class Errors:
 
 
 class Distillation:
-    """Training a small loss network: iterate `train()` to its end, `write()` and `close()`.
+    """Training of a small loss network: iterate `train()` to its end, then `write()`, `close()`.
 
     Until then no other process can work on the same file.
     """
@@ -124,7 +122,7 @@ class Distillation:
     ) -> None:
         self.output, self.recipe, self.source, self.deep = output, recipe, source, deep
         self.device = device
-        self.wanted = Recipe()  # its layers are those that the small network answers for
+        self.wanted = Recipe()  # for its layers
         style, content = self.wanted.style_layers, self.wanted.content_layers
         config = DistilledConfig(self.wanted.loss_network, tuple(dict.fromkeys(style + content)))
         self.teacher = Teachers.load(self.wanted, source, deep, device, training_dtype(device))
@@ -135,9 +133,9 @@ class Distillation:
             photo_side=3 * recipe.crop,
             seed=recipe.seed,
         )
-        self.diet = DistillationData(folders, draws, device)
-        self.learners = StyleStudents(
-            self.diet.trunk, self.diet.styles, self.diet.picture, self.teacher, recipe.seed
+        self.data = DistillationData(folders, draws, device)
+        self.students = StyleStudents(
+            self.data.trunk, self.data.styles, self.data.picture, self.teacher, recipe.seed
         )
         self.network = Distilled(config, training_dtype(device)).to(device)
         self.sizes = self._first_guess()
@@ -160,37 +158,37 @@ class Distillation:
         *,
         resume: bool,
     ) -> "Distillation":
-        """Begin, or go on from the checkpoint beside `output`.
+        """Start, or resume from the checkpoint beside `output`.
 
         Raises:
             UsageError: there is a checkpoint and `resume` is not set, or there is none.
-            TrainingError: another process is at work on it.
+            TrainingError: another process is working on it.
         """
-        place = checkpoint_folder(output)
-        if resume and not has_checkpoint(place):
-            raise UsageError(f"{place} holds no checkpoint to go on from; leave out --resume")
-        make_folder(place, "choose another file with -o")
-        lock = FolderLock(place)
+        folder = checkpoint_folder(output)
+        if resume and not has_checkpoint(folder):
+            raise UsageError(f"{folder} has no checkpoint to resume from; leave out --resume")
+        make_folder(folder, "choose another file with -o")
+        lock = FolderLock(folder)
         try:
-            if has_checkpoint(place) and not resume:
-                raise UsageError(f"{place} holds a checkpoint; add --resume to go on, or delete it")
+            if has_checkpoint(folder) and not resume:
+                raise UsageError(f"{folder} has a checkpoint; add --resume, or delete it")
             work = cls(output, folders, recipe, source, deep, device)
             if resume:
-                work.restore(load_checkpoint(place))
+                work.restore(load_checkpoint(folder))
         except BaseException:
-            with suppress(OSError):  # the folder goes if nothing else lies there
-                (place / LOCK).unlink()
-                place.rmdir()
+            with suppress(OSError):  # removes the folder if it is otherwise empty
+                (folder / LOCK).unlink()
+                folder.rmdir()
             lock.release()
             raise
         work.lock = lock
         return work
 
     def train(self) -> Generator[DistillStep]:
-        """Yield each update; a checkpoint is saved on the way and when the iterator is closed."""
+        """Yield each update, saving checkpoints, also when the iterator is closed."""
         saved = self.update
         try:
-            for update, photos, paintings in self.diet.batches(self.update):
+            for update, photos, paintings in self.data.batches(self.update):
                 yield self.step(update, photos, paintings)
                 if self.update % CHECKPOINT_EVERY == 0:
                     self.checkpoint()
@@ -200,11 +198,11 @@ class Distillation:
                 self.checkpoint()
 
     def checkpoint(self) -> None:
-        """Write the state of this moment."""
+        """Write the current state."""
         save_checkpoint(checkpoint_folder(self.output), self.state())
 
     def write(self) -> int:
-        """Write the network's file, drop the checkpoint, and return the file's size in bytes."""
+        """Write the network's file, delete the checkpoint, and return the file's size in bytes."""
         facts = {
             "updates": self.update,
             "seed": self.recipe.seed,
@@ -217,18 +215,18 @@ class Distillation:
         return self.output.stat().st_size
 
     def close(self) -> None:
-        """Let other processes have the file."""
+        """Unlock the file."""
         if self.lock:
             self.lock.release()
 
     def step(self, update: int, photos: Tensor, paintings: Tensor) -> DistillStep:
-        """One update on the photographs and paintings of a batch, (N, 3, crop, crop) each."""
+        """Do one update on photographs and paintings, (N, 3, crop, crop) each."""
         recipe = self.recipe
         rate = scheduled(recipe.learning_rate, update, recipe.updates, recipe.warmup, "cosine")
         self.adam.param_groups[0]["lr"] = rate
-        sitting = self.learners.sit(update, photos, self.network)
-        others = self.diet.painted(update, photos, sitting.style)
-        errors = self.errors(torch.cat([photos, sitting.painted, others, paintings]), sitting)
+        students = self.students.update(update, photos, self.network)
+        others = self.data.painted(update, photos, students.style)
+        errors = self.errors(torch.cat([photos, students.painted, others, paintings]), students)
         total = (
             recipe.activation_weight * torch.stack([*errors.activations.values()]).sum()
             + recipe.difference_weight * torch.stack([*errors.grams.values()]).sum()
@@ -247,8 +245,8 @@ class Distillation:
             errors.content.item(),
         )
 
-    def errors(self, images: Tensor, sitting: StudentBatch) -> Errors:
-        """Errors on a batch: photographs, the same painted, painted otherwise, and paintings."""
+    def errors(self, images: Tensor, students: StudentBatch) -> Errors:
+        """Errors on photographs, the same painted by students, painted otherwise, and paintings."""
         with torch.no_grad():
             true = self.teacher(images)
             true_grams = pyramid_grams(self.teacher, self.wanted, images, true)
@@ -256,23 +254,23 @@ class Distillation:
         own_grams = pyramid_grams(self.network, self.wanted, images, own)
         activations, content = {}, []
         for layer in self.network.config.layers:
-            some = _some_pixels(layer, self.update)
-            predicted = self.network.predict(layer, own[layer][some])
-            target = true[layer][some] / self.sizes[layer]
+            pixels = _some_pixels(layer, self.update)
+            predicted = self.network.predict(layer, own[layer][pixels])
+            target = true[layer][pixels] / self.sizes[layer]
             activations[layer] = losses.content_loss(predicted, target, relative=True).mean()
             if layer in self.wanted.content_layers:
                 content.append(_content_error(predicted, target))
-        grams = self._gram_errors(own_grams, true_grams, sitting)
+        grams = self._gram_errors(own_grams, true_grams, students)
         return Errors(activations, grams, torch.stack(content).sum())
 
-    def _gram_errors(self, own: Grams, true: Grams, sitting: StudentBatch) -> dict[str, Tensor]:
-        """Errors of the differences of Gram matrices a layer, the mean over the scales."""
+    def _gram_errors(self, own: Grams, true: Grams, students: StudentBatch) -> dict[str, Tensor]:
+        """Errors of the differences of Gram matrices by layer, the mean over the scales."""
         return {
             layer: torch.stack(
                 [
                     difference_error(
-                        torch.cat([own[level][layer], sitting.believed[level][layer]]),
-                        torch.cat([true[level][layer], sitting.wanted[level][layer]])
+                        torch.cat([own[level][layer], students.believed[level][layer]]),
+                        torch.cat([true[level][layer], students.wanted[level][layer]])
                         / self.sizes[layer] ** 2,
                         self.recipe.least_difference,
                     )
@@ -284,11 +282,11 @@ class Distillation:
 
     @torch.no_grad()
     def _first_guess(self) -> dict[str, float]:
-        """Start from the teacher; the root mean square of its activations at each layer."""
+        """Set initial weights; return the RMS of the teacher's activations by layer."""
         images = []
         for update in range(FIRST_LOOK):
-            _, photos, paintings = self.diet.draw(update)
-            images += [photos, paintings, self.diet.painted(update, photos, self.diet.styles[0])]
+            _, photos, paintings = self.data.draw(update)
+            images += [photos, paintings, self.data.painted(update, photos, self.data.styles[0])]
         seen = torch.cat(images)
         sizes = {
             layer: float(activations.float().square().mean().sqrt())
@@ -298,25 +296,21 @@ class Distillation:
         return sizes
 
     def state(self) -> dict[str, Tensor]:
-        """Everything that `restore` needs to go on exactly here."""
-        averages = {f"average/{name}": tensor for name, tensor in self.average.items()}
-        own = training_state(self.update, self.parameters, self.adam)
-        return own | averages | self.learners.state()
+        """The state for `restore` to continue from exactly here."""
+        own = training_state(self.update, self.parameters, self.adam, self.average)
+        return own | self.students.state()
 
-    @torch.no_grad()
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Take over a `state`.
+        """Restore a `state`.
 
         Raises:
             TrainingError: it belongs to a network of other sizes.
         """
-        self.update = restore_training(tensors, self.parameters, self.adam)
-        for name, average in self.average.items():
-            average.copy_(tensors[f"average/{name}"])
-        self.learners.restore(tensors)
+        self.update = restore_training(tensors, self.parameters, self.adam, self.average)
+        self.students.restore(tensors)
 
     def finished(self) -> Distilled:
-        """A copy of the average that predicts VGG's activations in their own sizes."""
+        """A copy with averaged weights that predicts VGG's activations at their own scale."""
         network = Distilled(self.network.config)
         network.load_state_dict(self.average)
         with torch.no_grad():
@@ -326,23 +320,22 @@ class Distillation:
         return network.requires_grad_(False).eval()
 
 
-def difference_error(found: Tensor, true: Tensor, least: float) -> Tensor:
-    """How wrong the differences between Gram matrices are, a scalar.
+def difference_error(predicted: Tensor, true: Tensor, least: float) -> Tensor:
+    """Error of the differences between Gram matrices, (N, C, C) each: a scalar, the mean of pairs.
 
-    For each pair of images: the squared error of the difference of their matrices, over the
-    squared difference itself, but at least the share `least` of the matrices' own squared size.
-    A blank image, whose matrix is zero, is paired with every other: that is the error of each
-    matrix by itself.  `found` and `true` are (N, C, C), the mean is over all pairs.
+    For each pair of images: the squared error of the difference of their matrices, over the squared
+    difference plus `least` times the mean squared size of both.  A zero matrix is paired with every
+    other, which gives the error of each matrix alone.
     """
-    wrong = _apart(F.pad((found - true).flatten(1), (0, 0, 0, 1)))
+    wrong = _distances(F.pad((predicted - true).flatten(1), (0, 0, 0, 1)))
     wanted = F.pad(true.flatten(1), (0, 0, 0, 1))
     size = wanted.square().sum(1)
-    relative = wrong / (_apart(wanted) + least / 2 * (size[:, None] + size)).clamp_min(1e-12)
+    relative = wrong / (_distances(wanted) + least / 2 * (size[:, None] + size)).clamp_min(1e-12)
     upper = torch.ones_like(relative, dtype=torch.bool).triu(1)
     return relative[upper].mean()
 
 
-def _apart(rows: Tensor) -> Tensor:
+def _distances(rows: Tensor) -> Tensor:
     """Squared distances between all rows: (N, D) -> (N, N)."""
     products = rows @ rows.T
     own = products.diagonal()
@@ -350,9 +343,9 @@ def _apart(rows: Tensor) -> Tensor:
 
 
 def _content_error(predicted: Tensor, true: Tensor) -> Tensor:
-    """Error of the changes of activations by painting, relative to the changes themselves.
+    """Relative error of the changes of activations from photographs to their paintings.
 
-    Of the (4 N, C, H, W) the first N are of photographs, the next 2 N of the same painted.
+    The first N of (4 N, C, H, W) are of photographs, the next 2 N of the same painted.
     """
     photos = len(true) // 4
     changes = [x[photos : 3 * photos] - x[:photos].repeat(2, 1, 1, 1) for x in (predicted, true)]
@@ -360,12 +353,12 @@ def _content_error(predicted: Tensor, true: Tensor) -> Tensor:
 
 
 def _some_pixels(layer: str, update: int) -> tuple[slice, slice, slice, slice]:
-    """As many pixels of every layer: one in 4x4 of block 1, one in 2x2 of block 2, then all."""
+    """Slices for one pixel in 4x4 of block 1, one in 2x2 of block 2, and all of other blocks."""
     step = {"1": 4, "2": 2}.get(layer[4], 1)
     row, column = divmod(update % step**2, step)
     return slice(None), slice(None), slice(row, None, step), slice(column, None, step)
 
 
 def checkpoint_folder(output: Path) -> Path:
-    """Where the state is kept until the network is finished."""
+    """The folder of the checkpoint beside `output`."""
     return output.with_suffix(".checkpoint")

@@ -1,9 +1,8 @@
-"""A first guess at a small loss network: a few channels of the large one, and least squares.
+"""Initial weights of a small loss network, by channel selection and least squares.
 
-Of every convolution of the teacher those channels are kept that tell most about the others, and
-the small network's convolution is fitted to them from the small network's own activations, layer
-after layer, so that each makes up for the errors before it (channel pruning by reconstruction:
-He, Zhang & Sun 2017).  Training goes on from there.
+For every convolution of the teacher the channels that predict the others best are kept, and the
+small network's convolution is fitted to them from its own activations, layer by layer, so that each
+layer corrects earlier errors (channel pruning by reconstruction: He, Zhang & Sun 2017).
 """
 
 import torch
@@ -14,30 +13,30 @@ from stylepack.losses.distilled import DEVIATION, MEAN, Distilled
 from stylepack.losses.teachers import Teachers
 
 MOST_ROWS = 40_000  # pixels that a layer is fitted to
-LEAST = 1e-2  # of the largest channel of a layer: what is smaller becomes 0
-RIDGE = 1e-4  # of the mean square of what is fitted from
+LEAST = 1e-2  # channels below this share of the layer's largest become 0
+RIDGE = 1e-4  # relative to the mean square of the inputs
 
 
 @torch.no_grad()
 def inherit(network: Distilled, teacher: Teachers, images: Tensor, sizes: dict[str, float]) -> None:
-    """Set the weights of `network` so that it answers somewhat like the teacher.
+    """Set the weights of `network` to approximate the teacher.
 
     Args:
-        network: any weights; its convolutions get activations with a mean square of 1.
-        teacher: the network that it is distilled from.
+        network: its activations get a mean square of 1.
+        teacher: the network to imitate.
         images: (N, 3, H, W) RGB in 0..1.
-        sizes: layer -> what the teacher's activations are divided by for the heads.
+        sizes: layer -> divisor of the teacher's activations for the heads.
     """
     names = [name for name, _, _ in network.config.convolutions()]
-    answers = teacher(images, [*names, *network.layers])
+    activations = teacher(images, [*names, *network.layers])
     x = (images - MEAN) / DEVIATION
     for step in network.steps:
         if step.startswith("conv"):
-            wanted = answers[step].float()
+            wanted = activations[step].float()
             kept = select_channels(F.relu(wanted), network.get_parameter(f"{step}.weight").shape[0])
             wanted = wanted[:, kept]
-            size = _root_mean_square(F.relu(wanted), (0, 2, 3))
-            # A channel that hardly ever answers would be blown up to one of noise.
+            size = F.relu(wanted).square().mean((0, 2, 3), keepdim=True).sqrt()
+            # Scaling up a channel that is hardly ever active would amplify noise.
             wanted = torch.where(size > LEAST * size.max(), wanted / size.clamp_min(1e-12), 0.0)
             _fit(network, step, x, wanted)
             x = network.convolve(step, x)
@@ -46,14 +45,14 @@ def inherit(network: Distilled, teacher: Teachers, images: Tensor, sizes: dict[s
         else:
             x = F.max_pool2d(x, 2)
         if step in network.layers:
-            _fit(network, f"head_{step}", x, answers[step].float() / sizes[step])
+            _fit(network, f"head_{step}", x, activations[step].float() / sizes[step])
 
 
 def select_channels(activations: Tensor, count: int) -> Tensor:
-    """The channels from which the others are best predicted, chosen one after the other.
+    """Indices of the channels that predict the others best: (N, C, H, W) -> (count,).
 
-    (N, C, H, W) -> (count,) indices.  Each is the one that, by itself, explains most of what
-    those before it leave (forward selection by the second moments).
+    Forward selection by second moments: each channel is the one that alone explains most of what
+    the channels before it leave unexplained.
     """
     rows = activations.float().permute(1, 0, 2, 3).flatten(1)
     left = (rows @ rows.T / rows.shape[1]).cpu().double()
@@ -69,7 +68,7 @@ def select_channels(activations: Tensor, count: int) -> Tensor:
 
 
 def _fit(network: Distilled, name: str, x: Tensor, wanted: Tensor) -> None:
-    """Least squares: the convolution `name` of (N, c, H, W) becomes `wanted`, (N, C, H, W)."""
+    """Fit the convolution `name` from (N, c, H, W) to `wanted`, (N, C, H, W), by least squares."""
     weight, bias = network.get_parameter(f"{name}.weight"), network.get_parameter(f"{name}.bias")
     edge = weight.shape[-1] // 2
     patches = F.unfold(network.padded(x, edge), weight.shape[-1]).transpose(0, 1).flatten(1)
@@ -81,7 +80,3 @@ def _fit(network: Distilled, name: str, x: Tensor, wanted: Tensor) -> None:
     solved = torch.linalg.solve(moments, toward).T
     weight.copy_(solved[:, :-1].reshape(weight.shape))
     bias.copy_(solved[:, -1])
-
-
-def _root_mean_square(x: Tensor, dims: tuple[int, ...]) -> Tensor:
-    return x.square().mean(dims, keepdim=True).sqrt()

@@ -1,8 +1,7 @@
-"""Packs that are learned with a loss network while it is itself being distilled.
+"""Styles that are trained with a loss network while it is distilled.
 
-A pack learned with a small network goes where that network sees no loss, whether or not VGG
-sees one there.  So the small network is shown where they go, while they go there (learning on
-the states that the learner itself comes to: Ross, Gordon & Bagnell 2011, "DAgger").
+Styles trained against the small network exploit its errors; training it on their paintings corrects
+them (Ross, Gordon & Bagnell 2011, "DAgger").
 """
 
 from collections.abc import Callable
@@ -20,26 +19,26 @@ from stylepack.recipe import Recipe
 from stylepack.training.checkpoint import restore_training, training_state
 from stylepack.training.dataset import seeded
 
-SHORTEST, LONGEST = 20, 160  # updates that a pack is learned for
+SHORTEST, LONGEST = 20, 160  # updates that a style is trained for
 LEARNING_RATE = 5e-3  # a quarter of that of `add-style`
-START_SPREAD = 2.0  # of the logarithms of the shares in the mix of packs that one starts from
+START_SPREAD = 2.0  # standard deviation of the logits of the initial mix's weights
 
 
 @dataclass(frozen=True)
 class StudentBatch:
-    """What one learner painted before its update, and the painting's Gram matrices."""
+    """Paintings of a student before its update, and Gram matrices of its target."""
 
     painted: Tensor  # (N, 3, H, W) RGB in 0..1
     style: Tensor  # (style_size,)
-    wanted: Grams  # of its painting by the teacher, (1, C, C)
-    believed: Grams  # the same by the network that it learns with
+    wanted: Grams  # by the teacher, (1, C, C)
+    believed: Grams  # by the distilled network
 
 
 class StyleStudents:
-    """A few packs, each learned from one picture; a new one takes the place of a finished one.
+    """A few styles, each trained on one picture for a random number of updates, then replaced.
 
-    `picture(update)` gives a (3, H, W) RGB picture in 0..1 for the learner that begins there;
-    `packs` are (K, style_size) styles, which they start from mixes of.
+    `picture(update)` returns a (3, H, W) RGB picture in 0..1 for the student that starts there;
+    `packs` are (K, style_size) styles, whose mixes they start from.
     """
 
     def __init__(
@@ -54,63 +53,65 @@ class StyleStudents:
         self.trunk, self.packs, self.picture, self.teacher = trunk, packs, picture, teacher
         self.seed = seed
         self.recipe = Recipe()
-        self.learners = [self._begin(index) for index in range(count)]
+        self.students = [self._begin(index) for index in range(count)]
 
-    def sit(self, update: int, photos: Tensor, network: Distilled) -> StudentBatch:
-        """One update of one learner, judged by `network`, on (N, 3, H, W) photographs in 0..1."""
-        place = update % len(self.learners)
-        learner = self.learners[place]
-        if learner.age >= learner.life:
-            learner = self.learners[place] = self._begin(update)
-        objective = Objective(network, self.recipe, [learner.picture])
-        style = learner.style.detach().clone()
-        painted = self.trunk(photos.to(training_dtype(photos.device)), learner.style).float()
+    def update(self, update: int, photos: Tensor, network: Distilled) -> StudentBatch:
+        """Update one student with the losses of `network` on (N, 3, H, W) photographs in 0..1."""
+        index = update % len(self.students)
+        student = self.students[index]
+        if student.age >= student.budget:
+            student = self.students[index] = self._begin(update)
+        objective = Objective(network, self.recipe, [student.picture])
+        style = student.style.detach().clone()
+        painted = self.trunk(photos.to(training_dtype(photos.device)), student.style).float()
         total = objective(painted, photos, photos.new_zeros(len(photos), dtype=torch.long)).total
-        (learner.style.grad,) = torch.autograd.grad(total, [learner.style])
-        learner.adam.step()
-        learner.age += 1
-        return StudentBatch(painted.detach(), style, learner.grams, objective.targets)
+        (student.style.grad,) = torch.autograd.grad(total, [student.style])
+        student.adam.step()
+        student.age += 1
+        return StudentBatch(painted.detach(), style, student.grams, objective.targets)
 
-    def _begin(self, born: int) -> "_Learner":
-        generator = seeded(self.seed, f"learner/{born}")
+    def _begin(self, started_at: int) -> "_Student":
+        generator = seeded(self.seed, f"learner/{started_at}")
         shares = torch.randn(len(self.packs), generator=generator) * START_SPREAD
         start = shares.softmax(0).to(self.packs) @ self.packs
-        life = int(torch.randint(SHORTEST, LONGEST + 1, (1,), generator=generator))
-        picture = self.picture(born)
+        budget = int(torch.randint(SHORTEST, LONGEST + 1, (1,), generator=generator))
+        picture = self.picture(started_at)
         with torch.no_grad():
             grams = pyramid_grams(self.teacher, self.recipe, picture[None])
-        return _Learner(born, life, picture, grams, start)
+        return _Student(started_at, budget, picture, grams, start)
 
     def state(self) -> dict[str, Tensor]:
-        """Everything that `restore` needs to go on exactly here."""
+        """The state for `restore` to continue from exactly here."""
         return {
-            f"learner/{index}/{name}": tensor
-            for index, learner in enumerate(self.learners)
-            for name, tensor in learner.state().items()
+            f"student/{index}/{name}": tensor
+            for index, student in enumerate(self.students)
+            for name, tensor in student.state().items()
         }
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Take over a `state`.
+        """Restore a `state`.
 
         Raises:
             TrainingError: it belongs to a trunk of other sizes.
         """
-        for index in range(len(self.learners)):
-            prefix = f"learner/{index}/"
+        for index in range(len(self.students)):
+            prefix = f"student/{index}/"
             own = {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
-            learner = self.learners[index] = self._begin(int(own["born"]))
-            learner.age = restore_training(own, {"style": learner.style}, learner.adam)
+            student = self.students[index] = self._begin(int(own["started_at"]))
+            student.age = restore_training(own, {"style": student.style}, student.adam)
 
 
-class _Learner:
-    """One pack that is being learned."""
+class _Student:
+    """A style in training."""
 
-    def __init__(self, born: int, life: int, picture: Tensor, grams: Grams, start: Tensor) -> None:
-        self.born, self.life, self.picture, self.grams = born, life, picture, grams
+    def __init__(
+        self, started_at: int, budget: int, picture: Tensor, grams: Grams, start: Tensor
+    ) -> None:
+        self.started_at, self.budget, self.picture, self.grams = started_at, budget, picture, grams
         self.style = nn.Parameter(start)
         self.adam = torch.optim.Adam([self.style], lr=LEARNING_RATE)
         self.age = 0
 
     def state(self) -> dict[str, Tensor]:
         own = training_state(self.age, {"style": self.style}, self.adam)
-        return own | {"born": torch.tensor(self.born)}
+        return own | {"started_at": torch.tensor(self.started_at)}

@@ -1,44 +1,33 @@
-"""What `study compare` writes: tables, figures and the report of a finished contest."""
+"""Tables, figures and the report of `study compare`."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
 from stylepack.lab.intervals import Estimate, Values, crossed, ratio
-from stylepack.lab.study.compare import (
-    ADDED,
-    SCRATCH,
-    SHARED,
-    SINGLE,
-    ComparedNetworks,
-    NetworkSpec,
-)
-from stylepack.lab.study.networks import style_numbers
+from stylepack.lab.study.compare import ADDED, SCRATCH, SHARED, SINGLE, ComparedNetworks
+from stylepack.lab.study.networks import NetworkSpec, style_parameters
 from stylepack.lab.study.report import (
     ALL_KINDS,
-    KINDS,
     Bars,
-    Curve,
-    Panel,
     Report,
     counted,
     draw_bars,
-    draw_panels,
     intervals,
+    mean_curve,
     quantity,
 )
 from stylepack.network.trunk import Trunk
+from stylepack.training.reports.charts import KINDS, Panel, draw_panels, read_curves
 from stylepack.training.reports.losses_log import NAME
-from stylepack.training.reports.sheets import read_curves
 
 SIDES = {SHARED: "one network of n styles", SINGLE: "n networks of one style"}
 
 
 @dataclass(frozen=True)
 class ReadoutPoint:
-    """One way to compare: after how many updates each side is read."""
+    """A comparison: the updates after which each side is read."""
 
     title: str
     shared: int
@@ -46,35 +35,30 @@ class ReadoutPoint:
 
 
 class CompareStudy(ComparedNetworks):
-    """The contest, and what is written of it."""
+    """The compared networks, and their report."""
 
     def write(self) -> list[Path]:
-        """Tables, figures and the report."""
-        return write_contest(self)
+        """Write tables, figures and the report."""
+        report = Report("An n-style network against n single-style networks")
+        report.say(_preface(self))
+        files = [_table(self)]
+        results: dict[str, object] = {"last_batch": _last_batches(self)}
+        files.append(_draw_last_batches(self, report))
+        if not self.request.published:
+            files += _draw_fair(self, report, results)
+        _costs(self, report, results)
+        if self.new:
+            files.append(_draw_new_style(self, report, results))
+        files.append(self.folder.write_results(results))
+        return [*files, report.write(self.folder.path)]
 
 
-def write_contest(study: ComparedNetworks) -> list[Path]:
-    """Write everything; return the paths, the report's last."""
-    report = Report("An n-style network against n single-style networks")
-    report.say(_preface(study))
-    files = [_table(study)]
-    results: dict[str, object] = {"last_batch": _last_batches(study)}
-    files.append(_draw_last_batches(study, report))
-    if not study.request.published:
-        files += _draw_fair(study, report, results)
-    _costs(study, report, results)
-    if study.new:
-        files.append(_draw_new_style(study, report, results))
-    files.append(study.folder.write_results(results))
-    return [*files, report.write(study.folder.path)]
-
-
-def readings(study: ComparedNetworks) -> list[ReadoutPoint]:
-    """The report's moment, and the two that are fair."""
+def readout_points(study: ComparedNetworks) -> list[ReadoutPoint]:
+    """The report's readout, and the two fair ones."""
     n, updates = study.plan.styles, study.plan.updates
-    first = study.of_side(SINGLE)[0].moments[0]
+    first = study.of_side(SINGLE)[0].readouts[0]
     return [
-        ReadoutPoint("the report's moment: equal updates a network", updates, updates),
+        ReadoutPoint("the report's: equal updates per network", updates, updates),
         ReadoutPoint("equal updates in total", updates, first),
         ReadoutPoint("equal updates per style", n * updates, updates),
     ]
@@ -82,12 +66,12 @@ def readings(study: ComparedNetworks) -> list[ReadoutPoint]:
 
 def values_at(study: ComparedNetworks, side: str, updates: int, kind: str, style: int) -> Values:
     """(seeds, photographs) losses of one style on one side after some updates."""
-    found = []
+    values = []
     for seed in range(study.plan.seeds):
-        entries = study.of_side(side, seed)
-        entry, place = (entries[0], style) if side == SHARED else (entries[style], 0)
-        found.append(getattr(study.measured(entry).moments[updates][place], kind))
-    return np.array(found)
+        specs = study.of_side(side, seed)
+        spec, index = (specs[0], style) if side == SHARED else (specs[style], 0)
+        values.append(getattr(study.measured(spec).readouts[updates][index], kind))
+    return np.array(values)
 
 
 def mean_values(study: ComparedNetworks, side: str, updates: int, kind: str) -> Values:
@@ -103,18 +87,18 @@ def _draw_fair(study: ComparedNetworks, report: Report, results: dict[str, objec
     report.head("Fair comparisons")
     report.figure(
         files[0],
-        "Losses on held-out photographs, the mean of the styles, when both sides have painted "
+        "Losses on held-out photographs, the mean of the styles, after both sides have painted "
         f"every style equally often.{_intervals(study, 'Bands')}",
     )
-    rows, told = [], {}
-    for one in readings(study):
-        sides = {SHARED: one.shared, SINGLE: one.single}
+    rows, comparisons = [], {}
+    for point in readout_points(study):
+        sides = {SHARED: point.shared, SINGLE: point.single}
         means = {
             kind: [mean_values(study, side, updates, kind) for side, updates in sides.items()]
             for kind in ALL_KINDS
         }
         ratios = {kind: ratio(*pair) for kind, pair in means.items()}
-        told[one.title] = {
+        comparisons[point.title] = {
             "updates": sides,
             **{
                 kind: {
@@ -125,17 +109,10 @@ def _draw_fair(study: ComparedNetworks, report: Report, results: dict[str, objec
                 for kind, (shared, single) in means.items()
             },
         }
-        rows.append((one.title, one.shared, one.single, *ratios.values()))
-    results["held_out"] = told
-    report.table(
-        (
-            "reading, on held-out photographs",
-            "updates, n-style",
-            "updates, each single",
-            *(f"{title}: n-style / single" for title in ALL_KINDS.values()),
-        ),
-        rows,
-    )
+        rows.append((point.title, point.shared, point.single, *ratios.values()))
+    results["held_out"] = comparisons
+    columns = ("readout, on held-out photographs", "updates, n-style", "updates, each single")
+    report.table((*columns, *(f"{title}: n-style / single" for title in ALL_KINDS.values())), rows)
     draw_bars(files[1], [_style_bars(study, kind) for kind in KINDS])
     report.figure(
         files[1],
@@ -150,12 +127,12 @@ def _intervals(study: ComparedNetworks, what: str) -> str:
 
 
 def _fair_panel(study: ComparedNetworks, kind: str) -> Panel:
-    moments = {side: study.of_side(side)[0].moments for side in SIDES}
+    readouts = {side: study.of_side(side)[0].readouts for side in SIDES}
     curves = [
-        Curve.of(
+        mean_curve(
             words,
-            moments[SINGLE],
-            [crossed(mean_values(study, side, u, kind)) for u in moments[side]],
+            readouts[SINGLE],
+            [crossed(mean_values(study, side, u, kind)) for u in readouts[side]],
         )
         for side, words in SIDES.items()
     ]
@@ -172,49 +149,42 @@ def _style_bars(study: ComparedNetworks, kind: str) -> Bars:
         ]
         for side, words in SIDES.items()
     }
-    unit = quantity(kind, study.materials.recipe)
-    return Bars(KINDS[kind], unit, [p.name for p in study.paintings], groups)
+    return Bars(KINDS[kind], quantity(kind, study.materials.recipe), study.names, groups)
 
 
 def last_batch(
-    study: ComparedNetworks, entry: NetworkSpec, style: str, updates: int
+    study: ComparedNetworks, spec: NetworkSpec, style: str, updates: int
 ) -> dict[str, float]:
-    """A style's losses in the last batch that it was in, up to some update."""
-    path = study.folder.path / "networks" / entry.name / NAME
+    """A style's losses in its last batch up to some update."""
+    path = study.folder.path / "networks" / spec.name / NAME
     done, losses = read_curves(path)[style]
     last = done == done[done <= updates].max()
     return {kind: float(losses[f"{kind}_loss"][last].mean()) for kind in KINDS}
 
 
 def _last_batches(study: ComparedNetworks) -> dict[str, dict[str, dict[str, float]]]:
-    """Side -> style -> losses of the last batch, of the first seed, as the report read them."""
+    """Side -> style -> losses of the last batch with the first seed, the report's method."""
     (shared,), singles = study.of_side(SHARED, 0), study.of_side(SINGLE, 0)
-    updates = study.plan.updates
+    pairs = {SHARED: [(shared, name) for name in study.names]}
+    pairs[SINGLE] = list(zip(singles, study.names, strict=True))
     return {
-        SHARED: {p.name: last_batch(study, shared, p.name, updates) for p in study.paintings},
-        SINGLE: {
-            painting.name: last_batch(study, single, painting.name, updates)
-            for painting, single in zip(study.paintings, singles, strict=True)
-        },
+        side: {name: last_batch(study, spec, name, study.plan.updates) for spec, name in networks}
+        for side, networks in pairs.items()
     }
 
 
 def _draw_last_batches(study: ComparedNetworks, report: Report) -> Path:
-    target, found = study.folder.path / "last-batch.png", _last_batches(study)
-    panels = [
-        Bars(
-            f"{title}, last batch",
-            quantity(kind, study.materials.recipe),
-            [painting.name for painting in study.paintings],
-            {
-                words: [Estimate(one[kind], None) for one in found[side].values()]
-                for side, words in SIDES.items()
-            },
-        )
-        for kind, title in KINDS.items()
-    ]
+    target, batches = study.folder.path / "last-batch.png", _last_batches(study)
+    panels = []
+    for kind, title in KINDS.items():
+        groups = {
+            words: [Estimate(losses[kind], None) for losses in batches[side].values()]
+            for side, words in SIDES.items()
+        }
+        unit = quantity(kind, study.materials.recipe)
+        panels.append(Bars(f"{title}, last batch", unit, study.names, groups))
     draw_bars(target, panels)
-    report.head("As the report read it")
+    report.head("The report's method")
     report.figure(
         target,
         f"Each style's last training batch after {study.plan.updates:,} updates of every network: "
@@ -225,7 +195,6 @@ def _draw_last_batches(study: ComparedNetworks, report: Report) -> Path:
 
 
 def _first_seed(study: ComparedNetworks) -> str:
-    """Which networks' last batches are read, where there is a choice."""
     return " of the first seed's networks" if study.plan.seeds > 1 else ""
 
 
@@ -233,28 +202,24 @@ def _costs(study: ComparedNetworks, report: Report, results: dict[str, object]) 
     """Parameters, bytes and training time of both sides."""
     trunk, n = Trunk(), study.plan.styles
     weights = sum(p.numel() for p in trunk.parameters())
-    style = style_numbers(trunk.config, study.plan.block_norms)
-    numbers = {SHARED: weights + n * style, SINGLE: n * (weights + style)}
-    rows, told = [], {}
+    style = style_parameters(trunk.config, study.plan.block_norms)
+    parameters = {SHARED: weights + n * style, SINGLE: n * (weights + style)}
+    keys = ("parameters", "bytes", "updates", "training_seconds")
+    rows, costs = [], {}
     for side, words in SIDES.items():
-        entries = study.of_side(side)
-        size = sum(p.stat().st_size for e in study.of_side(side, 0) for p in study.files(e))
-        seconds = sum(study.measured(entry).seconds for entry in entries) / study.plan.seeds
-        updates = sum(entry.updates for entry in study.of_side(side, 0))
-        told[side] = {
-            "parameters": numbers[side],
-            "bytes": size,
-            "updates": updates,
-            "training_seconds": seconds,
-        }
-        rows.append((words, numbers[side], size, updates, seconds))
-    results["costs"] = told
-    report.head("What both sides cost")
+        specs = study.of_side(side, 0)
+        size = sum(path.stat().st_size for spec in specs for path in study.files(spec))
+        updates = sum(spec.updates for spec in specs)
+        seconds = sum(study.measured(s).seconds for s in study.of_side(side)) / study.plan.seeds
+        values = parameters[side], size, updates, seconds
+        costs[side] = dict(zip(keys, values, strict=True))
+        rows.append((words, *values))
+    results["costs"] = costs
+    report.head("Costs of both sides")
     report.table(("side", "parameters", "bytes", "updates in all", "training time, s"), rows)
     report.say(
-        "Bytes are those of the files: trunks in float16, packs in float32 without thumbnails.  "
-        "The time is that of training alone, a mean of the seeds, on whatever else this machine "
-        "was doing."
+        "Bytes are file sizes: trunks in float16, packs in float32 without thumbnails.  The time "
+        "is that of training alone, a mean over the seeds; other work on this machine lengthens it."
     )
 
 
@@ -263,13 +228,13 @@ def _draw_new_style(study: ComparedNetworks, report: Report, results: dict[str, 
     labels = {ADDED: "gamma and beta alone", SCRATCH: "a network from scratch"}
     curves: dict[str, dict[int, dict[str, Estimate]]] = {}
     for side in labels:
-        entries = study.of_side(side)
+        networks = [study.measured(spec).readouts for spec in study.of_side(side)]
         curves[side] = {
-            moment: {
-                kind: crossed(np.array([_only(study, e, moment, kind) for e in entries]))
+            readout: {
+                kind: crossed(np.array([getattr(n[readout][0], kind) for n in networks]))
                 for kind in ALL_KINDS
             }
-            for moment in entries[0].moments
+            for readout in study.of_side(side)[0].readouts
         }
     panels = [
         Panel(
@@ -277,7 +242,7 @@ def _draw_new_style(study: ComparedNetworks, report: Report, results: dict[str, 
             "updates",
             quantity(kind, study.materials.recipe),
             [
-                Curve.of(label, [*curves[side]], [one[kind] for one in curves[side].values()])
+                mean_curve(label, [*curves[side]], [x[kind] for x in curves[side].values()])
                 for side, label in labels.items()
             ],
             x_scale="symlog",
@@ -287,7 +252,7 @@ def _draw_new_style(study: ComparedNetworks, report: Report, results: dict[str, 
     ]
     draw_panels(target, panels)
     assert study.new is not None
-    report.head("One style more")
+    report.head("One more style")
     report.figure(
         target,
         f"The style {study.new.name}, held out: gamma and beta alone on the trained network of "
@@ -296,53 +261,47 @@ def _draw_new_style(study: ComparedNetworks, report: Report, results: dict[str, 
     )
     report.say(_in_words(curves[ADDED], curves[SCRATCH]))
     results["new_style"] = {
-        side: {str(m): {k: asdict(f) for k, f in one.items()} for m, one in found.items()}
-        for side, found in curves.items()
+        side: {str(at): {kind: asdict(x) for kind, x in kinds.items()} for at, kinds in c.items()}
+        for side, c in curves.items()
     }
     return target
-
-
-def _only(study: ComparedNetworks, entry: NetworkSpec, moment: int, kind: str) -> Sequence[float]:
-    values: Sequence[float] = getattr(study.measured(entry).moments[moment][0], kind)
-    return values
 
 
 def _in_words(
     added: dict[int, dict[str, Estimate]], scratch: dict[int, dict[str, Estimate]]
 ) -> str:
-    """Both after the same updates, and when the network from scratch has caught up."""
+    """Both losses after the same updates, and when the network from scratch reaches the other's."""
     last = max(added)
     reached, alike = added[last]["total"].mean, scratch[last]["total"].mean
-    caught = [moment for moment, one in scratch.items() if one["total"].mean <= reached]
+    caught = [readout for readout, kinds in scratch.items() if kinds["total"].mean <= reached]
     end = (
-        f"gets there by update {caught[0]:,}"
+        f"reaches the former by update {caught[0]:,}"
         if caught
-        else f"does not get there in {max(scratch):,} updates"
+        else f"does not reach the former in {max(scratch):,} updates"
     )
     return (
-        f"After {last:,} updates gamma and beta alone are at a weighted loss of {reached:.3g}, the "
-        f"network from scratch at {alike:.3g}; it {end}."
+        f"After {last:,} updates gamma and beta alone have a weighted loss of {reached:.3g}, the "
+        f"network from scratch {alike:.3g}; it {end}."
     )
 
 
 def _preface(study: ComparedNetworks) -> str:
     plan, recipe = study.plan, study.materials.recipe
-    names = ", ".join(painting.name for painting in study.paintings)
     mode = (
         "As published: every network has the same number of updates, so that each style of the "
         f"n-style network gets a fraction of them; one last batch{_first_seed(study)} is read."
         if study.request.published
-        else "Corrected: beside the report's reading, both sides are measured on held-out "
+        else "Corrected: besides the report's readout, both sides are measured on held-out "
         "photographs after equal updates per style and after equal updates in total.  "
-        "`--as-published` does only what the report did."
+        "`--as-published` repeats only the report's method."
     )
     norms = "uses one norm twice" if plan.block_norms == 1 else "has two norms"
     return (
-        f"{plan.styles} styles ({names}), {plan.updates:,} updates, "
-        f"{counted(plan.seeds, 'seed')}, {recipe.batch} crops of {recipe.crop} pixels an update, "
+        f"{plan.styles} styles ({', '.join(study.names)}), {plan.updates:,} updates, "
+        f"{counted(plan.seeds, 'seed')}, {recipe.batch} crops of {recipe.crop} pixels per update, "
         f"recipe `{recipe.name}` at a constant learning rate, loss network "
         f"{study.request.network_in_words}, "
-        f"{counted(len(study.materials.photos.paths), 'photograph')} to learn on, "
+        f"{counted(len(study.materials.photos.paths), 'training photograph')}, "
         f"{len(study.held_out)} held out.\n\n{mode}  Each residual block {norms}."
     )
 
@@ -350,12 +309,8 @@ def _preface(study: ComparedNetworks) -> str:
 def _table(study: ComparedNetworks) -> Path:
     columns = ("network", "seed", "style", "updates", "photograph", "content", "style_loss")
     rows = (
-        (entry.side, entry.seed, painting.name, updates, photo, content, style, total)
-        for entry in study.entries
-        for updates, losses in study.measured(entry).moments.items()
-        for painting, one in zip(entry.paintings, losses, strict=True)
-        for photo, (content, style, total) in enumerate(
-            zip(one.content, one.style, one.total, strict=True), start=1
-        )
+        (spec.side, spec.seed, style, update, *values)
+        for spec in study.specs
+        for update, style, *values in study.measured(spec).rows(spec.styles)
     )
     return study.folder.write_table("compare.csv", (*columns, "total"), rows)

@@ -1,4 +1,4 @@
-"""What a study works with: paintings, photographs and a loss network."""
+"""Inputs of a study: paintings, photographs and a loss network."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -22,7 +22,7 @@ from stylepack.training.paintings import Painting, read_paintings
 
 @dataclass(frozen=True)
 class Request:
-    """What a study is asked to work with; no photographs are the bundled ones."""
+    """The inputs of a study; `photos` None is the bundled photographs."""
 
     recipe: Recipe
     source: WeightSource
@@ -34,11 +34,11 @@ class Request:
 
     @property
     def photo_folder(self) -> Path:
-        """Where the photographs are."""
+        """The folder of the photographs."""
         return self.photos or BUNDLED_PHOTOS
 
     def settings(self, plan: Json, paintings: Sequence[Painting]) -> Json:
-        """All that the outcome depends on, as study.json holds it."""
+        """Everything that the results depend on, for study.json."""
         return {
             "as_published": self.published,
             "device": self.device.type,
@@ -63,7 +63,7 @@ class Request:
 
     @property
     def network_in_words(self) -> str:
-        """The loss network and where its weights came from."""
+        """The loss network and the source of its weights."""
         recipe, file = self.recipe, self.source.file
         if recipe.loss_network == "bundled":
             return f"bundled ({file.name if file else 'distilled from VGG-19'})"
@@ -79,30 +79,29 @@ def choose_paintings(request: Request, count: int, least: int) -> list[Painting]
     """
     if request.styles is None:
         raise UsageError("paintings are needed; give a folder of them with --styles DIR")
-    found = {painting.name: painting for painting in read_paintings(request.styles)}
+    paintings = {painting.name: painting for painting in read_paintings(request.styles)}
     for name in request.names:
-        if name not in found:
+        if name not in paintings:
             raise UsageError(
-                f"{request.styles} has no painting '{name}'; it has {', '.join(sorted(found))}"
+                f"{request.styles} has no painting '{name}'; it has {', '.join(sorted(paintings))}"
             )
-    chosen = request.names or sorted(found)[:count]
+    chosen = request.names or sorted(paintings)[:count]
     if len(chosen) < least:
         raise UsageError(
             f"{len(chosen)} painting{'s' * (len(chosen) != 1)} of {request.styles}; this study "
             f"needs at least {least}"
         )
-    return [found[name] for name in chosen]
+    return [paintings[name] for name in chosen]
 
 
 class Materials:
-    """Photographs, split, and one loss network for all the paintings' objectives."""
+    """Photographs, split, and one loss network for all objectives.
+
+    Raises:
+        UsageError: the folder has fewer photographs than `least`.
+    """
 
     def __init__(self, request: Request, paintings: Sequence[Painting], least: int = 1) -> None:
-        """Read the folder.
-
-        Raises:
-            UsageError: fewer photographs than `least`.
-        """
         self.request = request
         self.recipe = request.recipe
         self.device = request.device
@@ -123,17 +122,17 @@ class Materials:
 
     @property
     def network(self) -> LossNetwork:
-        """The recipe's loss network, loaded when it is needed first."""
+        """The recipe's loss network, loaded on first use."""
         if self._network is None:
             dtype = training_dtype(self.device)
             self._network = load_loss_network(self.recipe, self.request.source, self.device, dtype)
         return self._network
 
     def objective(self, paintings: Sequence[Painting]) -> Objective:
-        """The recipe's losses against some of the paintings, in their order.
+        """The recipe's losses against some of the paintings, in order.
 
         Raises:
-            StylepackError: no loss network, or one that lacks a layer.
+            StylepackError: there is no loss network, or it lacks a layer.
         """
         for painting in paintings:
             if painting.name not in self._pictures:

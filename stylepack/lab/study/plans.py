@@ -1,7 +1,7 @@
-"""How large each study is: every number in one place.  No torch here.
+"""Sizes of the studies.  No torch here.
 
 The defaults are the full scale, meant for a GPU, with the report's numbers where it gives them;
-`QUICK` is what fits into five minutes on one processor core.
+`QUICK` takes less than five minutes on one processor core.
 """
 
 import math
@@ -21,15 +21,15 @@ CORNERS = ("starry", "scream", "wave", "composition")
 
 @dataclass(frozen=True)
 class LossesPlan:
-    """`study losses`: one network for each way to select styles, all with the same budget."""
+    """`study losses`: one network per way to select styles, all with the same budget."""
 
     styles: int = 10
     updates: int = 40_000
     selections: tuple[Selection, ...] = SELECTIONS
-    moments: int = 20  # how often a network is measured on held-out photographs
+    readouts: int = 20  # measurements of a network on held-out photographs
     photographs: int = 24
     seed: int = 0
-    block_norms: int = 2  # of a residual block; the report's block uses one norm twice
+    block_norms: int = 2  # per residual block; the report's block uses one norm twice
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ class ComparePlan:
     updates: int = 10_000
     seeds: int = 3
     photographs: int = 24
-    new_style_updates: int = 1_000  # of gamma and beta alone, for one style more
-    new_style_moments: int = 8
-    block_norms: int = 2  # as `LossesPlan`'s
+    new_style_updates: int = 1_000  # of gamma and beta alone, for one more style
+    new_style_readouts: int = 8
+    block_norms: int = 2  # see `LossesPlan`
 
 
 @dataclass(frozen=True)
@@ -53,25 +53,24 @@ class ReconstructPlan:
     side: int = 256  # pixels of the image; the painting's short side is the same
     updates: int = 3_000  # at most
     optimizer: Optimizer = "adam"
-    learning_rate: float = 0.2  # of what the sigmoid makes pixels of; of pixels as published
+    learning_rate: float = 0.2  # on logits; as published, on pixels
     patience: int = 200  # updates without progress after which it stops early
     seed: int = 0
 
 
 @dataclass(frozen=True)
 class InterpolatePlan:
-    """`study interpolate`: the grid between corners, and the sweep between two packs."""
+    """`study interpolate`: a grid between corners, and a sweep between two packs."""
 
     corners: tuple[str, ...] = CORNERS
     steps: int = 5  # pictures from corner to corner
-    cell: int = 256  # pixels of the long side of a picture of the grid
+    cell: int = 256  # pixels of the long side of the grid's pictures
     alphas: int = 11
     photographs: int = 24
-    side: int = 256  # pixels of the photographs that are measured
+    side: int = 256  # pixels of the sweep's photographs
 
 
-# The report's procedure where it is not the default's.  How long it lets an image take before
-# it stops early is not known here; 20,000 is ours.
+# The report's procedure where it differs.  Its limit of updates is unknown; 20,000 is ours.
 PUBLISHED: dict[type, dict[str, Any]] = {
     LossesPlan: {"selections": ("round-robin",), "block_norms": 1},
     ComparePlan: {"seeds": 1, "new_style_updates": 0, "block_norms": 1},
@@ -81,29 +80,29 @@ PUBLISHED: dict[type, dict[str, Any]] = {
 
 # Under five minutes on one core with VGG-19's first three blocks.
 QUICK: dict[type, dict[str, Any]] = {
-    LossesPlan: {"styles": 5, "updates": 200, "moments": 5, "photographs": 8},
+    LossesPlan: {"styles": 5, "updates": 200, "readouts": 5, "photographs": 8},
     ComparePlan: {
         "styles": 3,
         "updates": 60,
         "seeds": 2,
         "photographs": 8,
         "new_style_updates": 60,
-        "new_style_moments": 5,
+        "new_style_readouts": 5,
     },
     ReconstructPlan: {"side": 128, "updates": 300, "patience": 50},
     InterpolatePlan: {"cell": 160, "alphas": 6, "photographs": 6, "side": 128},
 }
-# At the report's rate noise is left slowly.
+# The report's learning rate is slow.
 QUICK_PUBLISHED: dict[type, dict[str, Any]] = {ReconstructPlan: {"updates": 600}}
 QUICK_RECIPE: dict[str, Any] = {"crop": 64, "photo_side": 96, "style_side": 192, "warmup": 20}
-OPTIONS = {"photographs": "limit"}  # what the command line calls a plan's number otherwise
+OPTIONS = {"photographs": "limit"}  # options that are not named like the plan's field
 
 
 def planned(kind: type[Plan], *, published: bool, quick: bool, changes: dict[str, Any]) -> Plan:
-    """The plan of a study; of `changes`, those that are not None go before everything else.
+    """The plan of a study; `changes` that are not None take precedence.
 
     Raises:
-        UsageError: a number that is too small, or not finite.
+        UsageError: a number is too small or not finite.
     """
     given = {key: value for key, value in changes.items() if value is not None}
     values = {**(QUICK[kind] if quick else {}), **(PUBLISHED[kind] if published else {})}
@@ -116,7 +115,7 @@ def planned(kind: type[Plan], *, published: bool, quick: bool, changes: dict[str
 
 
 def _check(option: str, value: float) -> None:
-    """Refuse a number that no plan can have; a seed alone may be 0."""
+    """Refuse numbers that are infinite or not above 0; a seed may be 0."""
     if option == "seed" and value < 0:
         raise UsageError(f"--seed is {value}; it must be 0 or more")
     if option != "seed" and not value > 0:
@@ -126,9 +125,9 @@ def _check(option: str, value: float) -> None:
 
 
 def study_recipe(recipe: Recipe, *, quick: bool, changes: RecipeChanges) -> Recipe:
-    """A recipe for networks that are compared: no identity style, and a rate that does not fall.
+    """A recipe for compared networks: no identity style, and a constant learning rate.
 
-    With a constant learning rate a network can be read at any moment, not only at the end.
+    With a constant rate a network can be measured at any update, not only at the end.
     """
     if quick:
         warmup = QUICK_RECIPE["warmup"] if recipe.warmup else 0

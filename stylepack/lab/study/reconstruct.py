@@ -1,4 +1,4 @@
-"""`study reconstruct`: images that minimise tau_n (the report's figures 3 and 4, and table 1)."""
+"""`study reconstruct`: images that minimize tau_n (the report's figures 3 and 4, and table 1)."""
 
 import time
 from collections.abc import Generator, Sequence
@@ -15,24 +15,25 @@ from stylepack.images.contact_sheet import contact_sheet, save_png
 from stylepack.images.photo import Photo
 from stylepack.lab.study.materials import Request, choose_paintings
 from stylepack.lab.study.plans import ReconstructPlan
-from stylepack.lab.study.report import Curve, Panel, Report, draw_panels
+from stylepack.lab.study.report import Report
 from stylepack.lab.study.study import Json, StudyFolder
 from stylepack.lab.study.texture import StyleLoss, Synthesis, cumulative, report_noise
 from stylepack.losses.weights import load_loss_network
 from stylepack.network.trunk import photograph_logits
 from stylepack.recipe import GramDivisor
 from stylepack.training.dataset import read_painting
+from stylepack.training.reports.charts import Curve, Panel, draw_panels
 
-POINTS = 60  # of a curve
+POINTS = 60  # per curve
 GRAM_SIZES: dict[GramDivisor, str] = {"pixels": "H W", "size": "C H W"}
 SMALLEST_CELL = 192  # pixels of a picture on the sheet
 
 
 @dataclass(frozen=True)
 class Finished:
-    """One image: phi of all layers at some updates, tau at its end, and how it went.
+    """One image: phi of all layers at some updates, the final tau, updates done and seconds.
 
-    `shown` is tau of the image as its PNG shows it, cut to 0..1 and rounded to 8 bits.
+    `shown`: tau of the PNG, clamped to 0..1 and rounded to 8 bits.
     """
 
     updates: list[int]
@@ -44,10 +45,9 @@ class Finished:
 
 
 class ReconstructStudy:
-    """One image for each tau_n, all from the same noise."""
+    """One image per tau_n, all from the same noise."""
 
     def __init__(self, request: Request, plan: ReconstructPlan, output: Path) -> None:
-        """Begin; the loss network is loaded here, so that a missing layer is told at once."""
         self.request, self.plan = request, plan
         self.painting = choose_paintings(request, 1, least=1)[0]
         recipe, device = request.recipe, request.device
@@ -60,7 +60,7 @@ class ReconstructStudy:
         return len(self.plan.layers) * self.plan.updates
 
     def run(self) -> Generator[Progress]:
-        """Make the images that are not there yet; one that is begun is begun again."""
+        """Make the missing images; an unfinished one starts again."""
         layers, updates = self.plan.layers, self.plan.updates
         for n in range(1, len(layers) + 1):
             before = (n - 1) * updates
@@ -69,9 +69,9 @@ class ReconstructStudy:
             yield Progress(before + updates, f"tau_{n} done")
 
     def write(self) -> list[Path]:
-        """Tables, figures and the report."""
-        numbers = range(1, len(self.plan.layers) + 1)
-        done = [self.folder.finished(f"tau-{n}", self._read) for n in numbers]
+        """Write tables, figures and the report."""
+        every = range(1, len(self.plan.layers) + 1)
+        done = [self.folder.finished(f"tau-{n}", self._read) for n in every]
         report = Report("Images from cumulative style losses")
         report.say(self._preface())
         files = [self._table(done), self._sheet(report), self._curves(report, done)]
@@ -128,12 +128,12 @@ class ReconstructStudy:
         return bool(self.folder.part(f"tau-{n}", self._read) and self._image(n).is_file())
 
     def _read(self, part: Json) -> Finished:
-        found = Finished(**part)
-        if {len(phis) for phis in found.phis} != {len(self.plan.layers)}:
-            raise ValueError("one phi a layer is expected")
-        if len(found.phis) != len(found.updates):
-            raise ValueError("one row of phi an update is expected")
-        return found
+        image = Finished(**part)
+        if {len(phis) for phis in image.phis} != {len(self.plan.layers)}:
+            raise ValueError("expected one phi per layer")
+        if len(image.phis) != len(image.updates):
+            raise ValueError("expected one row of phi per update")
+        return image
 
     def _table(self, done: Sequence[Finished]) -> Path:
         rows = (
@@ -155,7 +155,7 @@ class ReconstructStudy:
         save_png(contact_sheet([pictures], [captions], cell), target)
         report.figure(
             target,
-            "From the same noise, the images that minimise tau_n, the sum of phi_1 to phi_n, over "
+            "Images that minimize tau_n, the sum of phi_1 to phi_n, from the same noise, over "
             f"{', '.join(self.plan.layers)}.",
         )
         return target
@@ -163,7 +163,7 @@ class ReconstructStudy:
     def _curves(self, report: Report, done: Sequence[Finished]) -> Path:
         panels = [
             Panel(
-                f"minimising tau_{n}",
+                f"minimizing tau_{n}",
                 "updates",
                 "phi_i / its first value",
                 [
@@ -177,7 +177,7 @@ class ReconstructStudy:
         ]
         target = self.folder.path / "phi.png"
         draw_panels(target, panels, columns=4)
-        report.figure(target, "Each phi_i that is minimised, over its value in the noise.")
+        report.figure(target, "Each minimized phi_i, over its value in the noise.")
         return target
 
     def _final_table(self, report: Report, done: Sequence[Finished]) -> None:
@@ -195,32 +195,19 @@ class ReconstructStudy:
             )
             for n, (layer, one) in enumerate(zip(self.plan.layers, done, strict=True), start=1)
         ]
-        report.table(
-            (
-                "n",
-                "layer",
-                "first phi_n",
-                "first tau_n",
-                "final tau_n",
-                "tau_n as shown",
-                "updates",
-                "stopped early",
-                "time, s",
-            ),
-            rows,
-        )
+        columns = ("n", "layer", "first phi_n", "first tau_n", "final tau_n", "tau_n as shown")
+        report.table((*columns, "updates", "stopped early", "time, s"), rows)
         report.say(
-            '"As shown" is tau_n of the PNG: pixels cut to 0..1 and rounded to 8 bits.  Stopped '
-            f"early: tau_n had not fallen by 0.1 % in {self.plan.patience} updates."
+            '"As shown" is tau_n of the PNG: pixels clamped to 0..1 and rounded to 8 bits.  '
+            f"Stopped early: tau_n had not fallen by 0.1 % in {self.plan.patience} updates."
         )
 
     def _start_in_words(self) -> str:
         drawn = report_noise(self.plan.side, self.plan.seed, torch.device("cpu"))
         start = torch.sigmoid(photograph_logits(drawn))
         return (
-            "The noise is cut to what the sigmoid can show: its deviation is "
-            f"{255 * drawn.std():.1f} of 255 as drawn and {255 * start.std():.1f} as the images "
-            "start from it."
+            "The noise is clamped to the sigmoid's range: its standard deviation is "
+            f"{255 * drawn.std():.1f} of 255 as drawn and {255 * start.std():.1f} at the start."
         )
 
     def _preface(self) -> str:
@@ -233,17 +220,17 @@ class ReconstructStudy:
             f"{GRAM_SIZES[recipe.gram_divisor]}"
         )
         added = (
-            "each phi is relative to its target, so that no layer drowns another"
+            "each phi is relative to its target, so that all layers count"
             if recipe.relative
-            else "the layers' phi are added up as they are, whatever their sizes"
+            else "the layers' phi are summed unscaled"
         )
         mode = (
-            f"As published: {added}; the pixels themselves are learned, in RGB over 255, and may "
+            f"As published: {added}; the pixels themselves are optimized, in RGB over 255, and may "
             "leave 0..1."
             if self.request.published
-            else f"Corrected: {added}; the pixels are the sigmoid of what is learned, so that the "
-            f"image that is measured is the one that is shown.  {self._start_in_words()}  "
-            "`--as-published` takes the report's plain phi, free pixels and Adam at 1e-3."
+            else f"Corrected: {added}; the logits of the pixels are optimized, so that the image "
+            f"that is measured is the one that is shown.  {self._start_in_words()}  "
+            "`--as-published` has the report's plain phi, unbounded pixels and Adam at 1e-3."
         )
         return (
             f"{self.painting.name} at a short side of {plan.side} pixels; noise of {plan.side} x "

@@ -1,7 +1,7 @@
-"""What every study is: work that is done in parts, in a folder that remembers them.
+"""A study's folder, which keeps finished parts so that an interrupted study resumes.
 
-study.json   what was asked for, and of which files
-parts/       one JSON a finished part; a study that was stopped goes on after the last one
+study.json   settings, and hashes of the files
+parts/       one JSON file per finished part
 """
 
 import csv
@@ -20,7 +20,7 @@ from stylepack.training.settings import versions
 SETTINGS = "study.json"
 Json = dict[str, Any]
 Part = TypeVar("Part")
-# What reading a file meets that is not JSON, or not the JSON that was written.
+# Errors from reading a file that is not JSON, or not of the expected form.
 DAMAGES = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
@@ -30,28 +30,27 @@ class Study(Protocol):
     folder: "StudyFolder"
 
     def __len__(self) -> int:
-        """How many pieces of work there are, those that are done already among them."""
+        """Number of steps, including those done before."""
 
     def run(self) -> Generator[Event]:
-        """Do the work that is not done yet.  Closing the iterator keeps what is done."""
+        """Do the remaining work.  Closing the iterator keeps finished work."""
 
     def write(self) -> list[Path]:
         """Write tables, figures and the report; return their paths, the report's last."""
 
 
 class StudyFolder:
-    """The folder of a study that was asked for with certain settings."""
+    """A new or existing folder of a study with given settings.
+
+    Raises:
+        UsageError: the folder has a study with other settings.
+        TrainingError: its study.json is damaged.
+        StylepackError: the folder cannot be created.
+    """
 
     def __init__(self, path: Path, settings: Json) -> None:
-        """Begin, or go on with what is there.
-
-        Raises:
-            UsageError: the folder holds a study that was begun with other settings.
-            TrainingError: its study.json is damaged.
-            StylepackError: the folder cannot be made.
-        """
         self.path = path
-        self.settings: Json = json.loads(json.dumps(settings))  # as it is read back: no tuples
+        self.settings: Json = json.loads(json.dumps(settings))  # tuples become lists
         file = path / SETTINGS
         if file.exists():
             self._check(file)
@@ -62,8 +61,7 @@ class StudyFolder:
 
     def _check(self, file: Path) -> None:
         try:
-            found = json.loads(file.read_text(encoding="utf-8"))["settings"]
-            before = dict(flat(found))
+            before = dict(flat(json.loads(file.read_text(encoding="utf-8"))["settings"]))
         except DAMAGES as error:
             raise TrainingError(
                 f"{file} is damaged: {error}; choose another folder with -o"
@@ -72,16 +70,16 @@ class StudyFolder:
         for key in [*now, *before]:
             if before.get(key) != now.get(key):
                 raise UsageError(
-                    f"{self.path} holds a study that was begun with {key} "
-                    f"{_shown(before.get(key))}, not {_shown(now.get(key))}; give what it was "
-                    "begun with, or another folder with -o"
+                    f"{self.path} has a study that was started with {key} "
+                    f"{_shown(before.get(key))}, not {_shown(now.get(key))}; give the same, "
+                    "or another folder with -o"
                 )
 
     def part(self, name: str, read: Callable[[Json], Part]) -> Part | None:
-        """What `read` makes of a finished part, None if it is not finished.
+        """The result of `read` for a finished part, None if it is not finished.
 
         Raises:
-            TrainingError: its file is damaged, or `read` lacks something in it.
+            TrainingError: its file is damaged, or `read` fails.
         """
         path = self._part(name)
         if not path.exists():
@@ -89,36 +87,36 @@ class StudyFolder:
         try:
             return read(json.loads(path.read_text(encoding="utf-8")))
         except DAMAGES as error:
-            raise TrainingError(f"{path} is damaged; delete it, and it is made again") from error
+            raise TrainingError(f"{path} is damaged; delete it to make it again") from error
 
     def finished(self, name: str, read: Callable[[Json], Part]) -> Part:
-        """A part that must be there, as `part` reads it.
+        """A finished part, by `part`.
 
         Raises:
-            TrainingError: it is not there, or damaged.
+            TrainingError: it is missing or damaged.
         """
         part = self.part(name, read)
         if part is None:
-            raise TrainingError(f"{self._part(name)} is gone; type the same command again")
+            raise TrainingError(f"{self._part(name)} is gone; run the same command again")
         return part
 
     def keep(self, name: str, part: Json) -> None:
-        """Write a part, whole or not at all.
+        """Write a part atomically.
 
         Raises:
-            TrainingError: a number of it is not finite.
+            TrainingError: one of its numbers is not finite.
         """
         try:
             text = json.dumps(part, allow_nan=False)
         except ValueError as error:
             raise TrainingError(
-                f"{name} has diverged: a loss of it is not finite; take a lower learning rate, and "
+                f"{name} has diverged: its loss is not finite; use a lower learning rate and "
                 "another folder with -o"
             ) from error
         write_text(self._part(name), text + "\n")
 
     def write_table(self, name: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Path:
-        """A CSV file, its numbers to six digits."""
+        """Write a CSV file with numbers to six digits."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(columns)
@@ -129,7 +127,7 @@ class StudyFolder:
         return path
 
     def write_results(self, results: Json) -> Path:
-        """results.json: what was asked for, with what, and what came out."""
+        """Write results.json: command, versions, settings and results."""
         facts = {
             "command": [printable(word) for word in sys.argv],
             "versions": versions(),
@@ -145,7 +143,7 @@ class StudyFolder:
 
 
 def flat(settings: Json, prefix: str = "") -> Generator[tuple[str, Any]]:
-    """Nested settings as (dotted name, value)."""
+    """Yield nested settings as (dotted name, value)."""
     for key, value in settings.items():
         if isinstance(value, dict):
             yield from flat(value, f"{prefix}{key}.")
@@ -158,9 +156,9 @@ def rounded(value: Any) -> Any:
     if isinstance(value, float):
         return float(f"{value:.6g}")
     if isinstance(value, dict):
-        return {key: rounded(one) for key, one in value.items()}
+        return {key: rounded(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [rounded(one) for one in value]
+        return [rounded(item) for item in value]
     return value
 
 

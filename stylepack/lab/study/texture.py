@@ -1,7 +1,7 @@
 """An image whose Gram matrices approach a painting's, from noise.
 
 Gatys, Ecker & Bethge 2015, "Texture Synthesis Using Convolutional Neural Networks".  phi_i is the
-style loss at the i-th layer, and tau_n = phi_1 + ... + phi_n is minimised.
+style loss at the i-th layer, and tau_n = phi_1 + ... + phi_n is minimized.
 """
 
 import math
@@ -19,16 +19,15 @@ from stylepack.network.trunk import photograph_logits
 from stylepack.recipe import Recipe
 from stylepack.training.dataset import seeded
 
-ENOUGH = 0.999  # progress is tau below this share of what it was at the last progress
+ENOUGH = 0.999  # progress is a tau below this multiple of the lowest
 HISTORY = 50  # updates that L-BFGS remembers
-EVALUATIONS = 20  # of the loss in one update of L-BFGS; torch cuts its line search off there
+EVALUATIONS = 20  # limit of loss evaluations per update of L-BFGS
 
 
 class StyleLoss:
-    """phi_i of images against one painting, by layer, as the recipe measures style."""
+    """phi_i of images against a (3, H, W) painting, by layer, with the recipe's style loss."""
 
     def __init__(self, network: LossNetwork, recipe: Recipe, painting: Tensor) -> None:
-        """`painting` is (3, H, W) RGB in 0..1."""
         self.network, self.recipe = network, recipe
         self.layers = recipe.style_layers
         with torch.no_grad():
@@ -39,7 +38,7 @@ class StyleLoss:
         grams = self._grams(image, layers)
         relative = self.recipe.relative
         return torch.cat(
-            [losses.style_loss(grams[one], self.targets[one], relative) for one in layers]
+            [losses.style_loss(grams[layer], self.targets[layer], relative) for layer in layers]
         )
 
     def _grams(self, image: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
@@ -51,10 +50,10 @@ class StyleLoss:
 
 
 class Synthesis:
-    """Minimise tau_n from noise; `image` is where it stands, (1, 3, H, W) RGB.
+    """Minimizes tau_n from noise; `image` is the current image, (1, 3, H, W) RGB.
 
-    Without `bounded` the pixels themselves are learned and may leave 0..1, as in the report; with
-    it they are the sigmoid of what is learned, so that what is measured can be shown.
+    With `bounded` the logits of the pixels are optimized; without, the pixels themselves, which may
+    leave 0..1, as in the report.
     """
 
     def __init__(
@@ -70,13 +69,13 @@ class Synthesis:
     ) -> None:
         self.loss, self.layers, self.patience, self.bounded = loss, layers, patience, bounded
         start = photograph_logits(noise) if bounded else noise
-        self.learned = nn.Parameter(start.clone())
+        self.parameter = nn.Parameter(start.clone())
         self.optimizer: torch.optim.Optimizer
         if optimizer == "adam":
-            self.optimizer = torch.optim.Adam([self.learned], lr=learning_rate)
+            self.optimizer = torch.optim.Adam([self.parameter], lr=learning_rate)
         else:
             self.optimizer = torch.optim.LBFGS(
-                [self.learned],
+                [self.parameter],
                 max_iter=1,
                 max_eval=EVALUATIONS,
                 history_size=HISTORY,
@@ -85,12 +84,12 @@ class Synthesis:
 
     @property
     def image(self) -> Tensor:
-        """The image as it is measured."""
-        learned = self.learned.detach()
-        return torch.sigmoid(learned) if self.bounded else learned.clone()
+        """The image whose tau is measured."""
+        parameter = self.parameter.detach()
+        return torch.sigmoid(parameter) if self.bounded else parameter.clone()
 
     def steps(self, updates: int) -> Generator[float]:
-        """Yield tau before each update, once that is done, until it falls no longer.
+        """Do updates until tau no longer falls; yield tau before each.
 
         Raises:
             TrainingError: tau is no longer finite.
@@ -101,7 +100,7 @@ class Synthesis:
             if not math.isfinite(tau):
                 raise TrainingError(
                     f"the style loss is {tau} after {update} updates: the image has diverged; "
-                    "take a lower --learning-rate, and another folder with -o"
+                    "use a lower --learning-rate and another folder with -o"
                 )
             if tau < ENOUGH * lowest:
                 lowest, since = tau, 0
@@ -113,7 +112,7 @@ class Synthesis:
 
     def _evaluate(self) -> float:
         self.optimizer.zero_grad(set_to_none=True)
-        image = torch.sigmoid(self.learned) if self.bounded else self.learned
+        image = torch.sigmoid(self.parameter) if self.bounded else self.parameter
         tau = self.loss(image, self.layers).sum()
         tau.backward()  # type: ignore[no-untyped-call]
         return tau.item()
@@ -125,6 +124,6 @@ def cumulative(phis: Sequence[float]) -> list[float]:
 
 
 def report_noise(side: int, seed: int, device: torch.device) -> Tensor:
-    """(1, 3, side, side) noise N(255/2, 255^2/4) as the report has it, here over 255."""
+    """(1, 3, side, side) noise, the report's N(255/2, 255^2/4) divided by 255."""
     noise = torch.randn(1, 3, side, side, generator=seeded(seed, "noise"))
     return (0.5 + 0.5 * noise).to(device)

@@ -1,4 +1,4 @@
-"""Losses for TensorBoard, where it is installed."""
+"""Losses of a run in losses.csv and, if it is installed, for TensorBoard."""
 
 import csv
 import io
@@ -15,7 +15,7 @@ from stylepack.files import cannot_write, replacing
 from stylepack.packs.manifest import IDENTITY
 from stylepack.training.trainer import Step
 
-EVERY = 10  # updates
+EVERY = 10  # updates per TensorBoard point
 NAME = "losses.csv"
 COLUMNS = ("update", "style", "content_loss", "style_loss", "total_variation", "learning_rate")
 
@@ -23,22 +23,17 @@ COLUMNS = ("update", "style", "content_loss", "style_loss", "total_variation", "
 class TensorBoard:
     """Scalars of a run under `folder`; does nothing without the package `tensorboard`.
 
-    Where they cannot be written it says so once, by `tell`, and does nothing more.  They are
-    written here and not by tensorboard's own thread, whose errors nobody can catch.
+    If they cannot be written, `note` gets one message and logging ends.  Records are written here,
+    since errors in the thread of torch.utils.tensorboard cannot be caught.
     """
 
     def __init__(
-        self,
-        folder: Path,
-        names: list[str],
-        tell: Callable[[str], None],
-        *,
-        active: bool = True,
+        self, folder: Path, names: list[str], note: Callable[[str], None], *, active: bool = True
     ) -> None:
         self.names = names
-        self.tell = tell
+        self.note = note
         self.update = 0
-        self.waiting: dict[str, list[float]] = {}  # title -> values since they were last logged
+        self.waiting: dict[str, list[float]] = {}  # title -> values since the last point
         self.writer: Any = None
         if not active:
             return
@@ -56,8 +51,8 @@ class TensorBoard:
             self._give_up(error)
         self._write(file_version="brain.Event:2")
 
-    def go_on_from(self, update: int) -> None:
-        """Make TensorBoard forget what was logged after `update`: it comes again."""
+    def restart_after(self, update: int) -> None:
+        """Make TensorBoard drop what was logged after `update`."""
         if self.writer is None:
             return
         self.waiting = {}
@@ -65,10 +60,7 @@ class TensorBoard:
         self._write(step=update + 1, session_log=start)
 
     def add(self, step: Step) -> None:
-        """Take in the losses of one update; every few updates their means are logged.
-
-        One call for each update and style would cost a fast card a tenth of its time.
-        """
+        """Add an update; every `EVERY` updates the means are logged, since logging takes time."""
         if self.writer is None:
             return
         for style, content, loss in zip(step.styles, step.content, step.style, strict=True):
@@ -100,32 +92,34 @@ class TensorBoard:
             self._give_up(error)
 
     def _give_up(self, error: OSError) -> None:
-        self.tell(f"no more losses for TensorBoard: {error.strerror or error}; training goes on")
+        reason = error.strerror or error
+        self.note(f"no more losses for TensorBoard: {reason}; training continues")
+        self._close()
+
+    def _close(self) -> None:
         writer, self.writer = self.writer, None
         if writer is not None:
             with suppress(OSError):
                 writer.close()
 
     def close(self) -> None:
-        """Write what is waiting."""
+        """Log the last updates and close the file."""
         if self.writer is not None and self.waiting:
             self._log()
-        if self.writer is not None:
-            with suppress(OSError):
-                self.writer.close()
+        self._close()
 
 
 class History:
-    """The loss history of a run folder.  Rows wait in memory until `flush` has written them."""
+    """losses.csv of a run folder.  Rows wait in memory until `flush`."""
 
     def __init__(self, folder: Path, names: list[str]) -> None:
         self.path = folder / NAME
         self.names = names
         self.waiting: list[list[str]] = []
-        self._end: int | None = None  # after this update what is written has to be cut off
+        self._end: int | None = None  # rows after this update are to be removed from the file
 
     def cut(self, update: int) -> None:
-        """Keep the rows up to `update`, from which training goes on.
+        """Remove the rows after `update`.
 
         Raises:
             StylepackError: the file cannot be written; the next `flush` tries again.
@@ -143,14 +137,14 @@ class History:
         self._end = None
 
     def last_update(self) -> int:
-        """The last update that is written; 0 without any."""
+        """The last update in the file; 0 without any."""
         return max((int(row[0]) for row in self._written()), default=0)
 
     def _written(self) -> list[list[str]]:
         return read_rows(self.path) if self.path.exists() else []
 
     def add(self, step: Step) -> None:
-        """Take in the losses of one update."""
+        """Add the losses of an update."""
         values = zip(step.styles, step.content, step.style, step.variation, strict=True)
         for style, *losses in values:
             row = [f"{loss:.6g}" for loss in (*losses, step.learning_rate)]
@@ -160,7 +154,7 @@ class History:
         """Write the waiting rows, all or none of them.
 
         Raises:
-            StylepackError: the disk is full, say; the rows go on waiting.
+            StylepackError: it cannot be written, for example to a full disk; the rows still wait.
             OSError: the file is gone.
         """
         self._cut_off()
@@ -176,13 +170,10 @@ class History:
 
 
 def read_rows(path: Path) -> list[list[str]]:
-    """The rows of a losses.csv under `COLUMNS`, without half a row that a full disk has left."""
+    """The rows of a losses.csv, without its head and a half-written row."""
     with path.open(encoding="utf-8", newline="") as file:
-        return [row for row in csv.reader(file) if _is_row(row)]
-
-
-def _is_row(row: list[str]) -> bool:
-    return len(row) == len(COLUMNS) and row[0].isdecimal()
+        rows = list(csv.reader(file))
+    return [row for row in rows if len(row) == len(COLUMNS) and row[0].isdecimal()]
 
 
 def _lines(rows: list[list[str]]) -> str:

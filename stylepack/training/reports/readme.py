@@ -1,4 +1,4 @@
-"""README.md of a run folder: what the run is, how far it is, and what lies there."""
+"""README.md of a run folder."""
 
 import shlex
 from dataclasses import dataclass, field
@@ -8,30 +8,30 @@ from stylepack.files import write_text
 from stylepack.training.settings import RunSettings
 
 CONTENT = """\
-| file | what |
+| file | content |
 |---|---|
-| `run.json` | what was asked for: folders, options, every start with its command and versions |
-| `recipe.toml` | the recipe, ready for `--recipe` |
-| `losses.csv`, `losses.png` | one row an image, and the curves so far |
+| `run.json` | folders, options, and every start with its command and versions |
+| `recipe.toml` | the recipe, for `--recipe` |
+| `losses.csv`, `losses.png` | one row per image, and the curves |
 | `progress.png` | one held-out photograph in every style over time |
 | `sheets/` | held-out photographs in every style |
-| `tensorboard/` | the losses for TensorBoard, where that is installed |
+| `tensorboard/` | the losses for TensorBoard, if it is installed |
 | `checkpoint.safetensors` | the last state; `checkpoint.previous.safetensors` the one before |
-| `trunk.safetensors`, `packs/` | the result, once the run has ended |
+| `trunk.safetensors`, `packs/` | the result, when the run has finished |
 """
 
 
 @dataclass
 class Throughput:
-    """How fast a run is since its last start, and how long it waited for photographs.
+    """Speed of a run since its last start, and the share of time spent waiting for photographs.
 
-    The first report does not count, if there is another: compiling would.
+    The first report, which includes compiling, counts only if it is the only one.
     """
 
     reports: list[tuple[int, float, float]] = field(default_factory=list)
 
     def add(self, updates: int, seconds: float, waited: float) -> None:
-        """Count some updates more."""
+        """Add a report."""
         self.reports.append((updates, seconds, waited))
 
     def __str__(self) -> str:
@@ -53,16 +53,16 @@ def write_readme(
     throughput: Throughput,
     failure: str = "",
 ) -> None:
-    """Write README.md; `photographs` are how many are trained on and how many held out.
+    """Write README.md.
 
-    `failure` is what has ended the run, if something has.
+    `photographs`: numbers for training and held out.  `failure`: the error that ended the run.
 
     Raises:
         StylepackError: it cannot be written.
     """
     recipe, folder = settings.recipe, folder.absolute()
     lines = [
-        "# A training of stylepack",
+        "# A stylepack training run",
         "",
         f"{len(settings.paintings)} paintings from `{settings.styles}`, {photographs[0]:,} "
         f"photographs from `{settings.photos}` and {photographs[1]} held out, recipe "
@@ -84,7 +84,7 @@ def write_readme(
         )
     lines += ["```", "", CONTENT, "| painting | SHA-256 of its file |", "|---|---|"]
     lines += [f"| {name} | `{digest}` |" for name, digest in settings.paintings.items()]
-    lines += ["", "Started, and gone on with, by:", "", "```"]
+    lines += ["", "Started and resumed by:", "", "```"]
     lines += [
         f"{start['date']} at update {start['update']}: {shlex.join(start['command'])}"
         for start in settings.starts

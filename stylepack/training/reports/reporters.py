@@ -14,7 +14,7 @@ from stylepack.training.trainer import Step, Trainer
 
 
 class Reporters:
-    """Everything that shows how a run goes; of several processes only the `active` one writes."""
+    """Writes losses, sheets and plots of a run; only the `active` process of several does."""
 
     def __init__(
         self,
@@ -32,14 +32,12 @@ class Reporters:
 
     @contextmanager
     def open(self, update: int) -> Iterator[None]:
-        """Report on a training that goes on from `update`."""
+        """Report on a training from `update` on."""
         if self.active:
             self.history.cut(update)
-        place = self.folder / "tensorboard"
-        with closing(
-            TensorBoard(place, self.names, self.journal.note, active=self.active)
-        ) as board:
-            board.go_on_from(update)
+        folder, note = self.folder / "tensorboard", self.journal.note
+        with closing(TensorBoard(folder, self.names, note, active=self.active)) as board:
+            board.restart_after(update)
             self._board = board
             try:
                 yield
@@ -54,10 +52,10 @@ class Reporters:
                 self._board.add(step)
 
     def on_return(self, update: int) -> None:
-        """Forget the losses after `update`, from which training goes on."""
+        """Drop the losses after `update`, to which training has returned."""
         if self.active and self._board:
             attempt(lambda: self.history.cut(update), self.journal)
-            self._board.go_on_from(update)
+            self._board.restart_after(update)
 
     def on_save(self) -> None:
         """Write the losses so far.
@@ -75,7 +73,7 @@ class Reporters:
             self.sheets.show(*trainer.averaged(), trainer.update)
 
     def on_end(self, trainer: Trainer) -> None:
-        """Show the last update, unless it is shown already."""
+        """Show the last update, unless it has been shown."""
         if not self.sheets.has(trainer.update):
             attempt(lambda: self.show(trainer), self.journal)
 
@@ -83,9 +81,9 @@ class Reporters:
 def attempt(
     write: Callable[[], object],
     journal: Journal,
-    otherwise: str = "training goes on, and it will be tried again",
+    otherwise: str = "training continues, and it will be tried again",
 ) -> None:
-    """Write something that training can do without; note in the journal if that fails."""
+    """Write something optional; if that fails, add a notice with `otherwise` to the journal."""
     try:
         write()
     except (StylepackError, OSError) as error:
@@ -93,4 +91,4 @@ def attempt(
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        journal.note(f"there was not enough memory; {otherwise}")
+        journal.note(f"not enough memory; {otherwise}")
