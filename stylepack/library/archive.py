@@ -1,4 +1,4 @@
-"""Packs inside a zip or a wheel.  Nothing is ever unpacked to disk."""
+"""Packs inside a zip or a wheel, read without unpacking to disk."""
 
 import io
 import stat
@@ -18,29 +18,29 @@ from stylepack.packs.header import (
 from stylepack.packs.manifest import ARCHITECTURE, LARGEST_PACK, SUFFIX
 
 MAGIC = (b"PK\x03\x04", b"PK\x05\x06")  # a first entry, or the end of an empty zip
-ENTRY_MARK = b"PK\x01\x02"  # every entry has one in the zip's directory
+ENTRY_MARK = b"PK\x01\x02"  # once per entry in the zip's directory
 MOST_ENTRIES = 1000
-MOST_OTHERS = 32  # trunks and the like that are larger than a pack
-LARGEST_TOTAL = 64 << 20  # of all packs in one zip, unpacked
+MOST_OTHERS = 32  # trunks and loss networks, which are larger than a pack
+LARGEST_TOTAL = 64 << 20  # bytes of all packs in one zip, unpacked
 NOT_PACKS = (ARCHITECTURE, "stylepack-loss-v1")  # trunks and loss networks
-METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the others unpack without a limit
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # others unpack without a limit
 
 
 def is_zip(content: bytes) -> bool:
-    """Whether these bytes begin as a zip does; a pack cannot."""
+    """Whether these bytes begin like a zip; a pack cannot."""
     return content.startswith(MAGIC)
 
 
 def other_kind(content: bytes, size: int) -> str:
-    """The architecture of a file of `size` bytes that begins like a sound trunk or loss network.
+    """Architecture string if the header is a valid trunk or loss network, else "".
 
-    Those may lie beside packs, as in a run's folder.  Empty for any other file.
+    `content`: at least the header of a file of `size` bytes.
     """
     try:
         length = header_length(content[:LENGTH_BYTES], size, "")
         header = parse_header(content[LENGTH_BYTES : LENGTH_BYTES + length], size, "")
     except PackError:
-        return ""  # it will be refused by name when it is checked as a pack
+        return ""  # it is refused when it is checked as a pack
     architecture = header.metadata.get("modelspec.architecture", "")
     return architecture if architecture in NOT_PACKS else ""
 
@@ -51,14 +51,13 @@ def packs_in_zip(
     largest: int = LARGEST_PACK,
     is_wanted: Callable[[str], bool] = lambda name: True,
 ) -> list[tuple[str, bytes]]:
-    """(name of the entry, its bytes) of every pack file in a zip, in its order.
+    """(name of the entry, its bytes) of every wanted pack file in a zip, in order.
 
-    Of them only those whose names are wanted.  Trunks and loss networks of more than `largest`
-    bytes are passed over; smaller ones are not told from packs here.
+    Trunks and loss networks of more than `largest` bytes are skipped, smaller ones included.
 
     Raises:
-        PackError: damaged, or made to harm: entries that climb out, links, encrypted ones,
-            the same name twice, too many, or more bytes than packs can have.
+        PackError: damaged or hostile: paths outside the zip, links, encryption, duplicate names,
+            too many entries or bytes.
     """
     if content.count(ENTRY_MARK) > MOST_ENTRIES:
         raise PackError(f"{source} has more than {MOST_ENTRIES:,} entries; zip only the packs")
@@ -73,13 +72,13 @@ def packs_in_zip(
             total = sum(info.file_size for info in wanted)
             if total > LARGEST_TOTAL:
                 raise PackError(
-                    f"{source} holds {total:,} bytes of packs; at most {LARGEST_TOTAL:,} are read"
+                    f"{source} has {total:,} bytes of packs; at most {LARGEST_TOTAL:,} are read"
                 )
             others = [info for info in entries if info.file_size > largest]
             if len(others) > MOST_OTHERS:
                 raise PackError(
                     f"{source} has {len(others):,} entries that are too large for packs; at most "
-                    f"{MOST_OTHERS} may lie beside packs; zip only the packs"
+                    f"{MOST_OTHERS} are allowed; zip only the packs"
                 )
             for info in others:
                 _check_other(archive, info, source)
@@ -99,7 +98,7 @@ def packs_in_zip(
 
 
 def _checked_entries(entries: Sequence[zipfile.ZipInfo], source: str) -> list[zipfile.ZipInfo]:
-    """The entries that are to be read; one bad entry condemns the zip."""
+    """The entries that are pack files; one bad entry of any kind refuses the zip."""
     names, wanted = set(), []
     for info in entries:
         fault = _fault(info)
@@ -122,22 +121,18 @@ def _fault(info: zipfile.ZipInfo) -> str:
     if ".." in name.replace("\\", "/").split("/"):
         return "climbs out of the zip"
     if "\\" in name or "\0" in name:
-        return "has a name that is none"
+        return "has an invalid name"
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         return "is a link or a device"
     if info.flag_bits & 1:
         return "is encrypted"
     if name.endswith(SUFFIX) and info.compress_type not in METHODS:
-        return "is compressed in another way than by deflate"
+        return "is not stored or compressed with deflate"
     return ""
 
 
 def _check_other(archive: zipfile.ZipFile, info: zipfile.ZipInfo, source: str) -> None:
-    """Refuse a large entry, which is not read, unless it begins as a trunk does.
-
-    Raises:
-        PackError: it does not.
-    """
+    """Refuse a large entry unless its header is a trunk's or loss network's."""
     with archive.open(info) as file:
         start = file.read(LENGTH_BYTES + LARGEST_HEADER)
     if not other_kind(start, info.file_size):
@@ -148,7 +143,7 @@ def _check_other(archive: zipfile.ZipFile, info: zipfile.ZipInfo, source: str) -
 
 
 def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, source: str) -> bytes:
-    """The bytes of an entry: never more than it declares, whatever it holds."""
+    """The bytes of an entry, never more than it declares."""
     with archive.open(info) as file:
         content = file.read(info.file_size + 1)
     if len(content) != info.file_size:

@@ -1,4 +1,4 @@
-"""Where packs come from: files, folders, zips, addresses.  All are read once, into memory."""
+"""Pack files from files, folders, zips and https addresses, read once into memory."""
 
 import hashlib
 import re
@@ -24,7 +24,7 @@ SHA256_PATTERN = re.compile(r"(?:0x)?[0-9a-fA-F]{64}")
 MOST_PACKS = 1000  # in one command
 LARGEST_TOTAL = 256 << 20  # bytes of them
 LARGEST_DOWNLOAD = 64 << 20
-TIMEOUT = 30.0  # seconds of silence
+TIMEOUT = 30.0  # seconds without an answer
 LONGEST = 600.0  # seconds in all
 CHUNK = 1 << 16
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -33,56 +33,56 @@ Progress = Callable[[float], None]
 
 @dataclass(frozen=True)
 class PackFile:
-    """A pack file's bytes as they were read, and where from: for messages."""
+    """A file's bytes, and its source for messages."""
 
     source: str
     content: bytes
 
     @property
     def other_kind(self) -> str:
-        """The architecture of a sound trunk or loss network, empty for anything else."""
+        """Architecture of a valid trunk or loss network, else ""."""
         return other_kind(self.content, len(self.content))
 
 
 def gather(sources: Sequence[str], sha256: str, progress: Progress) -> list[PackFile]:
-    """Every pack file of the sources, none of them checked yet.
+    """Every pack file of the sources, not yet checked.
 
     Args:
         sources: pack files, folders, zips, wheels and https addresses.
-        sha256: what the bytes of the one source must hash to; empty if it does not matter.
-        progress: called with how many of the sources are here, the share of a download included.
+        sha256: expected hash of the only source; empty for none.
+        progress: called with the number of sources read, including the share of a download.
 
     Raises:
-        UsageError: a source that does not exist, or a hash that is none or fits no source.
-        PackError: a source that cannot be read, holds no pack, or has another hash.
+        UsageError: a source that does not exist, or an invalid hash or one for several sources.
+        PackError: a source that cannot be read, has no pack, or has another hash.
     """
     if sha256:
         _check_hash_option(sources, sha256)
-    found: list[PackFile] = []
+    gathered: list[PackFile] = []
     for index, source in enumerate(sources):
         arrived = partial(_pass_on, progress, index)
         files = _in_folder(source) if _is_folder(source) else _in_one(source, sha256, arrived)
-        here = [file for file in files if file.source == source or not file.other_kind]
-        if not here:
+        packs = [file for file in files if file.source == source or not file.other_kind]
+        if not packs:
             raise PackError(f"there is no pack in {source}; expected files named NAME{SUFFIX}")
-        found += here
+        gathered += packs
         arrived(1.0)
-        _check_amount(len(found), sum(len(file.content) for file in found), source)
-    return found
+        _check_amount(len(gathered), sum(len(file.content) for file in gathered), source)
+    return gathered
 
 
 def gather_trunk(source: str, sha256: str, progress: Progress) -> tuple[PackFile, list[PackFile]]:
-    """A trunk and the packs that come with it, none of them checked yet.
+    """A trunk and the packs that come with it, not yet checked.
 
     Args:
-        source: what `stylepack train` leaves, a folder with a trunk file and `packs/`; or that
-            in a zip; or a trunk file alone; or an https address of one of these.
-        sha256: what the bytes of the source must hash to; empty if it does not matter.
-        progress: called with the share that is here.
+        source: a folder with a trunk file and `packs/`, as `stylepack train` writes it, or a zip
+            of that, a trunk file alone, or an https address of one of these.
+        sha256: expected hash of the source; empty for none.
+        progress: called with the share that is read.
 
     Raises:
-        UsageError: a source that does not exist, or a hash that is none or fits no source.
-        PackError: it cannot be read, holds not one trunk, or has another hash.
+        UsageError: a source that does not exist, or an invalid hash.
+        PackError: it cannot be read, does not have exactly one trunk, or has another hash.
     """
     if sha256:
         _check_hash_option([source], sha256)
@@ -96,7 +96,7 @@ def gather_trunk(source: str, sha256: str, progress: Progress) -> tuple[PackFile
         files = _in_one(source, sha256, progress, LARGEST_TRUNK, _is_of_trunk)
     trunks = [file for file in files if file.other_kind == ARCHITECTURE]
     for file in files if not trunks else ():
-        parse_content(file.content, file.source)  # of a damaged trunk nobody can tell what it was
+        parse_content(file.content, file.source)  # names the fault if the trunk is damaged
     if len(trunks) != 1:
         raise PackError(
             f"there are {len(trunks) or 'no'} trunks in {source}; expected one, like a folder that "
@@ -123,7 +123,11 @@ def _is_folder(source: str) -> bool:
 
 
 def _in_folder(folder: str) -> list[PackFile]:
-    """The files directly in a folder that are called like packs; one too many ends the reading."""
+    """The files in a folder that are named like packs.
+
+    Raises:
+        PackError: there are too many, or one cannot be read.
+    """
     files: list[PackFile] = []
     total = 0
     for path in sorted(Path(folder).glob(f"*{SUFFIX}")):
@@ -143,7 +147,7 @@ def _check_amount(packs: int, total: int, source: str) -> None:
 
 
 def _is_of_trunk(entry: str) -> bool:
-    """Whether an entry of a zip belongs to a trunk, as in a folder that `train` wrote."""
+    """Whether an entry of a zip is a trunk file or in a folder `packs`."""
     *folders, name = entry.split("/")
     return name == TRUNK_FILE or folders[-1:] == ["packs"]
 
@@ -155,7 +159,7 @@ def _in_one(
     largest: int = LARGEST_PACK,
     is_wanted: Callable[[str], bool] = lambda name: True,
 ) -> list[PackFile]:
-    """One file or address: itself, or of a zip the entries that `packs_in_zip` gives."""
+    """The file at a path or address, or the entries of a zip by `packs_in_zip`."""
     if is_url(source):
         content = download(source, progress)
     elif Path(source).is_file():
@@ -168,7 +172,7 @@ def _in_one(
         digest = hashlib.sha256(content).hexdigest()
         if digest != sha256.lower().removeprefix("0x"):
             raise PackError(
-                f"{source} has the SHA-256 {digest}, not the one of --sha256; fetch it again, or "
+                f"{source} has the SHA-256 {digest}, not that of --sha256; download it again, or "
                 "ask its author"
             )
     if not is_zip(content):
@@ -178,12 +182,12 @@ def _in_one(
 
 
 def is_url(source: str) -> bool:
-    """Whether this is an address, of whatever kind."""
+    """Whether this is an address of any kind."""
     return "://" in source
 
 
 def download(url: str, progress: Progress) -> bytes:
-    """The bytes behind an https address; `progress` is called with the share that is here.
+    """The bytes at an https address; `progress` is called with the share that is read.
 
     Raises:
         UsageError: not an https address.
@@ -201,10 +205,10 @@ def download(url: str, progress: Progress) -> bytes:
     def fetch() -> None:
         try:
             answer.set_result(_fetch(url, in_time))
-        except BaseException as error:  # for the thread that waits
+        except BaseException as error:  # for the waiting thread
             answer.set_exception(error)
 
-    # A server can hold up every step, headers and redirects too, with a byte now and then.  Only
+    # A server can delay every step, headers and redirects included, by sending single bytes.  Only
     # another thread can stop waiting for all of them; this one ends with the process.
     Thread(target=fetch, daemon=True).start()
     try:
@@ -233,7 +237,7 @@ def _fetch(url: str, progress: Progress) -> bytes:
 
 
 def check_address(url: str) -> None:
-    """Refuse what is not https; plain http only from this machine itself.
+    """Refuse addresses other than https, or http on this machine.
 
     Raises:
         UsageError: another kind of address.
@@ -249,13 +253,13 @@ def check_address(url: str) -> None:
 
 
 def check_redirect(url: str, source: str) -> None:
-    """Refuse to be sent on to anything but https.
+    """Refuse redirects to anything but https.
 
     Raises:
-        PackError: the server's new address is another.
+        PackError: the new address is not https.
     """
     if urlsplit(url).scheme != "https":
-        raise PackError(f"{source} sends on to '{url}', which is not https; not followed")
+        raise PackError(f"{source} redirects to '{url}', which is not https; not followed")
 
 
 class _OnlyToHttps(urllib.request.HTTPRedirectHandler):

@@ -1,4 +1,4 @@
-"""Putting checked packs on the user's shelf: all of them or none."""
+"""Installing packs, and trunks with their packs: all of them or none."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -28,7 +28,7 @@ from stylepack.packs.trunk_file import load_trunk, parse_trunk
 
 @dataclass(frozen=True)
 class Plan:
-    """What an install will do: bytes to write by name, and what is on the shelf already."""
+    """An install: bytes to write by name, and names to replace or already installed."""
 
     new: dict[str, bytes]
     replaced: list[str]
@@ -38,36 +38,36 @@ class Plan:
 def check_packs(
     files: Sequence[PackFile], trunk: str | Path | None = None, force: bool = False
 ) -> list[Manifest]:
-    """Check packs down to the last number, each on the trunk that it names; return what they say.
+    """Check every value of packs, each against the trunk that it names; return their manifests.
 
     Args:
         files: packs of any known trunks.
-        trunk: the name or file of the one trunk that all must belong to.
-        force: also take packs that do not say which trunk they belong to.
+        trunk: name or file of the trunk that all must belong to; None for each pack's own.
+        force: accept packs that do not name their trunk.
 
     Raises:
-        PackError: a pack is damaged, or its trunk is another or not here.
+        PackError: a pack is damaged, or belongs to another trunk or one that is not installed.
     """
     networks: dict[Path, tuple[Trunk, str]] = {}
     manifests = []
     for file in files:
         claimed = Manifest.from_header(parse_content(file.content, file.source), file.source)
-        place = find_trunk(trunk) if trunk else trunk_of({file.source: claimed.trunk_sha256})
-        if place not in networks:
-            networks[place] = load_trunk(place)
-        network, digest = networks[place]
+        path = find_trunk(trunk) if trunk else trunk_of({file.source: claimed.trunk_sha256})
+        if path not in networks:
+            networks[path] = load_trunk(path)
+        network, digest = networks[path]
         check_trunk(claimed, digest, f"'{file.source}'", force)
         manifests.append(parse_pack(file.content, network.config, file.source).manifest)
     return manifests
 
 
 def plan_install(packs: Sequence[tuple[str, PackFile]], replace: bool) -> Plan:
-    """Compare packs, by the names they are to have, with the shelf and with each other.
+    """Compare packs, by their future names, with the shelf and with each other.
 
     Raises:
-        PackError: a name is taken and `replace` is not set, or two packs have the same.
+        PackError: a name is taken and `replace` is not set, or two packs have one name.
     """
-    here = shelf()
+    installed = shelf()
     wanted: dict[str, PackFile] = {}
     plan = Plan({}, [], [])
     for name, file in packs:
@@ -79,14 +79,14 @@ def plan_install(packs: Sequence[tuple[str, PackFile]], replace: bool) -> Plan:
             )
         if other is not file:
             continue
-        taken = here.get(name)
-        if taken and _holds(taken, file.content):
+        taken = installed.get(name)
+        if taken and _has_content(taken, file.content):
             plan.same.append(name)
             continue
         if taken and not replace:
             raise PackError(
-                f"a pack '{name}' {taken.presence} already, and {file.source} is another; "
-                "replace it with --replace, or choose another name with --as NAME"
+                f"a different pack '{name}' {taken.presence} already; replace it by "
+                f"{file.source} with --replace, or choose another name with --as NAME"
             )
         if taken:
             plan.replaced.append(name)
@@ -95,9 +95,7 @@ def plan_install(packs: Sequence[tuple[str, PackFile]], replace: bool) -> Plan:
 
 
 def install_all(packs: Mapping[str, bytes], replace: bool = False) -> list[Path]:
-    """Write pack files to the user's shelf by their names: all or none.
-
-    The caller has checked them.  What goes wrong on the way, Ctrl-C included, is undone.
+    """Write checked pack files to the user's shelf by name; on any error nothing is written.
 
     Raises:
         PackError: a name has been taken meanwhile, and `replace` is not set.
@@ -110,11 +108,11 @@ def install_all(packs: Mapping[str, bytes], replace: bool = False) -> list[Path]
 def install_as_planned(
     packs: Sequence[tuple[str, PackFile]], replace: bool
 ) -> tuple[Plan, list[Path]]:
-    """Plan an install and carry it out, alone on the user's shelf; (the plan, the new files).
+    """Plan an install and do it, with the user's shelf locked: (plan, new files).
 
     Raises:
-        UsageError: a name that is no pack's.
-        PackError: as `plan_install`.
+        UsageError: an invalid name.
+        PackError: see `plan_install`.
         StylepackError: the shelf cannot be written to.
     """
     for name, _ in packs:
@@ -131,10 +129,10 @@ def _place(stage: Stage, packs: Mapping[str, bytes], replace: bool) -> list[Path
 
 
 def install_new(pack: Pack, config: TrunkConfig, replace: bool = False) -> Path:
-    """Install a pack that was just made, under its own name; return its place.
+    """Install a newly made pack under its own name; return its path.
 
-    That may have taken minutes, in which another command has taken the name or filled the disk:
-    the pack is not lost then, but written to the working folder.
+    If that fails, because the name was taken or the disk filled up meanwhile, the pack is written
+    to the working folder.
 
     Raises:
         PackError: it is in the working folder.
@@ -152,13 +150,12 @@ def install_new(pack: Pack, config: TrunkConfig, replace: bool = False) -> Path:
 
 
 def _keep(pack: Pack, config: TrunkConfig, reason: str) -> Path:
-    """Write a pack that cannot be installed to the working folder, under a name that is free."""
-    names = chain([""], (f"-{number}" for number in count(2)))
+    """Write a pack to the working folder under a free name."""
     try:
-        for addition in names:
-            kept = Path(f"{pack.manifest.name}{addition}{SUFFIX}")
+        for suffix in chain([""], (f"-{number}" for number in count(2))):
+            kept = Path(f"{pack.manifest.name}{suffix}{SUFFIX}")
             with suppress(FileExistsError):
-                kept.open("x").close()  # from here on it is ours
+                kept.open("x").close()  # reserves the name
                 break
         try:
             pack.save(kept, config)
@@ -166,11 +163,11 @@ def _keep(pack: Pack, config: TrunkConfig, reason: str) -> Path:
             kept.unlink()
             raise
     except (OSError, StylepackError) as error:
-        raise StylepackError(f"{reason}; nor can it be kept in this folder: {error}") from error
+        raise StylepackError(f"{reason}; nor can it be saved in this folder: {error}") from error
     return kept
 
 
-def _holds(shelved: Shelved, content: bytes) -> bool:
+def _has_content(shelved: Shelved, content: bytes) -> bool:
     try:
         return read_content(shelved.path, LARGEST_PACK) == content
     except StylepackError:
@@ -179,7 +176,7 @@ def _holds(shelved: Shelved, content: bytes) -> bool:
 
 @dataclass(frozen=True)
 class CheckedTrunk:
-    """A trunk and packs that belong to it, down to the last number; packs by name."""
+    """A trunk and packs that belong to it, all values checked; packs by name."""
 
     sha256: str
     content: bytes
@@ -190,12 +187,12 @@ def check_with_packs(trunk: PackFile, packs: Sequence[PackFile]) -> CheckedTrunk
     """Check a trunk and the packs that come with it.
 
     Raises:
-        PackError: one of them is damaged, a pack is another trunk's, two have one name, or the
-            trunk does not say its hash.
+        PackError: one of them is damaged, a pack belongs to another trunk, two have one name, or
+            the trunk's metadata lacks its hash.
     """
     network, digest = parse_trunk(trunk.content, trunk.source)
     if HASH_KEY not in parse_content(trunk.content, trunk.source).metadata:
-        raise PackError(f"{trunk.source} does not say its own hash, by which packs find it")
+        raise PackError(f"{trunk.source} has no hash in its metadata, by which packs find it")
     checked: dict[str, bytes] = {}
     for file in packs:
         manifest = parse_pack(file.content, network.config, file.source).manifest
@@ -210,8 +207,8 @@ def install_trunk(name: str, trunk: CheckedTrunk, replace: bool) -> Path:
     """Write a trunk with its packs to the user's shelf; return its folder.
 
     Raises:
-        PackError: the name is taken and `replace` is not set, or the trunk is here by another.
-        UsageError: packs of the user's belong to the trunk that would be replaced.
+        PackError: the name is taken and `replace` is not set, or the trunk has another name here.
+        UsageError: the user's packs belong to the trunk that would be replaced.
         StylepackError: the shelf cannot be written to.
     """
     folder = home_folder() / "trunks"
@@ -225,13 +222,15 @@ def install_trunk(name: str, trunk: CheckedTrunk, replace: bool) -> Path:
 
 
 def _check_free(name: str, trunk: CheckedTrunk, replace: bool) -> None:
-    here = trunk_names().get(trunk.sha256)
-    if here and here != name:
-        raise PackError(f"this trunk is here already, as '{here}'; see `stylepack trunks list`")
+    present = trunk_names().get(trunk.sha256)
+    if present and present != name:
+        raise PackError(
+            f"this trunk is already installed, as '{present}'; see `stylepack trunks list`"
+        )
     if name in known_trunks() and not replace:
         raise PackError(
-            f"a trunk '{name}' is installed already; replace it and its packs with "
+            f"a trunk '{name}' is already installed; replace it and its packs with "
             "--replace, or choose another name with --as NAME"
         )
-    if name in known_trunks() and not here:
+    if name in known_trunks() and not present:
         removable_trunk(name)

@@ -1,7 +1,7 @@
-"""Packs that came by pip: folders that installed Python packages declare as packs.
+"""Packs that come with installed Python packages.
 
-A package declares them by an entry point in the group `stylepack.packs` whose value is the
-dotted name of a folder.  The folder is found by that name; no line of the package is run.
+A package declares them by an entry point in the group `stylepack.packs` whose value is the dotted
+name of a folder.  The folder is found by that name, without running the package.
 """
 
 import os
@@ -18,10 +18,7 @@ LARGEST_ENTRY_POINTS = 1 << 20
 
 @dataclass(frozen=True)
 class Package:
-    """A distribution's name, normalised, and a folder that it declares.
-
-    Without a folder, `fault` says why in one line.
-    """
+    """A distribution's normalized name and a folder that it declares, or the `fault` in a line."""
 
     name: str
     folder: Path | None
@@ -29,12 +26,12 @@ class Package:
 
 
 def packages() -> list[Package]:
-    """Everything in the environment that declares packs, by name; the first on the path wins."""
+    """All packages of the environment that declare packs, by name; the first on the path wins."""
     found: dict[str, list[Package]] = {}
     for info in _declaring(sys.path):
         try:
             name, values = _declared(info)
-        except Exception:  # importlib does not say what it raises for nonsense
+        except Exception:  # importlib does not document its errors for invalid metadata
             fault = f"{info} is damaged; reinstall that package"
             found[info.name] = [Package(info.name, None, fault)]
             continue
@@ -44,12 +41,12 @@ def packages() -> list[Package]:
 
 
 def _declared(info: Path) -> tuple[str, list[str]]:
-    """(a package's name, normalised; the values of its entry points in our group, each once).
+    """(a package's normalized name, distinct values of its entry points in our group).
 
     Raises:
-        Exception: its record is not what the packaging standards say.
+        Exception: its metadata is invalid.
     """
-    # Imported only where a package declares packs: it takes longer than all else here.
+    # Imported only if a package declares packs, since the import is slow.
     from importlib.metadata import Distribution
 
     distribution = Distribution.at(info)
@@ -62,25 +59,25 @@ def _declared(info: Path) -> tuple[str, list[str]]:
 
 def _package(name: str, declared: str, root: Path) -> Package:
     folder = _folder(declared, root)
-    lacks = (
-        f"package '{name}' declares packs in '{declared}', and there is no such folder; reinstall "
+    missing = (
+        f"package '{name}' declares packs in '{declared}', but there is no such folder; reinstall "
         f"it, or `pip uninstall {name}`"
     )
-    return Package(name, folder, "" if folder else lacks)
+    return Package(name, folder, "" if folder else missing)
 
 
-def _declaring(places: list[str]) -> Iterator[Path]:
-    """The `.dist-info` folders whose entry points name our group."""
+def _declaring(folders: list[str]) -> Iterator[Path]:
+    """The `.dist-info` folders whose entry points have our group."""
     mark = f"[{GROUP}]".encode()
-    for place in dict.fromkeys(places):
+    for folder in dict.fromkeys(folders):
         try:
-            with os.scandir(place or ".") as entries:
+            with os.scandir(folder or ".") as entries:
                 infos = sorted(entry.path for entry in entries if entry.name.endswith(".dist-info"))
         except OSError:
             continue
         for info in infos:
             try:
-                with open(f"{info}/entry_points.txt", "rb") as file:  # noqa: PTH123 - on every start
+                with open(f"{info}/entry_points.txt", "rb") as file:  # noqa: PTH123 - faster
                     declares = mark in file.read(LARGEST_ENTRY_POINTS)
             except OSError:
                 continue
@@ -89,12 +86,12 @@ def _declaring(places: list[str]) -> Iterator[Path]:
 
 
 def _folder(declared: str, root: Path) -> Path | None:
-    """The folder of a dotted name: beside the package's own record, else along the path."""
+    """The folder of a dotted name, beside the package's metadata or on the path."""
     if not FOLDER_PATTERN.fullmatch(declared):
         return None
     parts = declared.split(".")
-    for place in (root, *map(Path, sys.path)):  # an editable install lies elsewhere
-        folder = place.joinpath(*parts)
+    for parent in (root, *map(Path, sys.path)):  # an editable install is elsewhere
+        folder = parent.joinpath(*parts)
         if folder.is_dir():
             return folder
     return None

@@ -1,4 +1,4 @@
-"""A Python package of packs, ready to be built: what `pip install` then puts on the shelf."""
+"""`packs new`: a Python package of packs, which `pip install` then puts on the shelf."""
 
 import json
 import re
@@ -16,8 +16,8 @@ from stylepack.library.transaction import staging
 from stylepack.packs.header import read_content
 from stylepack.packs.manifest import LARGEST_PACK, SUFFIX, Manifest, common_license
 
-NAME_PATTERN = re.compile(r"(?=.{1,64}$)[a-z][a-z0-9]*(?:-[a-z0-9]+)*")  # normalised already
-TAKEN_NAMES = frozenset(["stylepack", BUNDLED, str(Origin.YOURS)])
+NAME_PATTERN = re.compile(r"(?=.{1,64}$)[a-z][a-z0-9]*(?:-[a-z0-9]+)*")  # already normalized
+TAKEN_NAMES = frozenset(["stylepack", BUNDLED, str(Origin.USER)])
 SPDX = frozenset(
     [
         *("CC0-1.0", "CC-BY-4.0", "CC-BY-SA-4.0", "CC-BY-NC-4.0", "CC-BY-NC-SA-4.0"),
@@ -39,7 +39,7 @@ readme = "README.md"
 {license}requires-python = ">=3.11"
 dependencies = ["stylepack>={version}"]
 
-# The folder whose packs appear on the shelf, by its dotted name; it is never imported.
+# The dotted name of the folder whose packs appear on the shelf; it is never imported.
 [project.entry-points."{group}"]
 {name} = "{module}.packs"
 
@@ -62,7 +62,7 @@ stylepack packs list -q {first}
 stylepack apply photo.jpg --style {name}/{first}
 ```
 
-The packs are painted on the trunk {trunk}.
+The packs belong to the trunk {trunk}.
 """
 
 
@@ -72,17 +72,17 @@ def write_collection(
     """Write a package of pack files: pyproject.toml, README.md and the packs, or nothing.
 
     Args:
-        folder: made; it must not exist.  Its name is the distribution's.
-        packs: files by the names that the packs are to have in it; all of one trunk.
+        folder: must not exist; its name is the distribution's.
+        packs: files by their names in the package; all of one trunk.
         trunk: that trunk's file.
-        trunk_in_words: what the README says it is.
+        trunk_in_words: its description for the README.
 
     Returns:
-        Names of packs that do not name a licence.
+        Names of packs without a licence.
 
     Raises:
-        UsageError: a name that is none, or a folder that exists.
-        PackError: a pack is damaged, or another trunk's.
+        UsageError: an invalid name, or a folder that exists.
+        PackError: a pack is damaged, or belongs to another trunk.
     """
     name = folder.name
     if not NAME_PATTERN.fullmatch(name) or name in TAKEN_NAMES:
@@ -95,10 +95,10 @@ def write_collection(
     files = [PackFile(str(path), read_content(path, LARGEST_PACK)) for path in packs.values()]
     manifests = dict(zip(packs, check_packs(files, trunk, force=True), strict=True))
     module = name.replace("-", "_")
-    advice = "choose a place that exists and that is yours"
+    advice = "choose a folder that exists and that you may write to"
     with staging(folder.absolute().parent, advice, own=False) as stage:
         if folder.exists():
-            raise UsageError(f"{folder} exists already; choose another name or place")
+            raise UsageError(f"{folder} already exists; choose another name or folder")
         texts = {
             "pyproject.toml": _pyproject(name, module, manifests),
             "README.md": _readme(name, manifests, trunk_in_words),
@@ -124,9 +124,9 @@ def _pyproject(name: str, module: str, manifests: Mapping[str, Manifest]) -> str
 
 
 def _license_field(license: str) -> str:
-    """A line of pyproject.toml, empty without a licence; a stranger's words must not stop a build.
+    """A line of pyproject.toml, empty without a licence.
 
-    As an SPDX expression (PEP 639) only what build tools are sure to know.
+    It is an SPDX expression (PEP 639) only for identifiers that all build tools know.
     """
     text = printable(" ".join(license.split()))
     if not text:
@@ -137,8 +137,8 @@ def _license_field(license: str) -> str:
 
 def _readme(name: str, manifests: Mapping[str, Manifest], trunk: str) -> str:
     rows = [
-        (pack, one.title, one.style_image.get("artist", ""), one.license)
-        for pack, one in manifests.items()
+        (pack, manifest.title, manifest.style_image.get("artist", ""), manifest.license)
+        for pack, manifest in manifests.items()
     ]
     return README.format(
         name=name,
@@ -149,5 +149,5 @@ def _readme(name: str, manifests: Mapping[str, Manifest], trunk: str) -> str:
 
 
 def _cell(text: object) -> str:
-    """A stranger's words in a table of Markdown."""
+    """Text from others, escaped for a Markdown table."""
     return re.sub(r"([\\`*_{}\[\]<>|])", r"\\\1", printable(" ".join(str(text).split())))

@@ -1,4 +1,4 @@
-"""Taking packs off the shelf: yours are deleted, bundled ones hidden until they are restored."""
+"""Removing the user's packs, and hiding and restoring bundled ones."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,13 +28,13 @@ def removable(name: str) -> Path:
     """
     path = find_pack(name)
     pack = next((pack for pack in every_pack() if pack.path == path), None)
-    if pack is None or pack.origin is not Origin.YOURS or name not in (pack.name, pack.qualified):
+    if pack is None or pack.origin is not Origin.USER or name not in (pack.name, pack.qualified):
         raise UsageError(f"'{name}' is not a pack that you installed; {_way_out(pack)}")
     return path
 
 
 def remove_pack(name: str) -> Path:
-    """Delete a pack that the user installed; return where it was.
+    """Delete a pack that the user installed; return its path.
 
     Raises:
         UsageError: no such pack, or a bundled one.
@@ -50,15 +50,12 @@ def remove_pack(name: str) -> Path:
 
 
 def hide_packs(references: Sequence[str]) -> list[str]:
-    """Take bundled packs off the shelf until `restore_packs`, their files stay; return their names.
-
-    Args:
-        references: `NAME` or `bundled/NAME`.
+    """Hide bundled packs, given as `NAME` or `bundled/NAME`; return their names.
 
     Raises:
         UsageError: not a bundled pack, or the identity pack, which painting needs.
     """
-    names = list(dict.fromkeys(one.removeprefix(f"{BUNDLED}/") for one in references))
+    names = _bundled_names(references)
     for name in names:
         if name == IDENTITY:
             raise UsageError(f"'{IDENTITY}' cannot be hidden: --strength and training need it")
@@ -74,12 +71,12 @@ def hide_packs(references: Sequence[str]) -> list[str]:
 
 
 def restore_packs(names: Sequence[str] | None = None) -> list[str]:
-    """Put hidden packs back on the shelf, all of them without names; return which.
+    """Show hidden packs again, all of them without `names`; return their names.
 
-    Without names a damaged list of hidden packs is written anew.
+    Without `names` a damaged list of hidden packs is rewritten.
 
     Raises:
-        UsageError: a pack that is not hidden.
+        UsageError: a pack is not hidden.
     """
     home = home_folder()
     if not home.is_dir():
@@ -97,7 +94,7 @@ def _restore(home: Path, names: Sequence[str] | None) -> list[str]:
         back = sorted(hidden)
     else:
         hidden = read_hidden(home)
-        back = list(dict.fromkeys(name.removeprefix(f"{BUNDLED}/") for name in names))
+        back = _bundled_names(names)
     for name in back:
         if name not in hidden:
             known = f"hidden are: {', '.join(sorted(hidden))}" if hidden else "no pack is"
@@ -107,10 +104,14 @@ def _restore(home: Path, names: Sequence[str] | None) -> list[str]:
     return back
 
 
+def _bundled_names(references: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(name.removeprefix(f"{BUNDLED}/") for name in references))
+
+
 def _way_out(pack: Shelved | None) -> str:
-    """How a pack of this origin is taken off the shelf."""
+    """Advice on how to remove a pack of this origin from the shelf."""
     ways = {
-        Origin.YOURS: "remove it: `stylepack packs remove {0.name}`",
+        Origin.USER: "remove it: `stylepack packs remove {0.name}`",
         Origin.BUNDLED: "hide it: `stylepack packs hide {0.name}`",
         Origin.PACKAGE: "remove its package: `pip uninstall {0.collection}`",
         Origin.TRUNK: "remove its trunk: `stylepack trunks remove {0.collection}`",

@@ -1,4 +1,4 @@
-"""From references to checked packs on their trunk, once: no file of a pack is opened twice.
+"""References to checked packs on their trunk, opening each file once.
 
 `resolve` finds the files and reads their headers without torch, so that a wrong name is refused at
 once; `Selection.load` then checks every tensor.
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FoundPack:
-    """A pack file in memory: its header is checked, its tensors are not."""
+    """A pack file in memory with a checked header, whose tensors are not checked."""
 
     path: Path
     content: bytes
@@ -34,10 +34,10 @@ class FoundPack:
 
     @classmethod
     def read(cls, path: Path) -> FoundPack:
-        """Read a file once.
+        """Read a file and check its header.
 
         Raises:
-            PackError: too large, or its header is damaged.
+            PackError: it is too large, or its header is damaged.
         """
         content = read_content(path, LARGEST_PACK)
         return cls(path, content, Manifest.from_header(parse_content(content, path), path))
@@ -47,7 +47,7 @@ class FoundPack:
 class Loaded:
     """A trunk with the SHA-256 of its data, and packs that fit it.
 
-    `left_out` has the errors of packs that nobody asked for by name, by their references.
+    `left_out`: errors of packs that were not given by name, by reference.
     """
 
     trunk: Trunk
@@ -58,19 +58,16 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Selection:
-    """Packs by their references, and the file of the trunk that paints them.
-
-    Without packs it stands for every pack of the trunk.
-    """
+    """Packs by reference, none for all packs of the trunk, and the trunk's file."""
 
     trunk: Path
     packs: dict[str, FoundPack]
 
     def by_name(self) -> Selection:
-        """The same packs by the names of their files, else those in their manifests.
+        """The same packs by their file names, or the names in their manifests.
 
         Raises:
-            UsageError: two of them have one name.
+            UsageError: two of them have the same name.
         """
         named: dict[str, FoundPack] = {}
         for pack in self.packs.values():
@@ -84,7 +81,7 @@ class Selection:
         """Load the trunk and check every pack against it.
 
         Args:
-            force: accept packs that do not name their trunk; None where no option allows that.
+            force: accept packs that do not name their trunk; None if there is no option for that.
 
         Raises:
             PackError: the trunk or a named pack is damaged.
@@ -118,10 +115,10 @@ def resolve(
     """Find packs by name or file, and their trunk.
 
     Args:
-        references: of packs; none selects every pack of the trunk.
-        trunk: a trunk's name or file; a plain name then is the pack of that name that belongs to
-            it, if there is one.  None is the trunk that the packs name, else the bundled one.
-        identity: also take the trunk's identity pack.
+        references: of packs; none selects all packs of the trunk.
+        trunk: a trunk's name or file, whose packs then take precedence for plain names.  None is
+            the trunk that the packs name, else the bundled one.
+        identity: also select the trunk's identity pack.
 
     Raises:
         UsageError: an unknown pack or trunk, packs of several trunks, or no identity pack.
@@ -129,18 +126,18 @@ def resolve(
     """
     shelf = Shelf()
     if trunk is None:
-        packs = {one: FoundPack.read(shelf.find(one)) for one in references}
-        place = trunk_of({one: pack.manifest.trunk_sha256 for one, pack in packs.items()})
+        packs = {reference: FoundPack.read(shelf.find(reference)) for reference in references}
+        path = trunk_of({name: pack.manifest.trunk_sha256 for name, pack in packs.items()})
     else:
-        place = find_trunk(trunk)
-        packs = {one: _on_trunk(one, place, shelf) for one in references}
+        path = find_trunk(trunk)
+        packs = {reference: _on_trunk(reference, path, shelf) for reference in references}
     if identity:
-        packs[IDENTITY] = _identity_pack(place, shelf)
-    return Selection(place, packs)
+        packs[IDENTITY] = _identity_pack(path, shelf)
+    return Selection(path, packs)
 
 
 def _on_trunk(reference: str, trunk: Path, shelf: Shelf) -> FoundPack:
-    """A pack by reference, of several with one plain name the one that names the trunk."""
+    """A pack by reference; among several with a plain name, the one that names the trunk."""
     if NAME_PATTERN.fullmatch(reference):
         named = [pack.path for pack in shelf.visible.values() if pack.name == reference]
         digest = ShelvedTrunk(trunk.stem, trunk).sha256
@@ -169,10 +166,7 @@ def _identity_pack(trunk: Path, shelf: Shelf) -> FoundPack:
 
 
 def _every_pack(trunk: Path) -> Iterator[tuple[str, Path]]:
-    """(reference, file) of all installed packs, then of those beside a trunk's file.
-
-    Beside the bundled one are hidden packs too.
-    """
+    """Yield (reference, file) of all visible packs, then of those beside a trunk's file."""
     for reference, pack in sorted(Shelf().visible.items(), key=lambda item: "/" in item[0]):
         yield reference, pack.path
     if trunk.resolve() != BUNDLED_TRUNK:

@@ -1,4 +1,4 @@
-"""Where packs and trunks live, and finding them by name.  No torch here."""
+"""Folders of packs and trunks, and finding packs by name.  No torch here."""
 
 import difflib
 import os
@@ -23,14 +23,14 @@ from stylepack.packs.manifest import NAME_PATTERN, SUFFIX, Manifest, read_manife
 
 HOME_VARIABLE = "STYLEPACK_HOME"
 MOVE_HOME = f"set {HOME_VARIABLE} to a folder you own"
-NOWHERE = Path(os.devnull, "stylepack")  # nothing is found there, and nothing can be written
+NOWHERE = Path(os.devnull, "stylepack")  # a folder that cannot exist
 BUNDLED_PACKS = ASSETS / "packs"
 
 
 class Origin(StrEnum):
-    """How a pack came to the shelf."""
+    """The origin of a pack."""
 
-    YOURS = "installed"
+    USER = "installed"
     TRUNK = "trunk"
     PACKAGE = "pip"
     BUNDLED = "bundled"
@@ -38,9 +38,9 @@ class Origin(StrEnum):
 
 @dataclass(frozen=True)
 class Shelved:
-    """A pack on the shelf: its name is its file's name.
+    """A pack on the shelf, named after its file.
 
-    `collection` is what it came with: the name of a trunk or of a Python package.
+    `collection`: name of the trunk or Python package it came with, `bundled` or `installed`.
     """
 
     name: str
@@ -55,18 +55,18 @@ class Shelved:
 
     @property
     def qualified(self) -> str:
-        """The name that finds this pack and no other: `COLLECTION/NAME`."""
+        """The unique reference `COLLECTION/NAME`."""
         return f"{self.collection}/{self.name}"
 
     @property
     def came_with(self) -> str:
-        """Where it is from, in words: `installed`, `bundled`, `trunk mine`, `pip foo`."""
+        """Its origin in words: `installed`, `bundled`, `trunk mine`, `pip foo`."""
         named = self.origin in (Origin.TRUNK, Origin.PACKAGE)
         return f"{self.origin} {self.collection}" if named else str(self.origin)
 
     @property
     def presence(self) -> str:
-        """The same as a predicate: `is installed`, `comes with trunk mine`."""
+        """Its origin as a predicate: `is installed`, `comes with trunk mine`."""
         if self.origin is Origin.PACKAGE:
             return f"comes with package {self.collection}"
         return (
@@ -74,12 +74,12 @@ class Shelved:
         )
 
     def vanished(self, error: Exception) -> bool:
-        """Whether `error` says that it has been removed since it was found: not a fault of it."""
+        """Whether `error` means that it has been removed since it was found."""
         missing = isinstance(error, MissingFileError | FileNotFoundError)
         return missing and not self.path.is_symlink()
 
     def manifest(self) -> Manifest:
-        """Its metadata, header only."""
+        """Its metadata, from the header alone."""
         return read_manifest(self.path)
 
 
@@ -89,35 +89,30 @@ def home_folder() -> Path:
 
 
 def cache_folder() -> Path:
-    """Where downloads are kept: `STYLEPACK_HOME/cache`, else the platform's cache folder."""
+    """The folder of downloads: `STYLEPACK_HOME/cache`, else the platform's cache folder."""
     moved = _moved_home()
     return moved / "cache" if moved else _of_user(user_cache_path)
 
 
 class Shelf:
-    """The packs of one moment: each of the folders is read once, when it is first needed."""
+    """The installed packs; folders are read once, on first use."""
 
     @cached_property
     def every(self) -> list[Shelved]:
-        """All packs, hidden and shadowed ones too, one for each `COLLECTION/NAME`."""
-        found: dict[str, Shelved] = {}
-        for pack in (
-            *bundled_packs().values(),
-            *user_packs().values(),
-            *trunk_packs(),
-            *package_packs(),
-        ):
-            found.setdefault(pack.qualified, pack)
-        return list(found.values())
+        """All packs, including hidden and shadowed ones, one per `COLLECTION/NAME`."""
+        users = user_packs().values()
+        packs: dict[str, Shelved] = {}
+        for pack in (*bundled_packs().values(), *users, *trunk_packs(), *package_packs()):
+            packs.setdefault(pack.qualified, pack)
+        return list(packs.values())
 
     @cached_property
     def visible(self) -> dict[str, Shelved]:
-        """Packs by the shortest reference that finds them, sorted.
+        """Packs by their shortest reference, sorted, without hidden ones.
 
-        A plain name is your own pack; else the bundled one; else the only one of that name among
-        Python packages and installed trunks.  The rest go by `COLLECTION/NAME`, but for bundled and
-        packages' packs whose place a pack of yours has taken.  Bundled packs that the user has
-        hidden are left out.
+        A plain name is the user's own pack, else the bundled one, else the only one with that name
+        among Python packages and installed trunks.  The others are `COLLECTION/NAME`, except
+        bundled and packages' packs that a pack of the user replaces.
 
         Raises:
             PackError: the list of hidden packs is damaged.
@@ -126,28 +121,25 @@ class Shelf:
         packs: dict[Origin, list[Shelved]] = {origin: [] for origin in Origin}
         for pack in self.every:
             packs[pack.origin].append(pack)
-        yours = {pack.name for pack in packs[Origin.YOURS]}
+        own = {pack.name for pack in packs[Origin.USER]}
         shown = [pack for pack in packs[Origin.BUNDLED] if pack.name not in hidden]
-        first = [*packs[Origin.YOURS], *shown]
+        first = [*packs[Origin.USER], *shown]
         others = [*packs[Origin.TRUNK], *packs[Origin.PACKAGE]]
-        found: dict[str, Shelved] = {}
-        for pack in first:
-            found.setdefault(pack.name, pack)
         count = Counter(pack.name for pack in others)
-        for pack in others:
-            if count[pack.name] == 1:
-                found.setdefault(pack.name, pack)
+        visible: dict[str, Shelved] = {}
+        for pack in (*first, *(pack for pack in others if count[pack.name] == 1)):
+            visible.setdefault(pack.name, pack)
         for pack in (*first, *others):
-            replaced = pack.name in yours and pack.origin in (Origin.BUNDLED, Origin.PACKAGE)
-            if found.get(pack.name) is not pack and not replaced:
-                found[pack.qualified] = pack
-        return dict(sorted(found.items()))
+            replaced = pack.name in own and pack.origin in (Origin.BUNDLED, Origin.PACKAGE)
+            if visible.get(pack.name) is not pack and not replaced:
+                visible[pack.qualified] = pack
+        return dict(sorted(visible.items()))
 
     def find(self, reference: str) -> Path:
-        """The file of a pack given by name or by path.
+        """The file of a pack given by name or path.
 
         Raises:
-            UsageError: neither a pack on the shelf nor a file; says what comes close.
+            UsageError: neither a pack on the shelf nor a file, with the closest name.
         """
         collection, slash, name = reference.partition("/")
         if slash and NAME_PATTERN.fullmatch(name):
@@ -155,7 +147,7 @@ class Shelf:
                 if (pack.name, pack.collection) == (name, collection):
                     return pack.path
         if _is_path(reference):
-            with suppress(OSError, RuntimeError):  # a name too long, or the home of nobody
+            with suppress(OSError, RuntimeError):  # a name too long, or an unknown user's home
                 path = Path(reference).expanduser()
                 if path.is_file():
                     return path
@@ -167,13 +159,12 @@ class Shelf:
             return packs[reference].path
         if reference in bundled_packs():
             raise UsageError(
-                f"pack '{reference}' is hidden; bring it back: "
-                f"`stylepack packs restore {reference}`"
+                f"pack '{reference}' is hidden; restore it: `stylepack packs restore {reference}`"
             )
         several = [key for key, pack in packs.items() if pack.name == reference]
         if several:
             raise UsageError(
-                f"there are several packs '{reference}'; say which: {', '.join(several)}"
+                f"there are several packs '{reference}'; choose one: {', '.join(several)}"
             )
         close = difflib.get_close_matches(reference, packs, n=1, cutoff=0.5)
         hint = f"did you mean '{close[0]}'?" if close else "see `stylepack packs list`"
@@ -181,34 +172,34 @@ class Shelf:
 
 
 def shelf() -> dict[str, Shelved]:
-    """`Shelf.visible` of this moment."""
+    """`Shelf.visible` of a new shelf."""
     return Shelf().visible
 
 
 def every_pack() -> list[Shelved]:
-    """`Shelf.every` of this moment."""
+    """`Shelf.every` of a new shelf."""
     return Shelf().every
 
 
 def find_pack(reference: str) -> Path:
-    """`Shelf.find` of this moment."""
+    """`Shelf.find` of a new shelf."""
     return Shelf().find(reference)
 
 
 def bundled_packs() -> dict[str, Shelved]:
-    """Every bundled pack by name, hidden ones too."""
+    """Bundled packs by name, including hidden ones."""
     return {pack.name: pack for pack in _scan(BUNDLED_PACKS, Origin.BUNDLED, BUNDLED)}
 
 
 def user_packs() -> dict[str, Shelved]:
-    """Every pack that the user installed, by name."""
+    """Packs that the user installed, by name."""
     folder = home_folder() / "packs"
     recover(folder)
-    return {pack.name: pack for pack in _scan(folder, Origin.YOURS, Origin.YOURS)}
+    return {pack.name: pack for pack in _scan(folder, Origin.USER, Origin.USER)}
 
 
 def trunk_packs() -> list[Shelved]:
-    """Every pack that came with an installed trunk."""
+    """Packs that came with installed trunks."""
     return [
         pack
         for folder in trunk_folders()
@@ -217,14 +208,14 @@ def trunk_packs() -> list[Shelved]:
 
 
 def trunk_folders() -> list[Path]:
-    """The folders of the installed trunks, each `trunk.safetensors` and `packs/`, by name."""
+    """Folders of the installed trunks, with `trunk.safetensors` and `packs/`, by name."""
     folder = home_folder() / "trunks"
     recover(folder)
     return sorted(path for path in folder.glob("*") if NAME_PATTERN.fullmatch(path.name))
 
 
 def package_packs() -> list[Shelved]:
-    """Every pack of an installed Python package."""
+    """Packs of installed Python packages."""
     return [
         pack
         for package in packages()
@@ -234,39 +225,39 @@ def package_packs() -> list[Shelved]:
 
 
 def faults() -> list[str]:
-    """What is to be said of places that were passed over, and of names that mean several packs."""
+    """Messages on unreadable folders and ambiguous names."""
     trunks, declared = trunk_folders(), packages()
-    places = [home_folder() / "packs", *(folder / "packs" for folder in trunks)]
-    places += [package.folder for package in declared if package.folder]
-    taken = {BUNDLED, str(Origin.YOURS), *(folder.name for folder in trunks)}
+    folders = [home_folder() / "packs", *(folder / "packs" for folder in trunks)]
+    folders += [package.folder for package in declared if package.folder]
+    taken = {BUNDLED, str(Origin.USER), *(folder.name for folder in trunks)}
     sources: dict[str, list[str]] = {}
     for pack in every_pack():
         if pack.origin is Origin.PACKAGE:
             sources.setdefault(pack.name, []).append(pack.collection)
     return [
-        *filter(None, map(_fault, places)),
+        *filter(None, map(_fault, folders)),
         *(package.fault for package in declared if package.fault),
         *(
-            f"package '{name}' has the name of packs that are found before its own: `{name}/NAME` "
-            "is not one of the package's where both have one"
+            f"package '{name}' has the name of another collection of packs, which takes "
+            f"precedence: `{name}/NAME` is the other's pack if both have one"
             for name in sorted(taken.intersection(package.name for package in declared))
         ),
         *(
-            f"'{name}' is in the packages {' and '.join(found)}; say which: "
-            + ", ".join(f"{package}/{name}" for package in found)
-            for name, found in sources.items()
-            if len(found) > 1
+            f"'{name}' is in the packages {' and '.join(several)}; choose one: "
+            + ", ".join(f"{package}/{name}" for package in several)
+            for name, several in sources.items()
+            if len(several) > 1
         ),
     ]
 
 
 def check_free(name: str, replace: bool = False) -> None:
-    """Check a name for a new pack, before anything is done to make it; make the packs' folder.
+    """Check a name for a new pack before making it; create the folder of packs.
 
     Raises:
-        UsageError: the name is not a pack's.
+        UsageError: the name is invalid.
         PackError: it is taken and `replace` is not set.
-        StylepackError: there is no folder for packs, and none can be made.
+        StylepackError: the folder cannot be created.
     """
     typed_name(name, "the new pack")
     taken = shelf().get(name)
@@ -279,10 +270,10 @@ def check_free(name: str, replace: bool = False) -> None:
 
 
 def packs_folder() -> Path:
-    """The folder of the user's packs; it exists afterwards.
+    """The folder of the user's packs, created if necessary.
 
     Raises:
-        StylepackError: it cannot be made.
+        StylepackError: it cannot be created.
     """
     folder = home_folder() / "packs"
     make_folder(folder, MOVE_HOME)
@@ -290,11 +281,11 @@ def packs_folder() -> Path:
 
 
 def _of_user(folder: Callable[..., Path]) -> Path:
-    """One of the platform's folders for stylepack, `NOWHERE` where the user has no home."""
+    """A folder of the platform for stylepack, `NOWHERE` if the user has no home."""
     with suppress(RuntimeError):
-        found = folder("stylepack", appauthor=False)
-        if found.is_absolute():
-            return found
+        path = folder("stylepack", appauthor=False)
+        if path.is_absolute():
+            return path
     return NOWHERE
 
 
@@ -311,7 +302,7 @@ def _is_path(reference: str) -> bool:
 
 
 def _scan(folder: Path, origin: Origin, collection: str) -> list[Shelved]:
-    """The packs in a folder, none where it cannot be read: `faults` tells of that."""
+    """The packs in a folder; none if it cannot be read, which `faults` reports."""
     with suppress(OSError):
         return [
             Shelved(path.stem, path, origin, collection)
@@ -322,7 +313,7 @@ def _scan(folder: Path, origin: Origin, collection: str) -> list[Shelved]:
 
 
 def _fault(folder: Path) -> str:
-    """Why a folder of packs cannot be read, in a line; empty where it can, or is not there."""
+    """Message if a folder of packs exists and cannot be read, else ""."""
     try:
         with os.scandir(folder):
             return ""

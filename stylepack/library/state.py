@@ -1,4 +1,4 @@
-"""Which bundled packs the user wants out of the way: a small JSON file in the home folder."""
+"""The hidden bundled packs: a small JSON file in the home folder."""
 
 import json
 from collections.abc import Iterable
@@ -12,10 +12,10 @@ LARGEST = 1 << 16
 
 
 def read_hidden(home: Path) -> frozenset[str]:
-    """Names of the hidden packs; none where the file does not exist.
+    """Names of the hidden packs; none if the file does not exist.
 
     Raises:
-        PackError: the file is not what `write_hidden` writes.
+        PackError: the file is damaged.
     """
     path = home / FILE
     try:
@@ -28,15 +28,15 @@ def read_hidden(home: Path) -> frozenset[str]:
     except (ValueError, TypeError, KeyError, RecursionError):
         names = None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise PackError(f"{path} is damaged; `stylepack packs restore --all` writes it anew")
+        raise PackError(f"{path} is damaged; `stylepack packs restore --all` rewrites it")
     return frozenset(names)
 
 
 def write_hidden(home: Path, names: Iterable[str]) -> None:
-    """Write the names of the hidden packs, in one step.
+    """Write the names of the hidden packs atomically.
 
     Raises:
-        StylepackError: the home folder cannot be made or written to.
+        StylepackError: the home folder cannot be created or written to.
     """
     make_folder(home, "set STYLEPACK_HOME to a folder you own")
     write_text(home / FILE, json.dumps({"hidden": sorted(names)}) + "\n")

@@ -1,4 +1,4 @@
-"""Which trunks there are, and which of them packs are painted on.  No torch here."""
+"""Installed trunks by name and hash.  No torch here."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ from stylepack.packs.manifest import (
     checked_name,
 )
 
-HASH_DIGITS = 8  # of a trunk without a name, where it is shown
+HASH_DIGITS = 8  # shown for a trunk without a name
 
 
 @dataclass(frozen=True)
@@ -49,20 +49,20 @@ class ShelvedTrunk:
 
     @property
     def sha256(self) -> str:
-        """What its file says its hash is: header only."""
+        """The hash in its file's header."""
         return self.header().metadata.get("modelspec.hash_sha256", "").removeprefix("0x")
 
 
 def known_trunks() -> dict[str, ShelvedTrunk]:
     """The bundled trunk, then the installed ones by name."""
-    found = {BUNDLED: ShelvedTrunk(BUNDLED, BUNDLED_TRUNK)}
+    trunks = {BUNDLED: ShelvedTrunk(BUNDLED, BUNDLED_TRUNK)}
     for folder in trunk_folders():
-        found[folder.name] = ShelvedTrunk(folder.name, folder / TRUNK_FILE)
-    return found
+        trunks[folder.name] = ShelvedTrunk(folder.name, folder / TRUNK_FILE)
+    return trunks
 
 
 def trunk_names() -> dict[str, str]:
-    """Names of the trunks by their hashes; damaged ones are left out."""
+    """Hash -> name of every undamaged trunk."""
     names: dict[str, str] = {}
     for trunk in known_trunks().values():
         with suppress(StylepackError):
@@ -72,7 +72,7 @@ def trunk_names() -> dict[str, str]:
 
 
 def name_of(trunk_sha256: str, names: Mapping[str, str]) -> str:
-    """How a trunk is shown: its name, else the first digits of its hash, else `unknown`."""
+    """A trunk's name, else the first digits of its hash, else `unknown`."""
     return names.get(trunk_sha256) or trunk_sha256[:HASH_DIGITS] or "unknown"
 
 
@@ -80,7 +80,7 @@ def trunk_named(name: str) -> ShelvedTrunk:
     """A trunk by name.
 
     Raises:
-        UsageError: there is none of that name.
+        UsageError: there is no trunk with that name.
     """
     trunks = known_trunks()
     if name not in trunks:
@@ -89,7 +89,7 @@ def trunk_named(name: str) -> ShelvedTrunk:
 
 
 def find_trunk(reference: str | Path | None) -> Path:
-    """The file of a trunk given by name or by file; None is the bundled one.
+    """The file of a trunk given by name or file; None is the bundled one.
 
     Raises:
         UsageError: neither a known trunk nor a file.
@@ -110,7 +110,7 @@ def trunk_of(hashes: Mapping[str, str]) -> Path:
     """The file of the trunk that packs name, else of the bundled one.
 
     Args:
-        hashes: the trunk's by the packs' references; empty where a pack names no trunk.
+        hashes: a pack's reference -> its trunk's hash, or "" if it names none.
 
     Raises:
         UsageError: packs of several trunks.
@@ -139,27 +139,27 @@ def trunk_of(hashes: Mapping[str, str]) -> Path:
 
 
 def packs_on(trunk: ShelvedTrunk) -> list[Shelved]:
-    """Every pack that names this trunk, wherever it came from."""
+    """Every pack that names this trunk, of any origin."""
     digest = trunk.sha256
-    found = []
+    packs = []
     for pack in every_pack():
         with suppress(StylepackError):
             if pack.manifest().trunk_sha256 == digest:
-                found.append(pack)
-    return found
+                packs.append(pack)
+    return packs
 
 
 def removable_trunk(name: str) -> Path:
-    """The folder of a trunk that can be deleted, with the packs that came with it.
+    """The folder of a trunk that can be deleted with its packs.
 
     Raises:
-        UsageError: no such trunk, the bundled one, or one that packs of the user's are made for.
+        UsageError: no such trunk, the bundled one, or one that the user's packs belong to.
     """
     trunk = trunk_named(name)
     if name == BUNDLED:
-        raise UsageError("the bundled trunk cannot be removed; the others: `stylepack trunks list`")
+        raise UsageError("the bundled trunk cannot be removed; for others: `stylepack trunks list`")
     try:
-        left = [pack.name for pack in packs_on(trunk) if pack.origin is Origin.YOURS]
+        left = [pack.name for pack in packs_on(trunk) if pack.origin is Origin.USER]
     except StylepackError:
         left = []  # a damaged trunk has no packs
     if left:
@@ -171,10 +171,10 @@ def removable_trunk(name: str) -> Path:
 
 
 def remove_trunk(name: str) -> Path:
-    """Delete an installed trunk with the packs that came with it; return where it was.
+    """Delete an installed trunk with its packs; return its folder.
 
     Raises:
-        UsageError: as `removable_trunk`.
+        UsageError: see `removable_trunk`.
         StylepackError: it cannot be deleted.
     """
     folder = removable_trunk(name)
@@ -187,14 +187,14 @@ def remove_trunk(name: str) -> Path:
             _delete(gone)
         except OSError as error:
             raise StylepackError(
-                f"trunk '{name}' is removed, but {gone} is left: {error.strerror or error}; delete "
-                "it, or the next command that reads trunks does"
+                f"trunk '{name}' is removed, but {gone} remains: {error.strerror or error}; delete "
+                "it, or the next command that reads trunks will"
             ) from error
     return folder
 
 
 def _delete(path: Path) -> None:
-    """Delete a folder with all that is in it, or a file, or a link and not what it leads to."""
+    """Delete a folder with its contents, a file, or a link but not its target."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -205,12 +205,12 @@ def checked_trunk_name(name: str) -> str:
     """Return `name` if an installed trunk can have it.
 
     Raises:
-        UsageError: it cannot be a folder's name everywhere, or is the bundled trunk's.
+        UsageError: it cannot be a folder's name on all systems, or is reserved.
     """
     try:
         checked_name(name, "the new trunk", "a trunk's")
     except PackError as error:
         raise UsageError(f"{error}; choose one with --as NAME") from error
-    if name in (BUNDLED, str(Origin.YOURS)):
+    if name in (BUNDLED, str(Origin.USER)):
         raise UsageError(f"a trunk cannot be called '{name}'; choose another with --as NAME")
     return name

@@ -1,4 +1,4 @@
-"""Reading everything that is installed once more, down to the last number."""
+"""`packs verify`: check every value of all installed trunks and packs."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from stylepack.packs.pack import fitting_config, parse_pack
 from stylepack.packs.trunk_file import load_trunk
 
 GONE = "removed meanwhile"
-WITHOUT_HASH = "good as far as can be seen: it carries no hash"
+WITHOUT_HASH = "good, but without a hash to check"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """One file: what it is called, how it is, and whose it is."""
+    """The result for one file."""
 
     name: str
     path: Path
@@ -30,14 +30,13 @@ class Verdict:
 
 
 def verify(trunk: Path | None = None, names: Sequence[str] = ()) -> Iterator[Verdict]:
-    """Check every known trunk, then every installed pack or those named, hidden ones too.
+    """Check every known trunk, then all installed packs or the named ones, also hidden ones.
 
-    Hash, header, tensors, and that every number is one.  A pack is held to the sizes of its
-    trunk if that is known, else to those that it was made for.
+    Hash, header, tensors and values are checked, and sizes against the pack's trunk if it is known.
 
     Args:
-        trunk: one trunk file, instead of those that are known.
-        names: references of packs, or plain names; a plain name is every pack of that name.
+        trunk: a trunk file to check instead of the known ones.
+        names: references of packs, or plain names for every pack with that name.
 
     Raises:
         UsageError: no pack of that name.
@@ -48,14 +47,15 @@ def verify(trunk: Path | None = None, names: Sequence[str] = ()) -> Iterator[Ver
             raise UsageError(f"no pack '{name}' is installed; see `stylepack packs list`")
     trunks = [ShelvedTrunk(trunk.name, trunk)] if trunk else list(known_trunks().values())
     sizes: dict[str, tuple[str, TrunkConfig]] = {}
-    for one in trunks:
+    for known in trunks:
+        name, path = f"trunk {known.name}", known.path
         try:
-            network, digest = load_trunk(one.path)
-            sizes.setdefault(digest, (one.name, network.config))
-            yield Verdict(f"trunk {one.name}", one.path, "trunk", True, "good", digest)
+            network, digest = load_trunk(path)
+            sizes.setdefault(digest, (known.name, network.config))
+            yield Verdict(name, path, "trunk", True, "good", digest)
         except StylepackError as error:
-            words = GONE if one.gone else str(error)
-            yield Verdict(f"trunk {one.name}", one.path, "trunk", one.gone, words)
+            words = GONE if known.gone else str(error)
+            yield Verdict(name, path, "trunk", known.gone, words)
     for pack in packs:
         if not names or pack.name in names or pack.qualified in names:
             try:
@@ -68,7 +68,7 @@ def verify(trunk: Path | None = None, names: Sequence[str] = ()) -> Iterator[Ver
 
 
 def _read(path: Path, sizes: Mapping[str, tuple[str, TrunkConfig]]) -> tuple[str, str]:
-    """(what is to be said of a good pack, the hash of its data)."""
+    """(words on a good pack, the hash of its data)."""
     content = read_content(path, LARGEST_PACK)
     header = parse_content(content, path)
     trunk_sha256 = Manifest.from_header(header, path).trunk_sha256
@@ -77,7 +77,7 @@ def _read(path: Path, sizes: Mapping[str, tuple[str, TrunkConfig]]) -> tuple[str
     if not manifest.sha256:
         return WITHOUT_HASH, ""
     if not trunk_sha256:
-        return "good, does not say of which trunk", manifest.sha256
+        return "good, does not name its trunk", manifest.sha256
     if not name:
         return f"good, of another trunk: {trunk_sha256[:8]}", manifest.sha256
     return "good", manifest.sha256

@@ -1,4 +1,4 @@
-"""How far apart two packs are, norm by norm, and what they say differently."""
+"""`packs diff`: distances of two packs norm by norm, and differences of their metadata."""
 
 import math
 from collections.abc import Iterator
@@ -20,12 +20,11 @@ WHOLE = "all"
 
 @dataclass(frozen=True)
 class Difference:
-    """Two packs at one norm, or in all.
+    """Differences of two packs at one norm, or in all.
 
-    `gamma` and `beta` are relative distances |a - b| / sqrt(|a| |b|): 0 for the same, NaN where
-    one of them is all zeros and the other is not.  `cosine` compares the directions in which
-    the packs leave the neutral style: of (gamma - 1, beta), 1 for the same style at another
-    strength, about 0 for unrelated styles, NaN where one pack does not leave it.
+    `gamma`, `beta`: relative distances |a - b| / sqrt(|a| |b|), 0 if equal, NaN if only one is
+    zero.  `cosine`: of (gamma - 1, beta), the directions away from the neutral style; 1 for the
+    same style at another strength, about 0 for unrelated styles, NaN if one is neutral.
     """
 
     norm: str
@@ -35,10 +34,10 @@ class Difference:
 
 
 def load_pair(a: Path, b: Path) -> tuple[Pack, Pack, TrunkConfig]:
-    """Two packs of any trunk, and the sizes of it.
+    """Two packs of any trunk, and the trunk's sizes.
 
     Raises:
-        PackError: one of them is damaged, or they do not have the same norms.
+        PackError: one of them is damaged, or they have different norms.
     """
     contents = [read_content(path, LARGEST_PACK) for path in (a, b)]
     configs = [
@@ -52,7 +51,7 @@ def load_pair(a: Path, b: Path) -> tuple[Pack, Pack, TrunkConfig]:
 
 
 def compare(a: Pack, b: Pack, config: TrunkConfig) -> Iterator[Difference]:
-    """Every norm in order of use, then the whole."""
+    """Yield the difference at every norm in order of use, then of the whole styles."""
     gammas, betas = [], []
     for slot in config.layout():
         gamma = a.style[slot.gamma].double(), b.style[slot.gamma].double()
@@ -64,15 +63,14 @@ def compare(a: Pack, b: Pack, config: TrunkConfig) -> Iterator[Difference]:
 
 
 def differing_metadata(a: Pack, b: Pack) -> list[tuple[str, str, str]]:
-    """(key, what a says, what b says) wherever that differs; the thumbnails are left out."""
-    told = _flat(a), _flat(b)
-    keys = dict.fromkeys([*told[0], *told[1]])
-    rows = [(key, told[0].get(key, ""), told[1].get(key, "")) for key in keys]
+    """(key, value of a, value of b) wherever they differ, without thumbnails."""
+    first, second = _flat(a), _flat(b)
+    rows = [(key, first.get(key, ""), second.get(key, "")) for key in first | second]
     return [row for row in rows if row[1] != row[2]]
 
 
 def _flat(pack: Pack) -> dict[str, str]:
-    """Metadata as text, the JSON fields one by one."""
+    """Metadata as text, with one entry per field of JSON objects."""
     fields: dict[str, str] = {}
     for key, value in asdict(pack.manifest).items():
         if key in NOT_COMPARED:

@@ -1,38 +1,39 @@
 """The safetensors header, read and checked without torch.
 
-A safetensors file is an 8-byte little-endian length, that many bytes of JSON, then the
-tensors' bytes (https://github.com/huggingface/safetensors, "Format").  Packs come from
-strangers, so nothing in the header is believed before it has been checked against the file.
+A safetensors file is an 8-byte little-endian length, that many bytes of JSON, then the tensors'
+bytes (https://github.com/huggingface/safetensors, "Format").  Files from others are hostile, so
+everything in the header is checked against the file.
 """
 
 import hashlib
 import json
 import math
-import os
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from stylepack.errors import PackError, UsageError
 
 LENGTH_BYTES = 8
 LARGEST_HEADER = 1 << 20  # ours are about 30 KB, most of it the thumbnail
-READ_AHEAD = 1 << 16  # most headers in one read
+READ_AHEAD = 1 << 16  # bytes, so that most headers take one read
 LARGEST_RANK = 8
 MOST_TENSORS = 1024  # the largest pack has 268
 LARGEST_COUNT = 1 << 40
-LONGEST_SHOWN = 80  # characters of a stranger's text in a message
+LONGEST_SHOWN = 80  # characters of others' text in a message
 ENTRY_KEYS = frozenset(["dtype", "shape", "data_offsets"])
 DTYPE_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "U8": 1}
 
 
 class MissingFileError(UsageError):
-    """A pack or trunk file that is not there, or no longer."""
+    """A pack or trunk file does not exist, or no longer."""
 
 
 class TensorEntry(NamedTuple):
-    """One tensor's line in the header; `start` and `end` count from the first data byte."""
+    """A tensor's entry; `start` and `end` are bytes from the first data byte."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -42,7 +43,7 @@ class TensorEntry(NamedTuple):
 
 @dataclass(frozen=True)
 class Header:
-    """A checked header: tensors by name, metadata strings, and where the data begins."""
+    """A checked header: tensors by name, metadata, and the offset of the data in bytes."""
 
     tensors: dict[str, TensorEntry]
     metadata: dict[str, str]
@@ -54,30 +55,11 @@ def read_header(path: Path, largest_file: int) -> Header:
 
     Raises:
         MissingFileError: no such file.
-        PackError: larger than `largest_file` bytes, or a header that is not
-            what safetensors allows.
+        PackError: larger than `largest_file` bytes, unreadable, or an invalid header.
     """
-    try:
-        _refuse_pipes(path)
-        with path.open("rb", READ_AHEAD) as file:
-            size = os.fstat(file.fileno()).st_size
-            if size > largest_file:
-                raise PackError(
-                    f"{path} is {size:,} bytes; a file of this kind has at most {largest_file:,}"
-                )
-            start = file.read(LENGTH_BYTES)
-            length = header_length(start, size, path)
-            return parse_header(file.read(length), size, path)
-    except FileNotFoundError:
-        raise MissingFileError(f"no such file: {path}; give a .safetensors file") from None
-    except OSError as error:
-        raise PackError(f"cannot read {path}: {error.strerror or error}") from error
-
-
-def _refuse_pipes(path: Path) -> None:
-    """Opening one would wait for ever."""
-    if path.is_fifo():
-        raise PackError(f"{path} is a pipe; give a .safetensors file")
+    with _opened(path, largest_file) as (file, size):
+        length = header_length(file.read(LENGTH_BYTES), size, path)
+        return parse_header(file.read(length), size, path)
 
 
 def read_content(path: Path, largest_file: int) -> bytes:
@@ -87,16 +69,24 @@ def read_content(path: Path, largest_file: int) -> bytes:
         MissingFileError: no such file.
         PackError: larger than `largest_file` bytes, or unreadable.
     """
+    with _opened(path, largest_file) as (file, size):
+        return file.read(size)
+
+
+@contextmanager
+def _opened(path: Path, largest_file: int) -> Iterator[tuple[BinaryIO, int]]:
+    """An open file and its size in bytes."""
     try:
-        _refuse_pipes(path)
-        with path.open("rb") as file:
+        if path.is_fifo():  # opening it would wait forever
+            raise PackError(f"{path} is a pipe; give a .safetensors file")
+        with path.open("rb", READ_AHEAD) as file:
             size = file.seek(0, 2)
             if size > largest_file:
                 raise PackError(
                     f"{path} is {size:,} bytes; a file of this kind has at most {largest_file:,}"
                 )
             file.seek(0)
-            return file.read(size)
+            yield file, size
     except FileNotFoundError:
         raise MissingFileError(f"no such file: {path}; give a .safetensors file") from None
     except OSError as error:
@@ -104,20 +94,20 @@ def read_content(path: Path, largest_file: int) -> bytes:
 
 
 def parse_content(content: bytes, source: object) -> Header:
-    """Check the header of a file that is in memory; `source` names it in messages."""
+    """Check the header of a file in memory; errors name `source`."""
     length = header_length(content[:LENGTH_BYTES], len(content), source)
     return parse_header(content[LENGTH_BYTES : LENGTH_BYTES + length], len(content), source)
 
 
 def header_length(start: bytes, size: int, path: object) -> int:
-    """The header's length from the file's first 8 bytes, checked against the file's size."""
+    """The header's length in bytes from the file's first 8 bytes, checked against its size."""
     if len(start) < LENGTH_BYTES:
         raise PackError(f"{path} is not a safetensors file: {size} bytes, expected at least 8")
     (length,) = struct.unpack("<Q", start)
     if length > size - LENGTH_BYTES:
         raise PackError(
-            f"{path} is not a safetensors file, or not all of one: its header claims {length:,} "
-            f"bytes, the file has {size:,}; fetch it again or give another"
+            f"{path} is not a safetensors file, or is cut off: its header claims {length:,} "
+            f"bytes, the file has {size:,}; get a fresh copy or give another file"
         )
     if length > LARGEST_HEADER:
         raise PackError(
@@ -127,11 +117,11 @@ def header_length(start: bytes, size: int, path: object) -> int:
 
 
 def parse_header(raw: bytes, size: int, path: object) -> Header:
-    """Check the header's JSON against the format and the size of the file it came from."""
+    """Check the header's JSON against the format and the file's size in bytes."""
     try:
         fields = json.loads(raw.decode("utf-8"), object_pairs_hook=_unique_keys)
         if b"\\u" in raw:
-            json.dumps(fields, ensure_ascii=False).encode("utf-8")  # no half surrogate pairs
+            json.dumps(fields, ensure_ascii=False).encode("utf-8")  # refuses lone surrogates
     except (ValueError, RecursionError):
         raise PackError(f"{path}: the header is not valid JSON; download it again") from None
     if not isinstance(fields, dict):
@@ -155,7 +145,7 @@ def data_sha256(content: bytes, header: Header) -> str:
 
 
 def shown(text: str) -> str:
-    """A stranger's text as far as a message shows it."""
+    """Text from others, shortened for a message."""
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
 
 
@@ -186,15 +176,15 @@ def _check_tiling(tensors: dict[str, TensorEntry], data_size: int, path: object)
     if position != data_size:
         advice = "it is cut off: download it again" if position > data_size else "download it again"
         raise PackError(
-            f"{path}: the tensors take {position:,} bytes, the file holds {data_size:,}; {advice}"
+            f"{path}: the tensors take {position:,} bytes, the file has {data_size:,}; {advice}"
         )
 
 
 def _counts(value: Any) -> bool:
-    """Whether this is a list of sensible counts: whole numbers from 0 (True and 1.0 are not)."""
+    """Whether `value` is a list of integers from 0 to `LARGEST_COUNT`, without booleans."""
     if not isinstance(value, list):
         return False
-    for item in value:  # noqa: SIM110 - a thousand packs are listed at once
+    for item in value:  # noqa: SIM110 - faster, for lists of a thousand packs
         if type(item) is not int or not 0 <= item <= LARGEST_COUNT:
             return False
     return True

@@ -1,4 +1,4 @@
-"""What a pack says about itself, read from its header without torch."""
+"""A pack's metadata, read from its header without torch."""
 
 import json
 import math
@@ -18,19 +18,23 @@ FORMAT_VERSION = "1"
 MODELSPEC_VERSION = "1.0.1"
 LARGEST_PACK = 4 << 20
 LARGEST_TRUNK = 256 << 20
-DEEPEST = 16  # levels of a JSON field
+DEEPEST = 16  # levels of nesting of a JSON field
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 RESERVED_NAMES = frozenset(
     ["con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))]
 )
 SUFFIX = ".safetensors"
 TRUNK_FILE = "trunk.safetensors"  # in a folder beside `packs/`
-IDENTITY = "photo"  # the name of a trunk's identity style
+IDENTITY = "photo"  # name of a trunk's identity style
+TEXTS = (  # fields that are keys of the ModelSpec
+    *("title", "description", "author", "date", "license", "tags", "thumbnail", "merged_from"),
+)
+FACTS = ("style_image", "train", "metrics")  # fields that are JSON objects
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """One pack's metadata.  Text keys follow the Stability ModelSpec 1.0.1."""
+    """A pack's metadata.  Keys follow the Stability ModelSpec 1.0.1."""
 
     name: str
     trunk_sha256: str = ""
@@ -43,41 +47,33 @@ class Manifest:
     thumbnail: str = ""  # data URI
     merged_from: str = ""
     sha256: str = ""  # of all bytes after the header
-    own_contrast: float = 0.0  # share of the photograph's own contrast in the last norm
+    own_contrast: float = 0.0  # share of the photograph's contrast in the last norm
     style_image: dict[str, Any] = field(default_factory=dict)  # title, artist, year, ...
     train: dict[str, Any] = field(default_factory=dict)  # recipe, updates, loss network, ...
     metrics: dict[str, Any] = field(default_factory=dict)  # held-out content and style loss
 
     def to_metadata(self) -> dict[str, str]:
-        """The safetensors metadata of this pack; empty fields are left out."""
+        """The safetensors metadata of this pack, without empty fields."""
         fields = {
             "modelspec.sai_model_spec": MODELSPEC_VERSION,
             "modelspec.architecture": PACK_ARCHITECTURE,
             "modelspec.implementation": IMPLEMENTATION,
+            **{f"modelspec.{key}": getattr(self, key) for key in TEXTS},
             "modelspec.title": self.title or self.name,
-            "modelspec.description": self.description,
-            "modelspec.author": self.author,
-            "modelspec.date": self.date,
-            "modelspec.license": self.license,
-            "modelspec.tags": self.tags,
-            "modelspec.thumbnail": self.thumbnail,
-            "modelspec.merged_from": self.merged_from,
             "stylepack.format_version": FORMAT_VERSION,
             "stylepack.name": self.name,
             "stylepack.trunk_sha256": self.trunk_sha256,
             "stylepack.own_contrast": f"{self.own_contrast:.9g}" if self.own_contrast else "",
-            "stylepack.style_image": _dump(self.style_image),
-            "stylepack.train": _dump(self.train),
-            "stylepack.metrics": _dump(self.metrics),
+            **{f"stylepack.{key}": _dump(getattr(self, key)) for key in FACTS},
         }
         return {key: value for key, value in fields.items() if value}
 
     @classmethod
     def from_header(cls, header: Header, path: object) -> "Manifest":
-        """Check the metadata of a pack file and give it names.
+        """Check the metadata of a pack file.
 
         Raises:
-            PackError: not a pack, a later format, or metadata that contradicts the format.
+            PackError: not a pack, a later format, or invalid metadata.
         """
         data = header.metadata
         architecture = data.get("modelspec.architecture")
@@ -87,22 +83,15 @@ class Manifest:
                 f"expected '{PACK_ARCHITECTURE}'"
             )
         check_version(header, path)
+        texts: dict[str, Any] = {key: data.get(f"modelspec.{key}", "") for key in TEXTS}
+        facts: dict[str, Any] = {key: _load(data, f"stylepack.{key}", path) for key in FACTS}
         return cls(
             name=checked_name(data.get("stylepack.name", ""), path),
             trunk_sha256=data.get("stylepack.trunk_sha256", ""),
-            title=data.get("modelspec.title", ""),
-            description=data.get("modelspec.description", ""),
-            author=data.get("modelspec.author", ""),
-            date=data.get("modelspec.date", ""),
-            license=data.get("modelspec.license", ""),
-            tags=data.get("modelspec.tags", ""),
-            thumbnail=data.get("modelspec.thumbnail", ""),
-            merged_from=data.get("modelspec.merged_from", ""),
             sha256=data.get("modelspec.hash_sha256", "").removeprefix("0x"),
             own_contrast=_share(data, "stylepack.own_contrast", path),
-            style_image=_load(data, "stylepack.style_image", path),
-            train=_load(data, "stylepack.train", path),
-            metrics=_load(data, "stylepack.metrics", path),
+            **texts,
+            **facts,
         )
 
 
@@ -112,7 +101,7 @@ def read_manifest(path: Path) -> Manifest:
 
 
 def check_version(header: Header, path: object) -> None:
-    """Refuse a pack or trunk of a format that this version does not know."""
+    """Refuse a pack or trunk in another version of the format."""
     version = header.metadata.get("stylepack.format_version")
     if version != FORMAT_VERSION:
         raise PackError(
@@ -122,15 +111,14 @@ def check_version(header: Header, path: object) -> None:
 
 
 def checked_name(name: str, source: object, whose: str = "a pack's") -> str:
-    """Return `name` if it can be a pack's or a trunk's name: it will be part of a file name.
+    """Return `name` if it can be a pack's or a trunk's name, which is part of a file name.
 
     Raises:
-        PackError: anything but lower-case letters, digits, '-' and '_', 64 at most.
+        PackError: anything but at most 64 lower-case letters, digits, '-' and '_'.
     """
     if name in RESERVED_NAMES:
         raise PackError(
-            f"{source}: '{name}' cannot be {whose} name, Windows has it for a device; "
-            "choose another"
+            f"{source}: '{name}' cannot be {whose} name, it is reserved on Windows; choose another"
         )
     if not NAME_PATTERN.fullmatch(name):
         raise PackError(
@@ -141,10 +129,10 @@ def checked_name(name: str, source: object, whose: str = "a pack's") -> str:
 
 
 def typed_name(name: str, source: object) -> str:
-    """`checked_name` of a name that somebody has typed.
+    """`checked_name` for a name from the command line.
 
     Raises:
-        UsageError: it cannot be one.
+        UsageError: it is invalid.
     """
     try:
         return checked_name(name, source)
@@ -153,13 +141,13 @@ def typed_name(name: str, source: object) -> str:
 
 
 def common_license(manifests: Iterable[Manifest]) -> str:
-    """The licence that all packs have; empty if they differ or one has none."""
+    """The licence that all packs share, else ""."""
     licenses = {manifest.license for manifest in manifests}
     return licenses.pop() if len(licenses) == 1 else ""
 
 
 def in_words(value: Any) -> str:
-    """A metadata value on one line, nested ones too."""
+    """A metadata value, also a nested one, on one line."""
     if isinstance(value, dict):
         return " ".join(f"{key} {in_words(inner)}" for key, inner in value.items())
     if isinstance(value, list):
@@ -204,7 +192,7 @@ def _load(data: dict[str, str], key: str, path: object) -> dict[str, Any]:
 
 
 def _is_deeper(value: Any, levels: int) -> bool:
-    """Whether lists and objects lie within each other more than `levels` deep."""
+    """Whether lists and objects are nested more than `levels` deep."""
     inner = value.values() if isinstance(value, dict) else value
     if not isinstance(value, dict | list):
         return False

@@ -1,21 +1,21 @@
-"""Mixes: which packs, and how much of each.  No torch here."""
+"""Mixes of packs, and grids of mixes.  No torch here."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from stylepack.errors import UsageError
 from stylepack.packs.header import shown
 
 EXAMPLE = "starry=0.5,scream=0.5"
-Place = tuple[float, float]  # across and down, both 0..1
-SQUARE: tuple[Place, ...] = ((0, 0), (1, 0), (0, 1), (1, 1))
-POWER = 2.0  # of the distance
+Point = tuple[float, float]  # across and down, both in 0..1
+SQUARE: tuple[Point, ...] = ((0, 0), (1, 0), (0, 1), (1, 1))
+POWER = 2.0  # exponent of the distance
 
 
 @dataclass(frozen=True)
 class Mix:
-    """Packs by name or path, each once, with weights; `str()` shows it as it is typed."""
+    """Packs by name or path, each once, with weights; `str()` is its form on the command line."""
 
     parts: tuple[tuple[str, float], ...]
 
@@ -44,7 +44,7 @@ class Mix:
             raise UsageError(
                 f"the weights of '{shown(str(self))}' are all zero; give one of them a weight"
             )
-        # By the largest first: a sum of huge weights may be infinite.
+        # Divided by the largest first, since a sum of huge weights may be infinite.
         scaled = [weight / largest for weight in self.weights]
         total = math.fsum(scaled)
         return Mix(tuple(zip(self.references, (weight / total for weight in scaled), strict=True)))
@@ -65,38 +65,11 @@ def parse_mix(text: str) -> Mix:
 
 
 def merge(parts: Iterable[tuple[str, float]]) -> Mix:
-    """A mix of (name or path, weight) pairs; repeated names are added up."""
+    """A mix of (name or path, weight) pairs, adding up repeated names."""
     weights: dict[str, float] = {}
     for reference, weight in parts:
         weights[reference] = weights.get(reference, 0.0) + weight
     return Mix(tuple(weights.items()))
-
-
-def grid_mixes(corners: Sequence[str], steps: int) -> list[list[Mix]]:
-    """Rows of mixes that go from corner to corner; their weights sum to 1.
-
-    Two corners make one row of `steps` mixes.  Four make a square of them, bilinear: the first
-    at the top left, the second at the top right, the third and fourth below them.
-
-    Raises:
-        UsageError: not two or four corners, or fewer than two steps.
-    """
-    if len(corners) not in (2, 4):
-        raise UsageError(f"{len(corners)} corners; give two or four, like --corners starry,scream")
-    if steps < 2:
-        raise UsageError(f"--steps is {steps}; from corner to corner it takes 2 or more")
-    shares = [step / (steps - 1) for step in range(steps)]
-    return [
-        [_between(corners, across, down) for across in shares]
-        for down in (shares if len(corners) == 4 else [0.0])
-    ]
-
-
-def _between(corners: Sequence[str], across: float, down: float) -> Mix:
-    weights = [(1 - down) * (1 - across), (1 - down) * across, down * (1 - across), down * across]
-    return merge(
-        (corner, weight) for corner, weight in zip(corners, weights, strict=False) if weight
-    )
 
 
 def _parse_part(part: str, whole: str) -> tuple[str, float]:
@@ -120,43 +93,66 @@ def _parse_part(part: str, whole: str) -> tuple[str, float]:
     return reference, weight
 
 
-def grid(corners: Sequence[str], steps: int, *, published: bool = False) -> list[list[Mix]]:
-    """Rows of mixes between packs.
-
-    Two corners make one row and four a square, bilinear; other numbers of corners stand evenly
-    on a circle within the square, and the weights go by inverse distance.  All of them sum
-    to 1 but the `published` ones of four corners.
+def grid_mixes(corners: Sequence[str], steps: int) -> list[list[Mix]]:
+    """`grid` of two or four corners, which may be equal.
 
     Raises:
-        UsageError: fewer than two corners or steps, a corner named twice, or `published`
+        UsageError: not two or four corners, or fewer than two steps.
+    """
+    if len(corners) not in (2, 4):
+        raise UsageError(f"{len(corners)} corners; give two or four, like --corners starry,scream")
+    return _rows(corners, steps, bilinear, SQUARE)
+
+
+def grid(corners: Sequence[str], steps: int, *, published: bool = False) -> list[list[Mix]]:
+    """Rows of mixes from corner to corner.
+
+    Two corners make one row of `steps` mixes; four a square with bilinear weights: top left, top
+    right, bottom left, bottom right.  Other numbers are on a circle in the square, with weights by
+    inverse distance.  Weights sum to 1, except the `published` ones of four corners.
+
+    Raises:
+        UsageError: fewer than two corners or steps, a corner given twice, or `published`
             without four corners.
     """
     if len(corners) < 2 or len(set(corners)) < len(corners):
         raise UsageError("--corners takes two or more different packs, like starry,scream")
     if published and len(corners) != 4:
         raise UsageError(f"{len(corners)} corners; the report's grid has four")
-    if steps < 2:
-        raise UsageError(f"--steps is {steps}; from corner to corner it takes 2 or more")
-    if len(corners) in (2, 4) and not published:
+    if published:
+        return _rows(corners, steps, unnormalised, SQUARE)
+    if len(corners) in (2, 4):
         return grid_mixes(corners, steps)
-    weigh, places = (unnormalised, SQUARE) if published else (inverse_distance, on_circle(corners))
+    return _rows(corners, steps, inverse_distance, on_circle(corners))
+
+
+def _rows(
+    corners: Sequence[str],
+    steps: int,
+    weigh: Callable[[Point, Sequence[Point]], list[float]],
+    points: Sequence[Point],
+) -> list[list[Mix]]:
+    if steps < 2:
+        raise UsageError(f"--steps is {steps}; it must be 2 or more")
     shares = [step / (steps - 1) for step in range(steps)]
-    return [
-        [
-            merge(
-                (corner, weight)
-                for corner, weight in zip(corners, weigh((across, down), places), strict=True)
-                if weight
-            )
-            for across in shares
-        ]
-        for down in shares
-    ]
+
+    def mix(point: Point) -> Mix:
+        weights = zip(corners, weigh(point, points), strict=False)
+        return merge((corner, weight) for corner, weight in weights if weight)
+
+    downs = [0.0] if len(corners) == 2 else shares
+    return [[mix((across, down)) for across in shares] for down in downs]
 
 
-def inverse_distance(point: Place, places: Sequence[Place]) -> list[float]:
-    """Weights of places at a point: 1 / d^2, normalised (Shepard 1968); 1 at a place itself."""
-    distances = [math.dist(point, place) for place in places]
+def bilinear(point: Point, points: Sequence[Point]) -> list[float]:
+    """Weights of the four corners of the square at a point."""
+    across, down = point
+    return [(1 - down) * (1 - across), (1 - down) * across, down * (1 - across), down * across]
+
+
+def inverse_distance(point: Point, points: Sequence[Point]) -> list[float]:
+    """Weights of points: 1 / d^2, normalized (Shepard 1968); 1 at a point itself."""
+    distances = [math.dist(point, other) for other in points]
     nearest = min(distances)
     if nearest < 1e-9:
         at = [float(distance < 1e-9) for distance in distances]
@@ -166,15 +162,15 @@ def inverse_distance(point: Place, places: Sequence[Place]) -> list[float]:
     return [part / total for part in parts]
 
 
-def unnormalised(point: Place, places: Sequence[Place]) -> list[float]:
-    """1 less the distance in sides of the square, from 0 up: in the middle 1.17 in all.
+def unnormalised(point: Point, points: Sequence[Point]) -> list[float]:
+    """1 minus the distance in sides of the square, at least 0; the sum in the middle is 1.17.
 
-    The report's grid was not normalised; this is one such weight, not necessarily its own.
+    The report's grid was not normalized; its exact weights are unknown.
     """
-    return [max(0.0, 1 - math.dist(point, place)) for place in places]
+    return [max(0.0, 1 - math.dist(point, other)) for other in points]
 
 
-def on_circle(corners: Sequence[str]) -> list[Place]:
-    """As many places evenly on a circle in the square, the first at its top."""
-    turns = [2 * math.pi * number / len(corners) for number in range(len(corners))]
-    return [(0.5 + 0.5 * math.sin(turn), 0.5 - 0.5 * math.cos(turn)) for turn in turns]
+def on_circle(corners: Sequence[str]) -> list[Point]:
+    """One point per corner, evenly on a circle in the square, the first at the top."""
+    angles = [2 * math.pi * index / len(corners) for index in range(len(corners))]
+    return [(0.5 + 0.5 * math.sin(angle), 0.5 - 0.5 * math.cos(angle)) for angle in angles]

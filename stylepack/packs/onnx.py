@@ -1,8 +1,7 @@
 """The trunk as an ONNX file, for browsers and phones: photograph and style in, painting out.
 
-The graph is written out here, operation by operation.  It has eight kinds of layers, which is
-less than what torch's exporters differ in from one version to the next, and every size in it
-is dynamic.  `differences` holds it against torch.
+The graph is built here operation by operation, with dynamic sizes, since torch's exporters differ
+from version to version.  `differences` compares it with torch.
 """
 
 import json
@@ -17,15 +16,15 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
-from stylepack.errors import PackError
+from stylepack.errors import PackError, first_line
 from stylepack.network.grain import grain
 from stylepack.network.norm import EPSILON
 from stylepack.network.trunk import DARKEST, SMALLEST, STRIDE, Trunk, pad_to_stride
 from stylepack.packs.pack import Pack
 
-OPSET, IR_VERSION = 17, 8  # what runtimes of 2022 and later read
-GRAIN_TILE = 256  # pixels a side; `apply` never repeats its grain, the exported network does
-SIZES = ((64, 48), (37, 50), (5, 3))  # of the pictures that a model is checked with
+OPSET, IR_VERSION = 17, 8  # supported by runtimes from 2022 on
+GRAIN_TILE = 256  # pixels a side; the exported network repeats its grain, `apply` does not
+SIZES = ((64, 48), (37, 50), (5, 3))  # pixels of the pictures that a model is checked on
 LARGEST_DIFFERENCE = 1e-3  # from torch, in 0..1: a quarter of a step of 255
 FORMAT = "stylepack-onnx-v1"
 
@@ -34,8 +33,8 @@ def trunk_model(trunk: Trunk) -> onnx.ModelProto:
     """The ONNX model of a trunk.
 
     Inputs: `image`, (N, 3, H, W) float32 RGB in 0..1, any size; `style`, (style_size + 1,)
-    float32, the numbers of a pack or a weighted sum of them, the last its share of the
-    photograph's own contrast.  Output: `painting`, like `image`.
+    float32, a pack's vector or a weighted sum of several, whose last entry is the share of the
+    photograph's contrast.  Output: `painting`, like `image`.
     """
     graph = _Graph(trunk)
     graph.paint()
@@ -57,17 +56,13 @@ def trunk_model(trunk: Trunk) -> onnx.ModelProto:
 
 
 def packs_beside(packs: Mapping[str, Pack], trunk: Trunk, trunk_sha256: str, model: str) -> str:
-    """The JSON that goes with a model: what its inputs are, and the numbers of packs."""
+    """The JSON beside a model: its inputs, and the vectors of packs."""
+    keys = ("norm", "channels", "gamma", "beta")
     layout = [
-        {
-            "norm": slot.name,
-            "channels": slot.channels,
-            "gamma": slot.gamma.start,
-            "beta": slot.beta.start,
-        }
+        dict(zip(keys, (slot.name, slot.channels, slot.gamma.start, slot.beta.start), strict=True))
         for slot in trunk.config.layout()
     ]
-    told = {
+    described = {
         name: {
             "title": pack.manifest.title,
             "artist": str(pack.manifest.style_image.get("artist", "")),
@@ -87,21 +82,21 @@ def packs_beside(packs: Mapping[str, Pack], trunk: Trunk, trunk_sha256: str, mod
             "style_size": trunk.config.style_size + 1,
             "own_contrast": trunk.config.style_size,
             "layout": layout,
-            "packs": told,
+            "packs": described,
         },
         ensure_ascii=False,
     )
 
 
 def checked_model(trunk: Trunk, styles: Sequence[Tensor]) -> tuple[bytes, float]:
-    """(The bytes of a trunk's model, how far onnxruntime's paintings are from torch's, in 0..1).
+    """(bytes of a trunk's model, largest difference of onnxruntime's paintings from torch's).
 
     Args:
         trunk: float32, on the CPU.
-        styles: (style_size + 1,) each, in which random pictures of several sizes are painted.
+        styles: (style_size + 1,) each, for random pictures of several sizes.
 
     Raises:
-        PackError: onnxruntime does not take the model, or paints otherwise.
+        PackError: onnxruntime refuses the model, or paints something else.
     """
     model = trunk_model(trunk).SerializeToString()
     generator = torch.Generator().manual_seed(0)
@@ -109,7 +104,7 @@ def checked_model(trunk: Trunk, styles: Sequence[Tensor]) -> tuple[bytes, float]
     apart = differences(model, trunk, styles, images)
     if not apart <= LARGEST_DIFFERENCE:
         raise PackError(
-            f"onnxruntime paints otherwise than torch, by {apart:.2g} of 1; nothing is written"
+            f"onnxruntime's painting differs from torch's by {apart:.2g} of 1; nothing is written"
         )
     return model, apart
 
@@ -121,32 +116,31 @@ def differences(
 
     Args:
         model: the file's bytes.
-        trunk: the network that it was made of, float32 on the CPU.
-        styles: (style_size + 1,) each, as the model takes them.
+        trunk: the exported network, float32 on the CPU.
+        styles: (style_size + 1,) each.
         images: (N, 3, H, W) RGB in 0..1 each.
 
     Raises:
-        PackError: onnxruntime does not take the model.
+        PackError: onnxruntime refuses the model.
     """
     try:
         session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's own exceptions have no base
-        reason = str(error).partition("\n")[0]
-        raise PackError(f"onnxruntime does not take the exported trunk: {reason}") from error
+    except Exception as error:  # onnxruntime's exceptions have no common base
+        raise PackError(f"onnxruntime refuses the exported trunk: {first_line(error)}") from error
     largest = 0.0
-    for numbers in styles:
+    for vector in styles:
         for image in images:
-            (painted,) = session.run(None, {"image": image.numpy(), "style": numbers.numpy()})
-            wanted = paint_with_tile(trunk, image, numbers)
+            (painted,) = session.run(None, {"image": image.numpy(), "style": vector.numpy()})
+            wanted = paint_with_tile(trunk, image, vector)
             largest = max(largest, float((torch.from_numpy(painted) - wanted).abs().max()))
     return largest
 
 
 @torch.no_grad()
-def paint_with_tile(trunk: Trunk, images: Tensor, numbers: Tensor) -> Tensor:
-    """What `Trunk.forward` paints, but with the grain of the exported network."""
+def paint_with_tile(trunk: Trunk, images: Tensor, vector: Tensor) -> Tensor:
+    """`Trunk.forward` with the grain of the exported network."""
     height, width = images.shape[-2:]
-    style = trunk.with_contrast(numbers[None, :-1], images, numbers[-1:])
+    style = trunk.with_contrast(vector[None, :-1], images, vector[-1:])
     padded = pad_to_stride(images)
     if trunk.config.grain:
         rows, columns = (torch.arange(side) % GRAIN_TILE for side in padded.shape[-2:])
@@ -159,7 +153,7 @@ def _tile() -> Tensor:
 
 
 class _Graph:
-    """Nodes and constants, in order; methods take and give names of values."""
+    """Nodes and constants, in order; methods take and return names of values."""
 
     def __init__(self, trunk: Trunk) -> None:
         self.trunk = trunk
@@ -168,7 +162,7 @@ class _Graph:
         self.known: set[str] = set()
 
     def paint(self) -> None:
-        """The whole network."""
+        """Add the whole network."""
         gammas, betas = self.norms()
         gammas["out"], betas["out"] = self.with_contrast(gammas["out"], betas["out"])
         height, width = self.side(2), self.side(3)
@@ -187,7 +181,7 @@ class _Graph:
         self.nodes.append(helper.make_node("Slice", [x, *cut], ["painting"]))
 
     def norms(self) -> tuple[dict[str, str], dict[str, str]]:
-        """Gammas and betas by norm, and `own`: the parts of the style."""
+        """Gammas and betas by norm, and `own`: slices of the style."""
         slots = self.trunk.config.layout()
         parts = [f"{slot.name}.{kind}" for slot in slots for kind in ("gamma", "beta")]
         sizes = [slot.channels for slot in slots for _ in range(2)]
@@ -197,7 +191,7 @@ class _Graph:
         return {n: f"{n}.gamma" for n in names}, {n: f"{n}.beta" for n in names}
 
     def with_contrast(self, gamma: str, beta: str) -> tuple[str, str]:
-        """The last gamma and beta, (N, 3, 1, 1), with their share of the photograph's own."""
+        """The last gamma and beta, (N, 3, 1, 1), plus their share of the photograph's contrast."""
         low, high = self.number("darkest", DARKEST), self.number("lightest", 1 - DARKEST)
         cut = self.op("Clip", "image", low, high)
         rest = self.op("Sub", self.number("one", 1.0), cut)
@@ -213,31 +207,31 @@ class _Graph:
         return changed[0], changed[1]
 
     def padded(self, x: str, height: str, width: str) -> str:
-        """The last row and column repeated, as `pad_to_stride`."""
+        """`pad_to_stride`."""
         for axis, side in ((2, height), (3, width)):
             last = self.op("Sub", side, self.ints("one_pixel", [1]))
-            places = self.op("Min", self.range(self.padded_side(side)), last)
-            x = self.op("Gather", x, places, axis=axis)
+            indices = self.op("Min", self.range(self.padded_side(side)), last)
+            x = self.op("Gather", x, indices, axis=axis)
         return x
 
     def padded_side(self, side: str) -> str:
-        """As `padded_size`, for one side."""
+        """`padded_size` for one side."""
         stride = self.ints("stride", [STRIDE])
         more = self.op("Add", side, self.ints("stride_less_one", [STRIDE - 1]))
         whole = self.op("Mul", self.op("Div", more, stride), stride)
         return self.op("Max", whole, self.ints("smallest", [SMALLEST]))
 
     def grained(self, x: str) -> str:
-        """With grain from a tile, repeated."""
+        """Add grain from a repeated tile."""
         if not self.trunk.config.grain:
             return x
         tile = self.half("grain_tile", _tile())
         for axis in (0, 1):
             side = self.op("Shape", x, start=axis + 2, end=axis + 3)
-            places = self.op("Mod", self.range(side), self.ints("tile_side", [GRAIN_TILE]))
-            tile = self.op("Gather", tile, places, axis=axis)
-        faint = self.op("Mul", tile, self.number("grain", self.trunk.config.grain))
-        return self.op("Add", x, faint)
+            indices = self.op("Mod", self.range(side), self.ints("tile_side", [GRAIN_TILE]))
+            tile = self.op("Gather", tile, indices, axis=axis)
+        noise = self.op("Mul", tile, self.number("grain", self.trunk.config.grain))
+        return self.op("Add", x, noise)
 
     def layer(
         self,
@@ -276,22 +270,22 @@ class _Graph:
         return self.op("Relu", x)
 
     def side(self, axis: int) -> str:
-        """The photograph's height (2) or width (3), a list of one."""
+        """The photograph's height (axis 2) or width (3), of shape (1,)."""
         return self.op("Shape", "image", start=axis, end=axis + 1)
 
     def range(self, side: str) -> str:
-        """0, 1, ... up to a side, itself a list of one."""
+        """0, 1, ... up to a side of shape (1,)."""
         none, one = (self.constant(f"index{n}", np.array(n, np.int64)) for n in (0, 1))
         return self.op("Range", none, self.op("Squeeze", side), one)
 
     def op(self, kind: str, *inputs: str, **attributes: Any) -> str:
-        """Add a node; the name of its value."""
+        """Add a node and return the name of its value."""
         name = f"{kind.lower()}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, list(inputs), [name], name=name, **attributes))
         return name
 
     def half(self, name: str, tensor: Tensor) -> str:
-        """A constant in float16, widened where it is used: half the file, the same numbers."""
+        """A constant stored in float16 and cast to float32, which halves the file."""
         stored = self.constant(f"{name}.half", tensor.detach().half().numpy())
         return self.op("Cast", stored, to=TensorProto.FLOAT)
 
@@ -305,7 +299,7 @@ class _Graph:
         return self.constant(name, np.array(values, np.int64))
 
     def constant(self, name: str, value: NDArray[Any]) -> str:
-        """A constant by its name, stored once."""
+        """A constant, stored once per name."""
         if name not in self.known:
             self.known.add(name)
             self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))

@@ -1,4 +1,4 @@
-"""A style pack in memory: its manifest and its style vector."""
+"""Style packs: parsing, checking, writing and blending."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ from stylepack.packs.manifest import LARGEST_PACK, Manifest, common_license
 from stylepack.packs.mix import Mix, merge
 from stylepack.packs.tensors import parse_tensors, tensors_content, write_tensors
 
-LARGEST_NUMBER = 1000  # of a style; the bundled ones' are below 3, and half floats end at 65504
+LARGEST_VALUE = 1000  # of gamma and beta; those of the bundled packs are below 3
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,11 @@ class Pack:
 
     @property
     def vector(self) -> Tensor:
-        """All that blends: the style and, last, its share of the photograph's own contrast."""
+        """The style and its share of the photograph's contrast, (style_size + 1,)."""
         return torch.cat([self.style, torch.tensor([self.manifest.own_contrast])])
 
     def with_thumbnail(self, picture: str) -> "Pack":
-        """The same pack with an example picture, a data URI."""
+        """The same pack with a thumbnail, a data URI."""
         return replace(self, manifest=replace(self.manifest, thumbnail=picture))
 
     def save(self, path: Path, config: TrunkConfig) -> None:
@@ -40,7 +40,7 @@ class Pack:
         write_tensors(path, self._tensors(config), self.manifest.to_metadata())
 
     def content(self, config: TrunkConfig) -> bytes:
-        """What `save` writes."""
+        """The bytes that `save` writes."""
         return tensors_content(self._tensors(config), self.manifest.to_metadata())[0]
 
     def _tensors(self, config: TrunkConfig) -> dict[str, Tensor]:
@@ -61,7 +61,7 @@ def load_pack(path: Path, config: TrunkConfig) -> Pack:
 
 
 def parse_pack(content: bytes, config: TrunkConfig, path: object) -> Pack:
-    """Check a pack that is in memory as `load_pack` does; `path` names it in messages.
+    """`load_pack` for a pack in memory; errors name `path`.
 
     Raises:
         PackError: too large, damaged, or tensors missing, extra, misshapen, not finite or enormous.
@@ -72,10 +72,10 @@ def parse_pack(content: bytes, config: TrunkConfig, path: object) -> Pack:
     manifest = Manifest.from_header(header, path)
     check_layout(header, config, path)
     for name, tensor in tensors.items():
-        if tensor.abs().amax() > LARGEST_NUMBER:
+        if tensor.abs().amax() > LARGEST_VALUE:
             raise PackError(
-                f"{path}: tensor '{name}' holds {tensor.abs().amax():.3g}; a gamma or beta "
-                f"is {LARGEST_NUMBER} at most"
+                f"{path}: tensor '{name}' has {tensor.abs().amax():.3g}; a gamma or beta "
+                f"is at most {LARGEST_VALUE}"
             )
     style = torch.empty(config.style_size)
     for slot in config.layout():
@@ -109,7 +109,7 @@ def check_layout(header: Header, config: TrunkConfig, path: object) -> None:
 
 
 def fitting_config(header: Header) -> TrunkConfig:
-    """Sizes of the trunk that a pack's tensors were made for; `check_layout` holds it to them."""
+    """Sizes of a trunk that fit a pack's tensors, for `check_layout`."""
 
     def channels(norm: str) -> int:
         entry = header.tensors.get(f"{norm}.gamma")
@@ -122,13 +122,13 @@ def fitting_config(header: Header) -> TrunkConfig:
 def check_trunk(
     manifest: Manifest, trunk_sha256: str, source: object, force: bool | None = None
 ) -> None:
-    """Refuse a pack made for another trunk: it has the right shapes and paints garbage.
+    """Refuse a pack of another trunk, which may have the right shapes but paints garbage.
 
     Args:
-        manifest: what the pack says.
+        manifest: the pack's metadata.
         trunk_sha256: the trunk that it is to be used on.
-        source: names the pack in messages.
-        force: also take a pack that does not name its trunk; None where nobody can ask for that.
+        source: the pack's name in messages.
+        force: accept a pack that does not name its trunk; None if there is no option for that.
 
     Raises:
         WrongTrunkError: another trunk's hash, or none.
@@ -136,7 +136,7 @@ def check_trunk(
     if not manifest.trunk_sha256:
         if force:
             return
-        advice = "leave it out" if force is None else "--force uses it all the same"
+        advice = "leave it out" if force is None else "add --force to use it anyway"
         raise WrongTrunkError(f"pack {source} does not say which trunk it belongs to; {advice}")
     if manifest.trunk_sha256 != trunk_sha256:
         raise WrongTrunkError(
@@ -148,22 +148,22 @@ def check_trunk(
 def blend(styles: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
     """The weighted sum of style vectors, (style_size,) float32.
 
-    Section 5 of the COMP6248 report and section 3.5 of Dumoulin et al. 2017: gammas and
-    betas are averaged, which paints something between the styles.
+    Section 5 of the COMP6248 report and section 3.5 of Dumoulin et al. 2017: averaged gammas and
+    betas paint a style in between.
     """
     return torch.einsum(
         "s,sk->k", torch.tensor(weights, dtype=torch.float32), torch.stack(list(styles))
     )
 
 
-def blend_packs(mix: Mix, packs: Mapping[str, Pack], told: Manifest) -> Pack:
-    """The pack that paints what a mix of packs paints.
+def blend_packs(mix: Mix, packs: Mapping[str, Pack], manifest: Manifest) -> Pack:
+    """The pack that paints like a mix of packs.
 
     Args:
-        mix: normalised here.
+        mix: normalized here.
         packs: by the references of the mix; all of one trunk.
-        told: name, author, date and what else the caller knows; title, licence and tags that
-            are empty come from the packs.
+        manifest: name, author, date and so on; an empty title, description, licence and tags are
+            derived from the packs.
 
     Raises:
         UsageError: the packs belong to different trunks, or the weights are all zero.
@@ -177,11 +177,11 @@ def blend_packs(mix: Mix, packs: Mapping[str, Pack], told: Manifest) -> Pack:
                 "of one trunk can be blended"
             )
     vector = blend([pack.vector for pack, _ in parts], [weight for _, weight in parts])
-    own = min(max(float(vector[-1]), 0.0), 1.0)
-    return Pack(_describe(parts, told, own), vector[:-1])
+    photo_contrast = min(max(float(vector[-1]), 0.0), 1.0)
+    return Pack(_describe(parts, manifest, photo_contrast), vector[:-1])
 
 
-def _describe(parts: list[tuple[Pack, float]], told: Manifest, own: float) -> Manifest:
+def _describe(parts: list[tuple[Pack, float]], base: Manifest, photo_contrast: float) -> Manifest:
     manifests = [pack.manifest for pack, _ in parts]
     mix = str(merge((pack.manifest.name, weight) for pack, weight in parts))
     shares = ", ".join(
@@ -189,18 +189,15 @@ def _describe(parts: list[tuple[Pack, float]], told: Manifest, own: float) -> Ma
         for m, (_, weight) in zip(manifests, parts, strict=True)
     )
     tags = dict.fromkeys(tag.strip() for m in manifests for tag in m.tags.split(",") if tag.strip())
-    return Manifest(
-        name=told.name,
+    return replace(
+        base,
         trunk_sha256=manifests[0].trunk_sha256,
-        title=told.title or shares,
-        description=told.description or f"A blend: {shares}.",
-        author=told.author,
-        date=told.date,
-        license=told.license or common_license(manifests),
-        tags=told.tags or ", ".join(tags),
-        thumbnail=told.thumbnail,
+        title=base.title or shares,
+        description=base.description or f"A blend: {shares}.",
+        license=base.license or common_license(manifests),
+        tags=base.tags or ", ".join(tags),
         merged_from=mix,
-        own_contrast=own,
+        own_contrast=photo_contrast,
         style_image=_shared_words(manifests),
         train={
             "blend": [
@@ -213,7 +210,7 @@ def _describe(parts: list[tuple[Pack, float]], told: Manifest, own: float) -> Ma
 
 
 def _shared_words(manifests: list[Manifest]) -> dict[str, Any]:
-    """The artists of all paintings, and the paintings' licence if it is one and the same."""
+    """The artists of all paintings, and the paintings' licence if all have the same."""
     images = [manifest.style_image for manifest in manifests if manifest.style_image]
     artists = dict.fromkeys(str(image["artist"]) for image in images if image.get("artist"))
     licences = {str(image.get("licence", "")) for image in images}

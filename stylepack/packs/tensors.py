@@ -1,4 +1,4 @@
-"""Tensors to and from safetensors files, whole or not at all."""
+"""Tensors to and from safetensors files, with a hash of the data."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,11 +25,7 @@ def read_tensors(path: Path, largest_file: int) -> tuple[Header, dict[str, Tenso
 
 
 def parse_tensors(content: bytes, path: object) -> tuple[Header, dict[str, Tensor], str]:
-    """Check a file that is in memory, and return (header, tensors, SHA-256 of the data).
-
-    Raises:
-        PackError: damaged, or its data does not match its own hash; names `path`.
-    """
+    """`read_tensors` for a file in memory; errors name `path`."""
     header = parse_content(content, path)
     digest = data_sha256(content, header)
     claimed = header.metadata.get(HASH_KEY, "").removeprefix("0x")
@@ -42,12 +38,12 @@ def parse_tensors(content: bytes, path: object) -> tuple[Header, dict[str, Tenso
         raise PackError(f"{path} is not a valid safetensors file: {reason}") from error
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise PackError(f"{path}: tensor '{shown(name)}' holds NaN or infinity")
+            raise PackError(f"{path}: tensor '{shown(name)}' has NaN or infinity")
     return header, tensors, digest
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
-    """Write a file whose metadata carries the hash of its data; return that hash."""
+    """Write a file with the hash of its data in the metadata; return that hash."""
     content, digest = tensors_content(tensors, metadata)
     with replacing(path) as temporary:
         temporary.write_bytes(content)
@@ -57,19 +53,19 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
 def tensors_content(
     tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
 ) -> tuple[bytes, str]:
-    """What `write_tensors` writes, and the hash.
+    """The bytes that `write_tensors` writes, and the hash.
 
-    Bytes of the metadata that are no UTF-8, as typed or in a file's name, become escapes.
+    Metadata that is not valid UTF-8, typed or from a file's name, is escaped.
 
     Raises:
-        PackError: there is more metadata than any reader takes.
+        PackError: there is too much metadata.
     """
     texts = {
         key: value.encode("utf-8", "backslashreplace").decode() for key, value in metadata.items()
     }
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     bare = save(plain)
-    digest = data_sha256(bare, parse_content(bare, "what is written"))
+    digest = data_sha256(bare, parse_content(bare, "the file to write"))
     content = save(plain, {**texts, HASH_KEY: f"0x{digest}"})
-    parse_content(content, "what was to be written")
+    parse_content(content, "the file to write")
     return content, digest

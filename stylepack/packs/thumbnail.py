@@ -1,4 +1,4 @@
-"""The example picture in a pack's metadata."""
+"""The thumbnail in a pack's metadata."""
 
 import base64
 import datetime
@@ -16,10 +16,10 @@ THUMBNAIL_PHOTO = BUNDLED_PHOTOS / "chelsea.png"
 
 
 @torch.no_grad()
-def thumbnail(trunk: Trunk, style: Tensor, own: float = 0.0) -> str:
-    """The bundled photograph in this style, as a data URI."""
+def thumbnail(trunk: Trunk, style: Tensor, photo_contrast: float = 0.0) -> str:
+    """A bundled photograph in this style, as a data URI."""
     photo = resized(THUMBNAIL_PHOTO, THUMBNAIL)[None].to(style.device)
-    painted = Photo.from_float(trunk(photo, style, own)[0]).to_image()
+    painted = Photo.from_float(trunk(photo, style, photo_contrast)[0]).to_image()
     buffer = io.BytesIO()
     painted.save(buffer, "JPEG", quality=80)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -1,6 +1,7 @@
-"""The trunk file: the shared convolutions in float16, with the sizes that rebuild them."""
+"""The trunk file: the shared convolutions in float16, with the trunk's sizes as metadata."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,39 +24,29 @@ CONFIG_KEY = "stylepack.trunk_config"
 
 
 def save_trunk(path: Path, trunk: Trunk, metadata: dict[str, str]) -> str:
-    """Write the trunk rounded to float16; return the SHA-256 that its packs will name."""
+    """Write the trunk rounded to float16; return the SHA-256 of its data."""
     tensors = {name: tensor.half() for name, tensor in trunk.state_dict().items()}
-    config = {
-        "widths": list(trunk.config.widths),
-        "residual_blocks": trunk.config.residual_blocks,
-        "edge_kernel": trunk.config.edge_kernel,
-        "grain": trunk.config.grain,
-    }
     fields = {
         "modelspec.sai_model_spec": MODELSPEC_VERSION,
         "modelspec.architecture": ARCHITECTURE,
         "modelspec.implementation": IMPLEMENTATION,
         "stylepack.format_version": FORMAT_VERSION,
-        CONFIG_KEY: json.dumps(config),
+        CONFIG_KEY: json.dumps(asdict(trunk.config)),
     }
     return write_tensors(path, tensors, {**fields, **metadata})
 
 
 def load_trunk(path: Path) -> tuple[Trunk, str]:
-    """Rebuild the network from its file alone: (trunk in float32, SHA-256 of its data).
+    """Read a trunk file: (trunk in float32, SHA-256 of its data).
 
     Raises:
-        PackError: not a trunk file, or tensors that do not fit its own configuration.
+        PackError: not a trunk file, or tensors that do not fit its configuration.
     """
     return parse_trunk(read_content(path, LARGEST_TRUNK), path)
 
 
 def parse_trunk(content: bytes, path: object) -> tuple[Trunk, str]:
-    """Check a trunk that is in memory as `load_trunk` does; `path` names it in messages.
-
-    Raises:
-        PackError: not a trunk file, or tensors that do not fit its own configuration.
-    """
+    """`load_trunk` for a file in memory; errors name `path`."""
     header, tensors, digest = parse_tensors(content, path)
     if header.metadata.get("modelspec.architecture") != ARCHITECTURE:
         raise PackError(f"{path} is not a trunk file; expected architecture '{ARCHITECTURE}'")

@@ -98,7 +98,7 @@ def test_where_nothing_can_be_written_the_reason_is_told(
     monkeypatch.chdir(gone)
     gone.rmdir()
     pack = Pack(Manifest(name="dream", trunk_sha256=tiny_trunk[1]), TINY.neutral_style())
-    with pytest.raises(StylepackError, match=r"another command has.*; nor can it be kept") as told:
+    with pytest.raises(StylepackError, match=r"another command has.*; nor can it be saved") as told:
         install_new(pack, TINY)
     assert not isinstance(told.value, PackError)
 

@@ -174,7 +174,7 @@ def bad_input(tmp_path: Path) -> dict[str, tuple[list[str], int, str]]:
         "formats": (["apply", good, *STARRY, "--format", "png", "-o", "x.jpg"], 2, "leave one"),
         "a folder": (["add-style", str(tmp_path / "empty")], 2, "is a folder; give the picture"),
         "a wrong name": (["add-style", good, "--name", "My Dream"], 2, "--name: 'My Dream'"),
-        "a device": (["add-style", good, "--name", "con"], 2, "Windows has it for a device"),
+        "a device": (["add-style", good, "--name", "con"], 2, "reserved on Windows"),
         "identity": (["packs", "blend", "wave", "--name", "photo"], 2, "identity pack's name"),
         "steps": (["grid", good, "--corners", "starry,wave", "--steps", "9999"], 2, "--steps"),
         "a sheet": (

@@ -265,7 +265,7 @@ def test_licences_that_differ_are_left_out_and_it_is_said(packs, make_pack, tiny
         (["starry=0", "--name", "dusk"], 2, "all zero"),
         (["starry,scremm", "--name", "dusk"], 2, "did you mean 'scream'"),
         (["starry,scream", "--name", "dusk", "-o", "dusk.pt"], 2, "dusk.safetensors"),
-        (["starry,scream", "--name", "dusk", "-o", "taken.safetensors"], 2, "exists already"),
+        (["starry,scream", "--name", "dusk", "-o", "taken.safetensors"], 2, "already exists"),
         (["starry,scream"], 2, "--name"),
         (["starry,foreign.safetensors", "--name", "dusk"], 2, "belongs to trunk"),
     ],

@@ -276,10 +276,10 @@ BAD_PACKS = {
         "bytes of no tensor between tensors",
         "overlap or leave a gap",
     ),
-    "bytes-behind": (pack(None, lambda data: data + b"\0"), "bytes of no tensor", "the file holds"),
-    "cut-off": (pack(None, lambda data: data[:-1]), "the data is cut off", "the file holds"),
+    "bytes-behind": (pack(None, lambda data: data + b"\0"), "bytes of no tensor", "the file has"),
+    "cut-off": (pack(None, lambda data: data[:-1]), "the data is cut off", "the file has"),
     "nan": (pack(None, first_number(b"\x00\x00\xc0\x7f")), "a NaN", "NaN or infinity"),
-    "enormous": (pack(None, first_number(b"\xff\xff\x7f\x7f")), "3.4e38", "holds 3.4e+38"),
+    "enormous": (pack(None, first_number(b"\xff\xff\x7f\x7f")), "3.4e38", "has 3.4e+38"),
     "infinity": (pack(None, first_number(b"\x00\x00\x80\xff")), "an infinity", "NaN or infinity"),
     "float16": (
         pack(entry("out.beta", dtype="F16", shape=[6])),
@@ -371,7 +371,7 @@ BAD_TRUNKS = {
     "no-blocks": (trunk(sizes(residual_blocks=0)), "tensors too many", "does not name"),
     "renamed": (trunk(renamed("out.weight", "in.weight")), "a tensor missing", "'out.weight' is"),
     "bytes": (trunk(entry("out.weight", dtype="U8", shape=[216])), "another dtype", "expected F16"),
-    "cut-off": (framed(*trunk_parts())[:-1], "the data is cut off", "the file holds"),
+    "cut-off": (framed(*trunk_parts())[:-1], "the data is cut off", "the file has"),
 }
 BAD_ZIPS = {
     "climbs": (zip_of("../dots.safetensors"), "an entry that climbs out", "climbs out"),

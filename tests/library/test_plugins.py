@@ -98,9 +98,9 @@ def test_two_packages_of_one_pack_are_told_in_one_line(site, make_pack, capsys) 
     assert "alpha/dots\t" in out
     assert "beta/dots\t" in out
     assert said == (
-        "warning: 'dots' is in the packages alpha and beta; say which: alpha/dots, beta/dots\n"
+        "warning: 'dots' is in the packages alpha and beta; choose one: alpha/dots, beta/dots\n"
     )
-    with pytest.raises(UsageError, match="say which: alpha/dots, beta/dots"):
+    with pytest.raises(UsageError, match="choose one: alpha/dots, beta/dots"):
         find_pack("dots")
 
 
@@ -177,7 +177,7 @@ def test_a_package_does_not_hide_what_has_its_name(site, home, make_pack, capsys
     assert shelf().get(f"{name}/wave", shelf()["wave"]).path == wanted
     assert find_pack("dots") == site / name / "packs" / "dots.safetensors"
     said = packs_command(capsys, "list")[2]
-    assert f"warning: package '{name}' has the name of packs that are found before its own" in said
+    assert f"warning: package '{name}' has the name of another collection of packs" in said
     assert len(said.splitlines()) == 1
 
 
@@ -212,7 +212,7 @@ def test_new_refuses_in_one_line(tmp_path: Path, monkeypatch, capsys) -> None:
             ([name, "wave"], "cannot be a package's name")
             for name in ("Bad_Name", "a--b", "a-", "a" * 65, "stylepack", "bundled", "installed")
         ),
-        (["taken", "wave"], "exists already"),
+        (["taken", "wave"], "already exists"),
         (["fine"], "you have no packs of your own"),
         (["fine", "wvae"], "did you mean 'wave'"),
         (["no/fine", "wave"], "no such folder: no, for no/fine"),

@@ -157,7 +157,7 @@ def test_a_name_that_is_taken_while_an_install_waits_is_not_overwritten(
     monkeypatch.setattr(installing, "check_packs", then_another)
     words = ["packs", "install", str(make_pack("lines")), "--trunk", str(tiny_trunk[0])]
     assert stylepack(words) == 1
-    assert "a pack 'lines' is installed already" in capsys.readouterr().err
+    assert "pack 'lines' is installed already" in capsys.readouterr().err
     assert (home / "packs" / "lines.safetensors").read_bytes() == b"first"
 
 

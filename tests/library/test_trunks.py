@@ -202,7 +202,7 @@ def test_an_own_pack_comes_first_and_the_trunks_is_still_there(make_run, trunks)
     assert trunks("trunks", "install", run)[0] == 0
     code, _, said = trunks("packs", "install", BUNDLED_PACKS / "wave.safetensors", "--as", "dawn")
     assert code == 1
-    assert "a pack 'dawn' comes with trunk mine already" in said
+    assert "a different pack 'dawn' comes with trunk mine already" in said
     assert trunks("packs", "install", run / "packs" / "dawn.safetensors")[0] == 0  # the same
     install_pack(BUNDLED_PACKS / "wave.safetensors", "dawn", replace=True)
     assert find_pack("dawn") == user_packs()["dawn"].path
@@ -213,7 +213,7 @@ def test_names_that_two_trunks_have_are_asked_for(make_run, trunks) -> None:
     for name in ("one", "two"):
         run = make_run(name, ["dawn"], seed=len(known_trunks()))
         assert trunks("trunks", "install", run)[0] == 0
-    with pytest.raises(UsageError, match=r"several packs 'dawn'; say which: one/dawn, two/dawn"):
+    with pytest.raises(UsageError, match=r"several packs 'dawn'; choose one: one/dawn, two/dawn"):
         find_pack("dawn")
     assert {"one/dawn", "two/dawn"} <= shelf().keys()
 
@@ -229,7 +229,7 @@ def test_a_trunk_comes_as_a_zip_or_a_file(make_run, trunks, tmp_path: Path, home
         files_of(home / "trunks" / "shared")
     )
     code, _, said = trunks("trunks", "install", run)
-    assert (code, "is here already, as 'shared'" in said) == (1, True)
+    assert (code, "is already installed, as 'shared'" in said) == (1, True)
     assert trunks("trunks", "remove", "shared", "-y")[0] == 0
     assert trunks("trunks", "install", run / "trunk.safetensors", "--as", "bare")[0] == 0
     assert set(files_of(home / "trunks" / "bare")) == {"trunk.safetensors"}
@@ -416,7 +416,7 @@ def test_what_a_removal_leaves_is_told_and_deleted_by_the_next(
         code, _, said = trunks("trunks", "remove", "mine", "-y")
     assert code == 1
     assert "trunk 'mine' is removed, but" in said
-    assert "/old/mine is left: Permission denied" in said
+    assert "/old/mine remains: Permission denied" in said
     assert list(known_trunks()) == ["bundled", "other"]
     assert [path.name for path in (home / "trunks").iterdir()] == ["other"]
 
@@ -482,7 +482,7 @@ def test_force_is_advised_only_where_there_is_such_an_option(make_run, trunks) -
     code, _, said = trunks("trunks", "install", run)
     assert (code, "to; leave it out" in said) == (1, True)
     code, _, said = trunks("packs", "install", path, "--trunk", run / "trunk.safetensors")
-    assert (code, "to; --force uses it all the same" in said) == (1, True)
+    assert (code, "to; add --force to use it anyway" in said) == (1, True)
 
 
 def test_a_trunk_that_another_command_installs_meanwhile_is_not_replaced(
@@ -497,7 +497,7 @@ def test_a_trunk_that_another_command_installs_meanwhile_is_not_replaced(
 
     monkeypatch.setattr(trunk_install, "make_folder", then_another)
     code, _, said = trunks("trunks", "install", second, "--as", "mine")
-    assert (code, "a trunk 'mine' is installed already" in said) == (1, True)
+    assert (code, "a trunk 'mine' is already installed" in said) == (1, True)
     assert files_of(home / "trunks" / "mine") == files_of(first)
     assert [path.name for path in (home / "trunks").iterdir()] == ["mine"]
 

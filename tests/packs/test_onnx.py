@@ -93,7 +93,7 @@ def test_the_bundled_trunk_is_exported_with_packs_that_blend(tmp_path: Path, cap
         (["-o", "web.pt"], 2, "web.onnx"),
         *((["-o", name], 2, "name it like trunk.onnx") for name in (".", "/", ".onnx")),
         (["-o", ""], 2, "-o is empty"),
-        (["-o", "taken.onnx"], 2, "taken.json exists already"),
+        (["-o", "taken.onnx"], 2, "taken.json already exists"),
         (["scremm", "-o", "web.onnx"], 2, "did you mean 'scream'"),
         (["-o", "no/web.onnx"], 2, "no such folder: no, for -o no/web.onnx"),
     ],
@@ -116,7 +116,7 @@ def test_a_pack_that_names_no_trunk_is_exported_if_asked(
     words = [str(make_pack("dots", trunk_sha256="")), "-o", str(tmp_path / "web.onnx")]
     words += ["--trunk", str(tiny_trunk[0])]
     assert stylepack(["packs", "export", *words]) == 1
-    assert "--force uses it all the same" in capsys.readouterr().err
+    assert "add --force to use it anyway" in capsys.readouterr().err
     assert stylepack(["packs", "export", *words, "--force"]) == 0
     assert capsys.readouterr().err.startswith("1 pack; ")
 
@@ -133,7 +133,7 @@ def test_an_export_that_paints_otherwise_is_not_written(
     monkeypatch.setattr(onnxfile, "EPSILON", 0.5)
     words = [str(make_pack("dots")), "--trunk", str(tiny_trunk[0])]
     assert stylepack(["packs", "export", *words, "-o", str(tmp_path / "web.onnx")]) == 1
-    assert "paints otherwise than torch" in capsys.readouterr().err
+    assert "painting differs from torch" in capsys.readouterr().err
     assert not (tmp_path / "web.onnx").exists()
 
 
