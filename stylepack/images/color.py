@@ -1,8 +1,7 @@
-"""Lightness and colour apart: Oklab.
+"""Oklab, a colour space that separates lightness from colour.
 
-Björn Ottosson, "A perceptual color space for image processing", 2020,
-https://bottosson.github.io/posts/oklab/; both matrices are his.  Between sRGB and linear
-light goes the transfer function of IEC 61966-2-1.
+Matrices from Björn Ottosson, "A perceptual color space for image processing", 2020,
+https://bottosson.github.io/posts/oklab/; transfer function of sRGB from IEC 61966-2-1.
 """
 
 import torch
@@ -25,7 +24,7 @@ CONES_TO_LAB = torch.tensor(
 LAB_TO_CONES = torch.linalg.inv(CONES_TO_LAB)
 CONES_TO_LINEAR = torch.linalg.inv(LINEAR_TO_CONES)
 
-STRIP = 256  # rows at a time, so that a large picture needs little memory
+STRIP = 256  # rows that are processed at once, to save memory
 
 
 def rgb_to_oklab(rgb: Tensor) -> Tensor:
@@ -36,7 +35,7 @@ def rgb_to_oklab(rgb: Tensor) -> Tensor:
 
 
 def oklab_to_rgb(lab: Tensor) -> Tensor:
-    """(3, H, W) Oklab to (3, H, W) sRGB, cut off at 0 and 1 where it is out of gamut."""
+    """(3, H, W) Oklab to (3, H, W) sRGB, clamped to 0..1."""
     cones = torch.einsum("ij,jhw->ihw", LAB_TO_CONES, lab) ** 3
     linear = torch.einsum("ij,jhw->ihw", CONES_TO_LINEAR, cones)
     high = 1.055 * linear.clamp_min(0.0031308) ** (1 / 2.4) - 0.055
@@ -44,7 +43,7 @@ def oklab_to_rgb(lab: Tensor) -> Tensor:
 
 
 def keep_colors(painted: Tensor, photo: Tensor) -> Tensor:
-    """The painted picture's lightness in the photograph's colours.
+    """The painted picture's lightness with the photograph's colours.
 
     Luminance-only transfer, Gatys et al. 2016, "Preserving Color in Neural Artistic Style
     Transfer", section 3.2; in Oklab instead of YIQ, whose luminance still holds colour.

@@ -9,13 +9,13 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from stylepack.files import replacing
 
-CAPTION = 20  # pixels of height under each picture, for one line
-LINE = 15  # and for every further one
+CAPTION = 20  # pixels of height under each picture for the first line
+LINE = 15  # and for every further line
 MARGIN = 6
 INK, PAPER = "#202020", "#ffffff"
 FONT_SIZES = (13, 12, 11)
-FEW_LINES, MOST_LINES = 2, 4  # to a caption: rather smaller letters than more than a few
-IN_FONT = frozenset("«»“”…\N{NO-BREAK SPACE}")  # what Pillow's font draws beside ASCII
+FEW_LINES, MOST_LINES = 2, 4  # per caption; a smaller font is preferred to more than a few
+IN_FONT = frozenset("«»“”…\N{NO-BREAK SPACE}")  # glyphs of Pillow's font besides ASCII
 SPELLINGS = str.maketrans(
     {"ß": "ss", "æ": "ae", "Æ": "Ae", "œ": "oe", "Œ": "Oe", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L"}
     | {"\u2018": "'", "\u2019": "'", "\u2013": "-", "\u2014": "-", "\u0131": "i"}
@@ -28,10 +28,10 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 def contact_sheet(
     rows: Sequence[Sequence[Image.Image]], captions: Sequence[Sequence[str]], cell: int
 ) -> Image.Image:
-    """Lay out pictures in rows, each fitted into a square of `cell` pixels over its caption.
+    """Lay out pictures in rows, each fitted into a square of `cell` pixels above its caption.
 
-    Captions wrap at spaces, not at no-break spaces, and at newlines.  All are set in one size,
-    the largest in which they fit; what fits in none ends in an ellipsis.
+    Captions wrap at spaces and newlines, not at no-break spaces.  All have the largest font size in
+    which they fit; longer ones end in an ellipsis.
     """
     fitted = [[ImageOps.contain(picture, (cell, cell)) for picture in row] for row in rows]
     font, wrapped = fit_captions([caption for words in captions for caption in words], cell)
@@ -54,17 +54,17 @@ def contact_sheet(
 
 
 def save_png(picture: Image.Image, path: Path) -> None:
-    """Write a PNG, whole or not at all.
+    """Write a PNG atomically.
 
     Raises:
-        StylepackError: the place cannot be written.
+        StylepackError: the file cannot be written.
     """
     with replacing(path) as temporary:
         picture.save(temporary, "PNG")
 
 
 def fit_captions(captions: Iterable[str], width: int) -> tuple[Font, dict[str, list[str]]]:
-    """(The font, the lines of every caption): no line is wider than `width` pixels."""
+    """(font, caption -> its lines), with lines of at most `width` pixels."""
     texts = {caption: spell(caption) for caption in captions}
     for most, size in product((FEW_LINES, MOST_LINES), FONT_SIZES):
         font = ImageFont.load_default(size)
@@ -78,10 +78,7 @@ def fit_captions(captions: Iterable[str], width: int) -> tuple[Font, dict[str, l
 
 
 def spell(text: str) -> str:
-    """`text` in the letters of Pillow's font: accents are left out, others become '?'.
-
-    No-break spaces stay, to glue the words of a caption.
-    """
+    """`text` in the glyphs of Pillow's font: accents are dropped, other characters become '?'."""
     return "".join(map(_spell_character, text.translate(SPELLINGS)))
 
 
@@ -110,7 +107,7 @@ def _wrap(text: str, font: Font, width: int) -> list[str]:
 
 
 def _cut(lines: list[str], font: Font, width: int) -> list[str]:
-    """The first lines, each cut to the width; an ellipsis where something is missing."""
+    """The first lines, each cut to the width with an ellipsis."""
     kept = lines[:MOST_LINES]
     if len(lines) > MOST_LINES:
         kept[-1] += "…"

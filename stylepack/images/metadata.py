@@ -55,7 +55,7 @@ class Metadata:
 
     @classmethod
     def of(cls, image: Image.Image) -> "Metadata":
-        """What a loaded image has; its orientation and thumbnails are left out."""
+        """The metadata of a loaded image, without orientation and thumbnails."""
         xmp, comment = image.info.get("xmp"), image.info.get("comment")
         texts = {
             key: text

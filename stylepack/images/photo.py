@@ -1,4 +1,4 @@
-"""Image files to RGB pixels and back, with all that travels with a photograph."""
+"""Photographs: reading, resizing, compositing and saving, with their metadata."""
 
 import io
 from dataclasses import dataclass, field, replace
@@ -22,14 +22,14 @@ WITH_PROFILE = frozenset(["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIF"])
 WITH_QUALITY = frozenset(["JPEG", "WEBP", "AVIF", "HEIF"])
 SUBSAMPLINGS = ("4:4:4", "4:2:2", "4:2:0")
 MOST_SIDE = {"JPEG": 65_500, "WEBP": 16_383, "GIF": 65_535, "TGA": 65_535, "AVIF": 65_536}  # pixels
-TRANSPARENT = 255  # the index of a GIF's colours
-GAP = 3  # times the size that a picture is divided to before it is resized
-MOST_ASPECT = 10  # of long to short side, in pictures that are looked at whole
+TRANSPARENT = 255  # index of the transparent colour of a GIF
+GAP = 3  # multiple of the final size at which pictures are decoded or reduced first
+MOST_ASPECT = 10  # ratio of long to short side of pictures that are not cropped
 
 
 @dataclass(frozen=True)
 class SaveOptions:
-    """How a picture is written.  `quality` is Pillow's, 1..100."""
+    """Options for writing a picture; `quality` is Pillow's, 1..100."""
 
     quality: int = 95
     subsampling: str = "4:4:4"
@@ -40,8 +40,7 @@ class SaveOptions:
 class Photo:
     """An upright picture: `pixels` is (3, H, W) uint8 sRGB, `alpha` (H, W) uint8 or None.
 
-    `metadata` and `icc`, a profile, are the source file's, to be written again; `provenance` says
-    how the picture was made.
+    `metadata` and the profile `icc` are the source file's; `provenance`: how it was made.
     """
 
     pixels: Tensor
@@ -66,7 +65,7 @@ class Photo:
 
     @classmethod
     def from_image(cls, image: Image.Image) -> "Photo":
-        """The pixels of a Pillow image of any mode, transparency laid on white."""
+        """The pixels of a Pillow image of any mode, on white."""
         return cls(_planes(decode(image, background="white").rgb))
 
     def to_image(self) -> Image.Image:
@@ -74,11 +73,7 @@ class Photo:
         return Image.fromarray(self.pixels.permute(1, 2, 0).contiguous().numpy(), "RGB")
 
     def resized(self, long_side: int) -> "Photo":
-        """The same picture with its long side at this many pixels, everything else kept.
-
-        Raises:
-            UsageError: that would be more pixels than pictures are read with.
-        """
+        """The same picture with a long side of `long_side` pixels; errors as in `scaled`."""
         return self.stretched(scaled(self.size, long_side))
 
     def stretched(self, size: tuple[int, int]) -> "Photo":
@@ -93,7 +88,7 @@ class Photo:
         return replace(self, pixels=_planes(np.array(image)), alpha=alpha)
 
     def flattened(self, background: str) -> "Photo":
-        """Without transparency, laid on a colour given as Pillow names it (`white`, `#204060`).
+        """The picture on a colour, in Pillow's notation (`white`, `#204060`).
 
         Raises:
             UsageError: no such colour.
@@ -105,20 +100,20 @@ class Photo:
         return replace(self, pixels=pixels, alpha=None)
 
     def save(self, path: str | Path, options: SaveOptions | None = None) -> None:
-        """Write a file in the format of its suffix, whole or not at all.
+        """Write a file atomically, in the format of its suffix.
 
         Raises:
-            UsageError: Pillow cannot write that suffix.
-            StylepackError: the place cannot be written.
+            UsageError: Pillow cannot write that format.
+            StylepackError: the file cannot be written.
         """
         path = Path(path)
-        encoded = io.BytesIO()  # some encoders never end on a full disk
+        encoded = io.BytesIO()  # some encoders hang on a full disk
         self.write(encoded, output_format(path), options or SaveOptions())
         with replacing(path) as temporary:
             temporary.write_bytes(encoded.getbuffer())
 
     def write(self, file: BinaryIO, file_format: str, options: SaveOptions) -> None:
-        """Encode in one of Pillow's formats; alpha and profile go where the format has them.
+        """Encode in one of Pillow's formats, with alpha and profile if the format has them.
 
         Raises:
             PhotoError: the format cannot hold the picture.
@@ -146,7 +141,7 @@ class Photo:
             image.save(file, format=file_format, **settings)
         except MemoryError:
             raise
-        except Exception as error:  # whatever an encoder raises
+        except Exception as error:  # encoders raise anything
             width, height = self.size
             raise PhotoError(
                 f"{file_format} cannot hold {width}x{height} pixels ({error}); write a .png or .tif"
@@ -154,17 +149,17 @@ class Photo:
 
 
 def scaled(size: tuple[int, int], long_side: int) -> tuple[int, int]:
-    """(width, height) in the proportions of another, the longer at `long_side` pixels.
+    """(width, height) scaled to a long side of `long_side` pixels.
 
     Raises:
-        UsageError: that would be more pixels than pictures are read with.
+        UsageError: the result would have too many pixels.
     """
     scale = long_side / max(size)
     width, height = (max(1, round(side * scale)) for side in size)
     if width * height > MOST_PIXELS:
         raise UsageError(
             f"--size {long_side} makes {width}x{height} pixels; "
-            f"{MOST_PIXELS // 1_000_000} megapixels are the most"
+            f"the limit is {MOST_PIXELS // 1_000_000} megapixels"
         )
     return width, height
 
@@ -178,13 +173,13 @@ def check_sides(size: tuple[int, int], file_format: str) -> None:
     width, height = size
     if max(size) > (most := MOST_SIDE.get(file_format, max(size))):
         raise PhotoError(
-            f"{file_format} cannot hold {width}x{height} pixels, {most} a side are its most; "
+            f"{file_format} cannot hold {width}x{height} pixels, only {most} a side; "
             "write a .png or .tif"
         )
 
 
 def _with_transparent_index(image: Image.Image, alpha: Image.Image) -> tuple[Image.Image, int]:
-    """An RGB image in 255 colours and one that is transparent, where it is more so than not."""
+    """An RGB image in 255 colours and a transparent one, used where alpha is below one half."""
     indexed = image.convert("P", palette=Image.Palette.ADAPTIVE, colors=TRANSPARENT)
     indexed.putpalette([*(indexed.getpalette() or [])[: 3 * TRANSPARENT], 0, 0, 0])
     indexed.paste(TRANSPARENT, mask=alpha.point(lambda value: 255 * (value < 128)))
@@ -198,25 +193,22 @@ def read_photo(
 
     Args:
         source: a path or an open file.
-        size: its long side in pixels; None leaves it.
-        background: a colour that transparency is laid on; empty keeps it.
+        size: its long side in pixels; None keeps its own.
+        background: a colour to lay transparent pictures on; empty keeps transparency.
 
     Raises:
         UsageError: no such file or colour.
         PhotoError: not an image, damaged, or too large to be decoded safely.
     """
     with open_image(source if not isinstance(source, str) else Path(source)) as image:
-        found = decode(image, background=background, long_side=GAP * (size or 0))
-        alpha = None if found.alpha is None else torch.from_numpy(found.alpha)
-        photo = Photo(_planes(found.rgb), alpha, Metadata.of(image), found.icc)
-        return photo.stretched(scaled(found.full, size)) if size else photo
+        decoded = decode(image, background=background, long_side=GAP * (size or 0))
+        alpha = None if decoded.alpha is None else torch.from_numpy(decoded.alpha)
+        photo = Photo(_planes(decoded.rgb), alpha, Metadata.of(image), decoded.icc)
+        return photo.stretched(scaled(decoded.full, size)) if size else photo
 
 
 def composite(top: Tensor, bottom: Tensor, share: Tensor) -> Tensor:
-    """Lay one picture on another: (3, H, W) uint8 each.
-
-    `share`, (H, W) uint8, is 255 where `top` covers and 0 where `bottom` shows.
-    """
+    """Lay (3, H, W) uint8 `top` on `bottom` by `share`, (H, W) uint8, 255 for `top` alone."""
     result = torch.empty_like(top)
     for a in range(0, top.shape[1], STRIP):
         rows = slice(a, a + STRIP)
@@ -234,7 +226,7 @@ def read_mask(source: str | Path) -> Tensor:
         PhotoError: not an image, or damaged.
     """
     with open_image(Path(source)) as image:
-        image.info.pop("icc_profile", None)  # its values are shares, not a look
+        image.info.pop("icc_profile", None)  # mask values are shares, not colours
         rgb = decode(image, background="black").rgb
     return torch.from_numpy(np.array(Image.fromarray(rgb).convert("L")))
 
@@ -259,7 +251,7 @@ def _planes(rgb: Bytes) -> Tensor:
 
 
 def resized(path: Path, short_side: int) -> Tensor:
-    """A whole picture with its short side at `short_side`: (3, H, W) float32 RGB in 0..1.
+    """A picture with a short side of `short_side` pixels: (3, H, W) float32 RGB in 0..1.
 
     Raises:
         PhotoError: it is damaged, or so narrow that it would be very large.
@@ -267,8 +259,8 @@ def resized(path: Path, short_side: int) -> Tensor:
     photo = read_rgb(path)
     if max(photo.size) > MOST_ASPECT * min(photo.size):
         raise PhotoError(
-            f"{path} has {photo.width}x{photo.height} pixels, which is more than {MOST_ASPECT} "
-            "times as long as it is wide; cut off a part"
+            f"{path} has {photo.width}x{photo.height} pixels, more than {MOST_ASPECT} times as "
+            "long as wide; crop it"
         )
     scale = short_side / min(photo.size)
     size = (max(1, round(photo.width * scale)), max(1, round(photo.height * scale)))
@@ -276,6 +268,6 @@ def resized(path: Path, short_side: int) -> Tensor:
 
 
 def read_rgb(path: Path) -> Image.Image:
-    """A whole picture, upright, in sRGB, on white."""
+    """A picture, upright, in sRGB, on white."""
     with open_image(path) as image:
         return as_rgb(image)

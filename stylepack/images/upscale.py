@@ -1,13 +1,10 @@
-"""From a small painted picture to the photograph's full size.
+"""Enlarging a small painted picture to the photograph's size.
 
-`enlarge` gives it the photograph's edges; `keep_strokes` finds it again in a painting of those.
-
-The first is after He & Sun 2015, "Fast Guided Filter" (arXiv 1505.00996): in every small window
-the painted picture is taken as a x lightness + b of the photograph; a and b are enlarged instead
-of the picture, and applied to the full-size photograph.  Edges that the painting shares with the
-photograph come out sharp.  Departures: b is what a leaves of the painted picture, pixel by
-pixel, not its mean over the window, so that strokes which are not in the photograph stay; and
-both are enlarged by Lanczos's kernel, because linear enlargement leaves squares in flat places.
+`enlarge` is the fast guided filter (He & Sun 2015, arXiv 1505.00996): in every small window the
+painted picture is modelled as a x lightness + b of the photograph; a and b are enlarged and applied
+to the full-size photograph, so that shared edges are sharp.  Departures: b is the residual per
+pixel, not its mean over the window, so that strokes that are not in the photograph stay; and both
+are enlarged with Lanczos's kernel, because linear interpolation leaves squares in flat areas.
 """
 
 import torch
@@ -17,8 +14,8 @@ from torch import Tensor
 from stylepack.images.photo import Photo
 
 RADIUS = 2  # pixels of the small picture; strokes are wider, edges are not
-EPSILON = 1e-3  # on the lightness in 0..1: flatter than 3 % counts as flat
-STRIP = 256  # rows of the full-size photograph at a time
+EPSILON = 1e-3  # regularization, for a lightness in 0..1: below 3 % is flat
+STRIP = 256  # rows of the photograph that are processed at once
 REC_709 = (0.2126, 0.7152, 0.0722)  # luma of R, G, B
 
 
@@ -27,7 +24,7 @@ def enlarge(painted: Tensor, small_photo: Tensor, photo: Tensor) -> Tensor:
 
     Args:
         painted: (3, h, w) uint8, painted from `small_photo`.
-        small_photo: (3, h, w) uint8, the photograph made small.
+        small_photo: (3, h, w) uint8, the photograph scaled down.
         photo: (3, H, W) uint8, the photograph.
 
     Returns:
@@ -47,10 +44,10 @@ def enlarge(painted: Tensor, small_photo: Tensor, photo: Tensor) -> Tensor:
 
 
 def keep_strokes(painted: Tensor, small: Tensor) -> Tensor:
-    """Replace all of a painting that a smaller one of the same picture can show by that.
+    """Replace the low frequencies of a painting by those of a smaller one.
 
     One step of iterative back-projection, Irani & Peleg 1991, "Improving Resolution by Image
-    Registration": shrunk to the size of `small`, the result is `small` but for what eight bits cut.
+    Registration": scaled down, the result is `small` up to rounding.
 
     Args:
         painted: (3, H, W) uint8, overwritten.
@@ -78,7 +75,7 @@ def _linear_model(painted: Tensor, guide: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _window_mean(x: Tensor) -> Tensor:
-    """Mean over a square of 2 RADIUS + 1 pixels, cut off at the border."""
+    """Mean over a square of 2 RADIUS + 1 pixels, smaller at the border."""
     side = 2 * RADIUS + 1
     return F.avg_pool2d(x[None], side, stride=1, padding=RADIUS, count_include_pad=False)[0]
 
@@ -99,13 +96,9 @@ def _enlarged_rows(x: Tensor, top: int, bottom: int, height: int, width: int) ->
     return _weighted(wide.permute(1, 2, 0), rows - first, row_shares).transpose(0, 1)
 
 
-def _taps(places: Tensor, before: int, after: int) -> tuple[Tensor, Tensor]:
-    """Which six of `before` pixels each of these places of `after` pixels is made of.
-
-    Returns:
-        Their indices and their shares by Lanczos's kernel, (N, 6) each.
-    """
-    exact = (places[:, None] + 0.5) * (before / after) - 0.5
+def _taps(pixels: Tensor, before: int, after: int) -> tuple[Tensor, Tensor]:
+    """Indices and Lanczos weights, (N, 6) each, of the source pixels of (N,) target pixels."""
+    exact = (pixels[:, None] + 0.5) * (before / after) - 0.5
     indices = exact.floor().long() + torch.arange(-2, 4)
     apart = exact - indices
     shares = torch.sinc(apart) * torch.sinc(apart / 3)
@@ -113,6 +106,6 @@ def _taps(places: Tensor, before: int, after: int) -> tuple[Tensor, Tensor]:
 
 
 def _weighted(x: Tensor, indices: Tensor, shares: Tensor) -> Tensor:
-    """Sums of so many of x's (M, ...) first dimension, each with its share: (N, ...)."""
-    found = F.embedding_bag(indices, x.flatten(1), per_sample_weights=shares, mode="sum")
-    return found.view(-1, *x.shape[1:])
+    """Weighted sums over the first dimension of x, (M, ...): (N, ...)."""
+    sums = F.embedding_bag(indices, x.flatten(1), per_sample_weights=shares, mode="sum")
+    return sums.view(-1, *x.shape[1:])

@@ -1,8 +1,8 @@
-"""Putting files and folders in place together: all of them, or as if nothing had been done.
+"""Transactions: placing several files and folders together, all of them or none.
 
-What is to be installed is first written to a hidden folder beside its place.  A list of names
-in that folder says when the renames have begun.  A command that was killed leaves the folder,
-and the next one that reads or writes there undoes what it had done.
+Files are first written to a hidden folder beside their targets.  A list of names in that folder
+marks that the renames have begun.  A killed command leaves the folder, and the next one that reads
+or writes there undoes the transaction.
 """
 
 import json
@@ -19,17 +19,17 @@ from stylepack.files import is_stale, lock
 
 PREFIX = ".stylepack-install-"
 NEW, OLD, PLACING = "new", "old", "placing.json"
-# Swapping two entries of a folder in one step: the system's function, its flag for that, and the
-# arguments before each path (renameat2(2) of Linux; renamex_np(2) of macOS takes none).
+# Atomic swaps of two paths: the system's function, its flag, and the arguments before each path
+# (renameat2(2) of Linux; renamex_np(2) of macOS has none).
 SWAPS = {"linux": ("renameat2", 2, [-100]), "darwin": ("renamex_np", 2, [])}
 
 
 class TakenError(PackError):
-    """A place that was free when it was looked at is so no longer."""
+    """A target has been taken by another command meanwhile."""
 
 
 class Stage:
-    """A hidden folder with what will be placed in `folder`, and what that takes the place of."""
+    """A transaction: staged files, plus backups of the files that they replace in `folder`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -37,7 +37,7 @@ class Stage:
 
     @cached_property
     def path(self) -> Path:
-        """The hidden folder, made when it is first needed."""
+        """The hidden folder, created on first use."""
         path = self.folder / f"{PREFIX}{os.urandom(8).hex()}"
         path.mkdir(0o700)
         for half in (NEW, OLD):
@@ -45,7 +45,7 @@ class Stage:
         return path
 
     def add(self, name: str, content: bytes) -> None:
-        """Write a file, `name` or `folder/.../name`, that `place` will put in place."""
+        """Stage a file, `name` or `folder/.../name`."""
         file = self.path / NEW / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content)
@@ -54,11 +54,11 @@ class Stage:
             self.names.append(top)
 
     def place(self, replace: bool = False) -> list[Path]:
-        """Put everything in place; return the new paths.
+        """Move everything to its target; return the new paths.
 
         Raises:
-            TakenError: something is there and `replace` is not set.
-            PackError: it is a folder where a file is to be, or the other way round.
+            TakenError: a target exists and `replace` is not set.
+            PackError: a target is a folder instead of a file, or the other way round.
         """
         targets = [self.folder / name for name in self.names]
         for target in targets:
@@ -70,24 +70,23 @@ class Stage:
         return targets
 
     def take(self, name: str) -> Path:
-        """Move something out of its place, to be deleted with the stage; return where it is."""
+        """Move a target into the stage, to be deleted with it; return its new path."""
         return (self.folder / name).rename(self.path / OLD / name)
 
 
 def _check_place(new: Path, target: Path, replace: bool) -> None:
-    """What the caller has found free may have been taken while it waited for its turn."""
+    """Check a target again: it may have been taken while the caller waited for the lock."""
     if target.exists() and not replace:
         raise TakenError(f"{target} was written by another command meanwhile; run this again")
     if target.exists() and (target.is_file(), target.is_dir()) != (new.is_file(), new.is_dir()):
         kind = "folder" if new.is_dir() else "file"
-        raise PackError(f"{target} is in the way and no {kind}; move it away")
+        raise PackError(f"{target} is in the way and not a {kind}; move it away")
 
 
 def _exchange(target: Path, new: Path, old: Path) -> None:
-    """Put `new` in the place of `target`, and that in the place of `old`, or of `new`.
+    """Move `new` to `target`, and `target` to `old`, or to `new` where the system can swap folders.
 
-    Whoever reads meanwhile finds the one or the other, where the system can swap folders.  A swap
-    is not undone: after it one folder is whole.
+    A swap is atomic for readers and is not undone.
     """
     if target.is_file():
         _keep(target, old)
@@ -99,7 +98,7 @@ def _exchange(target: Path, new: Path, old: Path) -> None:
 
 
 def _keep(file: Path, old: Path) -> None:
-    """Give a file a second name, or make a copy where it can have none; never half of one."""
+    """Back up a file by a hard link, or else by an atomic copy."""
     try:
         old.hardlink_to(file)
     except OSError:
@@ -109,8 +108,8 @@ def _keep(file: Path, old: Path) -> None:
 
 
 def _swap(one: Path, other: Path) -> bool:
-    """Exchange two folders in one step; False where the system cannot."""
-    import ctypes  # rarely needed, and not quick to import
+    """Swap two folders atomically; False where the system cannot."""
+    import ctypes  # rarely needed, and slow to import
 
     name, flag, before = SWAPS.get(sys.platform, ("", 0, []))
     function = getattr(ctypes.CDLL(None), name, None) if name else None
@@ -123,17 +122,16 @@ def _swap(one: Path, other: Path) -> bool:
 def staging(
     folder: Path, advice: str, *, own: bool = True, names: Collection[str] = ()
 ) -> Iterator[Stage]:
-    """A stage for things in `folder`, which exists; on any error, Ctrl-C included, all is undone.
+    """A transaction in an existing folder, undone on any error, Ctrl-C included.
 
-    No other command places anything there meanwhile, and nothing that a killed one has left is
-    there any more: what the body looks up there is still so when it places.
+    The folder is locked, and transactions of killed commands are undone first.
 
     Args:
-        folder: where things are to be placed.
+        folder: the folder of the targets.
         advice: what to do if it cannot be written to.
-        own: whether nobody else writes to the folder, so that what killed commands have left is
-            believed and undone; elsewhere it is only removed.
-        names: where nothing else is believed, files that may be put back all the same.
+        own: only stylepack writes to the folder, so that leftovers of killed commands are trusted
+            and undone; elsewhere they are only deleted.
+        names: files that may be restored even if `own` is not set.
 
     Raises:
         StylepackError: the folder cannot be written to.
@@ -154,10 +152,9 @@ def staging(
 
 
 def recover(folder: Path, *, own: bool = True, names: Collection[str] = ()) -> None:
-    """Undo what killed commands have left in a folder, unless one is at work there.
+    """Undo transactions of killed commands before reading, unless another command has the lock.
 
-    For those who only read: where it cannot be undone now, nothing is said.  `own` and `names` as
-    for `staging`.
+    `own` and `names` as for `staging`.
     """
     with suppress(OSError):
         if any(folder.glob(f"{PREFIX}*")):
@@ -166,7 +163,7 @@ def recover(folder: Path, *, own: bool = True, names: Collection[str] = ()) -> N
 
 
 def _sweep(folder: Path, alone: bool | None, own: bool, names: Collection[str]) -> None:
-    """Remove the stages in a folder that nobody is at work on; `alone` is from `alone_in`."""
+    """Remove abandoned stages in a folder; `alone` is from `alone_in`."""
     for left in folder.glob(f"{PREFIX}*") if alone is not False else ():
         if alone or is_stale(left):
             if own or set(_names_placing(left / PLACING)) <= set(names):
@@ -176,21 +173,21 @@ def _sweep(folder: Path, alone: bool | None, own: bool, names: Collection[str]) 
 
 
 def _undo(path: Path) -> None:
-    """Back to before the install, as far as that had come; nothing to do where it was finished.
+    """Undo an unfinished transaction and delete its stage; may be killed and repeated.
 
-    It may be killed as well, and done again.  What cannot be undone stays for the next time.
+    If undoing fails, the stage remains for the next time.
     """
     try:
         for name in _names_placing(path / PLACING):
             _put_back(path.parent / name, path / NEW / name, path / OLD / name)
-        (path / PLACING).unlink(missing_ok=True)  # before what it tells of is deleted
+        (path / PLACING).unlink(missing_ok=True)  # before the files that it lists
     except OSError:
         return
     shutil.rmtree(path, ignore_errors=True)
 
 
 def _put_back(target: Path, new: Path, old: Path) -> None:
-    """Undo `_exchange`, at whatever step that ended: a `new` that is not there has been placed."""
+    """Undo `_exchange` from any step: a missing `new` has been placed."""
     if old.exists():
         if not new.exists() and target.is_dir():
             target.rename(new)
@@ -202,7 +199,7 @@ def _put_back(target: Path, new: Path, old: Path) -> None:
 
 
 def _names_placing(file: Path) -> list[str]:
-    """The names in a list that `place` wrote, none if it is no such list."""
+    """The names in a list that `place` wrote; none if it is missing or damaged."""
     try:
         names = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -215,11 +212,8 @@ def _names_placing(file: Path) -> list[str]:
 
 @contextmanager
 def alone_in(folder: Path, *, wait: bool = True) -> Iterator[bool | None]:
-    """Wait until no other command changes what is in this folder, then keep others out.
-
-    Yields what `lock` returns for the folder itself.
-    """
-    if sys.platform == "win32":  # it opens no folders
+    """Lock a folder, by default waiting for other commands; yield the result of `lock`."""
+    if sys.platform == "win32":  # folders cannot be opened
         yield None
         return
     descriptor = os.open(folder, os.O_RDONLY)

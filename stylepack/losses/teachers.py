@@ -49,8 +49,8 @@ class Teachers:
     def __call__(self, images: Tensor, layers: Iterable[str] | None = None) -> dict[str, Tensor]:
         """Activations of (N, 3, H, W) RGB in 0..1: layer -> (N, C, H', W').
 
-        Of the deep network's layers, `relu` ones are predictions with VGG's channels, `conv` ones
-        its own activations.
+        The deep network's `relu` layers are predictions with VGG's channels, its `conv` layers its
+        own activations.
         """
         wanted = list(self.layers if layers is None else layers)
         beyond = [layer for layer in wanted if self.deep and block_of(layer) >= DEEP]

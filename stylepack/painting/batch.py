@@ -1,4 +1,4 @@
-"""Many photographs: files are decoded and encoded while the network paints."""
+"""Painting many photographs: files are decoded and encoded while the network paints."""
 
 import io
 import sys
@@ -17,21 +17,21 @@ from stylepack.network.device import is_out_of_memory
 from stylepack.painting.jobs import STANDARD, Job
 from stylepack.painting.stylizer import PaintOptions, Stylizer
 
-AHEAD = 2  # photographs decoded before they are needed, or as many as there are threads
+AHEAD = 2  # photographs decoded ahead, or the number of threads if larger
 PIECE = 1 << 20  # bytes
-BEHIND = 1  # painted ones that wait to be written, or one less than there are threads
+BEHIND = 1  # paintings that wait to be written, or the number of threads minus 1 if larger
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One job that is done, or the error that kept it from being done."""
+    """A finished job, or one that failed with an error."""
 
     job: Job
     error: StylepackError | None = None
 
 
 class Painter:
-    """What is done to every photograph."""
+    """Reads, paints and writes photographs with the same options."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class Painter:
         self.options = options
 
     def read(self, job: Job) -> Photo:
-        """Decode a photograph, at its final size, and see that it fits into the format to write."""
+        """Decode a photograph at its final size, and check that the output format can hold it."""
         source = io.BytesIO(_from_standard_input()) if job.source == STANDARD else job.source
         photo = read_photo(source, self.options.reading_size, background=self.background)
         check_sides(photo.size, self._format(job))
@@ -59,7 +59,7 @@ class Painter:
         return self.stdout_format if job.target == STANDARD else output_format(job.target)
 
     def _begin_to_read(self, pool: ThreadPoolExecutor, job: Job) -> "Future[Photo]":
-        """In a thread; but a thread that waits for standard input could not be stopped."""
+        """Read in a thread, except standard input, since a waiting thread cannot be stopped."""
         if job.source != STANDARD:
             return pool.submit(self.read, job)
         read: Future[Photo] = Future()
@@ -82,7 +82,7 @@ class Painter:
     def paint_all(
         self, jobs: Sequence[Job], workers: int, advance: Advance = ignore_progress
     ) -> Iterator[Outcome]:
-        """Paint every job in order; one that cannot be read or written stops no other."""
+        """Paint every job in order; errors do not stop other jobs."""
         ahead, behind = max(AHEAD, workers), max(BEHIND, workers - 1)
         with ThreadPoolExecutor(max(1, workers), "photographs") as pool:
             waiting = deque(jobs)
@@ -114,13 +114,13 @@ def _finished(job: Job, written: Future[None]) -> Outcome:
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        message = f"there is not enough memory for {job.source}; make it or --size smaller"
+        message = f"not enough memory for {job.source}; make it or --size smaller"
         return Outcome(job, PhotoError(message))
     return Outcome(job)
 
 
 def _from_standard_input() -> bytes:
-    """All of it, piece by piece: signals are handled between two pieces."""
+    """All of standard input, in pieces, between which signals are handled."""
     try:
         stream = cast(io.BufferedReader, sys.stdin.buffer)
         return b"".join(iter(lambda: stream.read1(PIECE), b""))

@@ -1,4 +1,4 @@
-"""Many styles on a few photographs: contact sheets of packs, and of mixes between them."""
+"""Galleries: many styles on a few photographs, with labels for sheets and pages."""
 
 import io
 from collections.abc import Iterator, Sequence
@@ -18,14 +18,14 @@ from stylepack.packs.mix import Mix
 from stylepack.painting.stylizer import Stylizer
 
 JPEG_QUALITY = 88
-MOST_COLUMNS = 6  # of a sheet, unless told otherwise
-LONGEST_WORDS = 120  # characters of a title or a name that are shown
+MOST_COLUMNS = 6  # default of a sheet
+LONGEST_WORDS = 120  # characters shown of a title or name
 GLUE = "\N{NO-BREAK SPACE}"
 
 
 @dataclass(frozen=True)
 class Label:
-    """What is written at the paintings of a pack.  Strangers' words, each on one line."""
+    """Words beside the paintings of a pack, each on one line."""
 
     name: str
     title: str
@@ -36,7 +36,7 @@ class Label:
 
     @classmethod
     def of(cls, name: str, manifest: Manifest) -> "Label":
-        """The words of a manifest, under the name that the pack goes by here."""
+        """A label from a manifest, with the pack's name here."""
         image = manifest.style_image
         return cls(
             name=in_words(name),
@@ -49,7 +49,7 @@ class Label:
 
     @property
     def caption(self) -> str:
-        """Title and artist for a contact sheet, as far as it can spell them; else the name."""
+        """Title and artist if a contact sheet has glyphs for them, else the name."""
         lines = [self.title if _is_spelt(self.title) else self.name]
         if self.artist and _is_spelt(self.artist):
             lines.append(self.artist)
@@ -58,7 +58,7 @@ class Label:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture as the sheet and as the page need it."""
+    """A picture: small for a sheet, and as a JPEG for a page."""
 
     small: Image.Image
     jpeg: bytes
@@ -66,7 +66,7 @@ class Picture:
 
     @classmethod
     def of(cls, photo: Photo, cell: int) -> "Picture":
-        """Fitted into a square of `cell` pixels, and whole as a JPEG."""
+        """A photo fitted into a square of `cell` pixels, and as a JPEG at its own size."""
         image = photo.to_image()
         file = io.BytesIO()
         image.save(file, "JPEG", quality=JPEG_QUALITY, optimize=True)
@@ -75,7 +75,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class GalleryRow:
-    """A photograph with its paintings, one for each label of the gallery."""
+    """A photograph with its paintings, one per label."""
 
     name: str
     photo: Picture
@@ -83,7 +83,7 @@ class GalleryRow:
 
 
 def labels_of(loaded: Loaded, named: bool) -> dict[str, Label]:
-    """What is written at every pack, by reference; the identity pack is left out unless `named`.
+    """Labels by reference, without the identity pack unless packs were `named`.
 
     Raises:
         UsageError: no pack is left.
@@ -103,20 +103,15 @@ def labels_of(loaded: Loaded, named: bool) -> dict[str, Label]:
 def warnings_of(loaded: Loaded) -> list[str]:
     """A line for every damaged pack that was left out, and one for all of other trunks."""
     errors = {name: error for name, error in loaded.left_out.items() if name != IDENTITY}
-    strangers = [name for name, error in errors.items() if isinstance(error, WrongTrunkError)]
-    damaged = [f"left out '{name}': {errors[name]}" for name in errors if name not in strangers]
-    foreign = f"left out packs of another trunk: {', '.join(strangers)}"
-    return [*damaged, foreign] if strangers else damaged
+    foreign = [name for name, error in errors.items() if isinstance(error, WrongTrunkError)]
+    damaged = [f"left out '{name}': {errors[name]}" for name in errors if name not in foreign]
+    return damaged + [f"left out packs of another trunk: {', '.join(foreign)}"] * bool(foreign)
 
 
 def load_each(
     loaded: Loaded, mixes: Sequence[Mix], device: str = "auto", precision: str = "auto"
 ) -> list[Stylizer]:
-    """A stylizer for each of the mixes; they share the trunk.
-
-    Raises:
-        StylepackError: as `Stylizer.on`.
-    """
+    """A stylizer per mix, with a shared trunk; errors as in `Stylizer.on`."""
     whole = Stylizer.on(loaded, mixes, device=device, precision=precision)
     return [
         Stylizer(whole.trunk, whole.style.alone(row), [mix], whole.packs, whole.device, whole.dtype)
@@ -125,12 +120,7 @@ def load_each(
 
 
 def read_small(path: Path, size: int) -> Photo:
-    """A photograph on white, its long side at `size` pixels.
-
-    Raises:
-        UsageError: no such file.
-        PhotoError: not an image, or damaged.
-    """
+    """A photograph on white with a long side of `size` pixels; errors as in `read_photo`."""
     return read_photo(path, size, background="white")
 
 
@@ -142,21 +132,21 @@ def paint_each(
     keep_colors: bool = False,
     advance: Advance = ignore_progress,
 ) -> Iterator[Picture]:
-    """The photograph painted by one stylizer after the other."""
+    """Yield the photograph painted by each stylizer."""
     for stylizer in stylizers:
         yield Picture.of(stylizer.paint(photo, keep_colors=keep_colors, advance=advance), cell)
 
 
 def gallery_sheet(
-    walls: Sequence[GalleryRow], labels: Sequence[Label], cell: int, columns: int | None = None
+    gallery: Sequence[GalleryRow], labels: Sequence[Label], cell: int, columns: int | None = None
 ) -> Image.Image:
-    """Every photograph and its paintings, in rows of at most `columns`."""
+    """A sheet of every photograph and its paintings, in rows of at most `columns`."""
     columns = columns or even_columns(1 + len(labels))
     rows: list[list[Image.Image]] = []
     captions: list[list[str]] = []
-    for wall in walls:
-        pictures = [wall.photo.small, *(painting.small for painting in wall.paintings)]
-        words = [wall.name, *(label.caption for label in labels)]
+    for row in gallery:
+        pictures = [row.photo.small, *(painting.small for painting in row.paintings)]
+        words = [row.name, *(label.caption for label in labels)]
         for start in range(0, len(pictures), columns):
             rows.append(pictures[start : start + columns])
             captions.append(words[start : start + columns])
@@ -164,13 +154,13 @@ def gallery_sheet(
 
 
 def even_columns(pictures: int) -> int:
-    """The columns that fill rows of at most `MOST_COLUMNS` evenly."""
+    """The number of columns, at most `MOST_COLUMNS`, that fills rows evenly."""
     rows = -(-pictures // MOST_COLUMNS)
     return -(-pictures // rows)
 
 
 def mix_caption(mix: Mix) -> str:
-    """`75 % starry, 25 % scream`, two packs a line at most; one pack is its name alone."""
+    """`75 % starry, 25 % scream`, at most two packs per line; one pack is its name alone."""
     names = [in_words(Path(reference).name).removesuffix(SUFFIX) for reference in mix.references]
     if len(names) == 1:
         return names[0].replace(" ", GLUE)
@@ -183,7 +173,7 @@ def mix_caption(mix: Mix) -> str:
 
 
 def in_words(value: Any) -> str:
-    """A value of a stranger's metadata as printable words on one line; lists and such as ''."""
+    """A value of others' metadata as printable text on one line; "" unless text or a number."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return ""
     words = printable(" ".join(str(value).split()))

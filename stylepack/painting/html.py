@@ -13,33 +13,32 @@ from stylepack.painting.gallery import GalleryRow, Label, Picture
 TEMPLATE = ASSETS / "gallery.html"
 
 
-def gallery_page(walls: Sequence[GalleryRow], labels: Sequence[Label]) -> str:
-    """HTML with every painting over its photograph, and a slider from one to the other.
+def gallery_page(rows: Sequence[GalleryRow], labels: Sequence[Label]) -> str:
+    """HTML with every painting over its photograph, and a slider between them.
 
-    Its content security policy allows the page's own script by its hash and data URIs, so that
-    nothing is loaded and no stranger's words could run.
+    Its content security policy allows only the page's own script, by hash, and data URIs.
     """
     template = TEMPLATE.read_text(encoding="utf-8")
     (script,) = re.findall(r"<script>(.*?)</script>", template, re.DOTALL)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     choosers = [
         _chooser("style", "Style", [label.title for label in labels]),
-        _chooser("photo", "Photograph", [wall.name for wall in walls]),
+        _chooser("photo", "Photograph", [row.name for row in rows]),
     ]
     return Template(template).substitute(
         script_hash=f"sha256-{digest}",
         photographs="\n".join(
-            f'.photo-{number} {{ background-image: url("{_data_uri(wall.photo)}"); }}'
-            for number, wall in enumerate(walls)
+            f'.photo-{number} {{ background-image: url("{_data_uri(row.photo)}"); }}'
+            for number, row in enumerate(rows)
         ),
-        summary=f"{_count(labels, 'style')}, {_count(walls, 'photograph')}.",
+        summary=f"{_count(labels, 'style')}, {_count(rows, 'photograph')}.",
         choosers="\n".join(filter(None, choosers)),
-        sections="\n".join(_section(number, wall, labels) for number, wall in enumerate(walls)),
+        sections="\n".join(_section(number, row, labels) for number, row in enumerate(rows)),
     )
 
 
 def _chooser(kind: str, title: str, choices: Sequence[str]) -> str:
-    """A list to choose one of, or all; nothing where there is nothing to choose."""
+    """A select element for one choice or all; empty with fewer than two choices."""
     if len(choices) < 2:
         return ""
     options = "".join(
@@ -52,20 +51,20 @@ def _chooser(kind: str, title: str, choices: Sequence[str]) -> str:
     )
 
 
-def _section(photo: int, wall: GalleryRow, labels: Sequence[Label]) -> str:
+def _section(photo: int, row: GalleryRow, labels: Sequence[Label]) -> str:
     figures = "\n".join(
-        _figure(photo, wall, style, label, painting)
-        for style, (label, painting) in enumerate(zip(labels, wall.paintings, strict=True))
+        _figure(photo, row, style, label, painting)
+        for style, (label, painting) in enumerate(zip(labels, row.paintings, strict=True))
     )
     return (
-        f'<section data-photo="{photo}">\n<h2>{escape(wall.name)}</h2>\n'
+        f'<section data-photo="{photo}">\n<h2>{escape(row.name)}</h2>\n'
         f'<div class="paintings">\n{figures}\n</div>\n</section>'
     )
 
 
-def _figure(photo: int, wall: GalleryRow, style: int, label: Label, painting: Picture) -> str:
+def _figure(photo: int, row: GalleryRow, style: int, label: Label, painting: Picture) -> str:
     width, height = painting.size
-    words = escape(f"{wall.name} in the style of {label.title}")
+    words = escape(f"{row.name} in the style of {label.title}")
     return f"""\
 <figure data-style="{style}" style="--ratio: {width / height:.4f}">
 <div class="compare photo-{photo}"><img alt="{words}" src="{_data_uri(painting)}"></div>

@@ -1,4 +1,4 @@
-"""Which photographs to paint, and where the results go."""
+"""Jobs: the photographs to paint, and the files to write."""
 
 import glob
 import os
@@ -17,7 +17,7 @@ STANDARD = Path("-")  # standard input or output
 
 @dataclass(frozen=True)
 class Job:
-    """One photograph and the file it is painted to; `-` is standard input or output."""
+    """A photograph and the file to write; `-` is standard input or output."""
 
     source: Path
     target: Path
@@ -26,17 +26,17 @@ class Job:
 def plan_jobs(
     photos: Sequence[str], output: str | None, mark: str = MARK, extension: str = ""
 ) -> list[Job]:
-    """Pair photographs with the files to write.  Folders are opened and keep their structure.
+    """Pair photographs with the files to write; folders are searched and keep their structure.
 
     Args:
         photos: files, folders, patterns like `*.jpg`, or `-`.
         output: a file for one photograph, a folder for several, `-`, or None for beside it.
-        mark: what the names of painted files end in.
+        mark: ending of the names of painted files.
         extension: like `.png`; empty keeps each photograph's.
 
     Raises:
-        UsageError: a path that does not exist, several photographs for one file, two
-            photographs for one place, or an output that would overwrite its photograph.
+        UsageError: a path that does not exist, several photographs for one file, or an output that
+            would overwrite a photograph.
     """
     if not mark.isprintable() or any(separator in mark for separator in "/\\"):
         raise UsageError(f"--suffix is {mark!r}; it is part of a file's name, like .painted")
@@ -46,9 +46,9 @@ def plan_jobs(
         raise UsageError("-o is empty; give a file, a folder or -")
     try:
         return _planned(photos, output, mark, extension)
-    except OSError as error:  # such as of a name that is too long
+    except OSError as error:  # for example, a name is too long
         reason = error.strerror or error
-        raise UsageError(f"cannot look at {error.filename}: {reason}; give another name") from error
+        raise UsageError(f"cannot access {error.filename}: {reason}; give another name") from error
 
 
 def _planned(photos: Sequence[str], output: str | None, mark: str, extension: str) -> list[Job]:
@@ -63,14 +63,16 @@ def _planned(photos: Sequence[str], output: str | None, mark: str, extension: st
         several or place.is_dir() or not place.suffix or str(output).endswith(("/", os.sep))
     )
     if place and place != STANDARD and place.exists() and not (place.is_file() or place.is_dir()):
-        raise UsageError(f"-o {output} is no file and no folder; for standard output give -o -")
+        raise UsageError(
+            f"-o {output} is neither a file nor a folder; for standard output give -o -"
+        )
     if several and (STANDARD in (place, *(source for source, _ in sources))):
         raise UsageError("standard input and output are for one photograph; give files or a folder")
     if several and place is not None and can_write(place.suffix) and not place.is_dir():
         raise UsageError(f"-o {output} is one file for {len(sources)} photographs; give a folder")
     of_one = None if into or place == STANDARD else place
     if extension and of_one and output_format(of_one) != output_format(Path(f"x{extension}")):
-        raise UsageError(f"-o {output} is no --format {extension[1:]}; leave one of them out")
+        raise UsageError(f"-o {output} is not in --format {extension[1:]}; leave one of them out")
     jobs: dict[Path, Job] = {}
     for source, relative in sources:
         name = painted_name(source, mark, extension)
@@ -97,9 +99,7 @@ def _planned(photos: Sequence[str], output: str | None, mark: str, extension: st
 def share_of(jobs: Sequence[Job], shard: str, environment: Mapping[str, str]) -> list[Job]:
     """The jobs of one worker among several: every n-th.
 
-    Args:
-        shard: `I/N`, I from 1 to N, or `env` for what a launcher or a job array has put into the
-            environment.
+    `shard`: `I/N`, I from 1 to N, or `env` for the rank of a launcher or job array.
 
     Raises:
         UsageError: neither of these, or no rank in the environment.
@@ -125,7 +125,7 @@ def painted_name(source: Path, mark: str = MARK, extension: str = "") -> str:
 
 
 def is_painted(path: Path, mark: str = MARK) -> bool:
-    """Whether a file carries the name that painting gives."""
+    """Whether a file is named like a painted one."""
     return mark != "" and path.stem.endswith(mark)
 
 
@@ -158,7 +158,7 @@ def _find(photo: str, mark: str) -> list[tuple[Path, Path]]:
     if path.exists():
         return [(path, Path(path.name))]
     if path.is_symlink():
-        raise UsageError(f"{photo} is a link that leads nowhere; leave it out or mend it")
+        raise UsageError(f"{photo} is a broken link; leave it out or repair it")
     found = map(Path, glob.glob(photo, recursive=True))  # noqa: PTH207
     matches = sorted(match for match in found if match.exists())
     if not matches:

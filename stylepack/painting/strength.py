@@ -1,4 +1,4 @@
-"""Toward the photograph and beyond the style."""
+"""Strength: between the photograph and the style, and beyond."""
 
 from dataclasses import dataclass
 
@@ -7,50 +7,49 @@ from torch import Tensor
 
 from stylepack.inference.layers import Style
 
-_ROWS = 1024  # of a picture that are worked on at once
+_ROWS = 1024  # rows that are processed at once
 STRENGTHS = (0.0, 1.5)
 
 
 @dataclass(frozen=True)
 class PhotoResidual:
-    """What a strength below 1 needs to lead to the photograph itself.
+    """Residual the identity style cannot reproduce; added back in proportion to 1 - strength.
 
-    The identity style gives it back less what the network's body, at a quarter of its size, cannot
-    carry.  What is lost is found by painting in that style alone, and is added to the painting in
-    the share that the identity style has in it.
+    The network's body, at a quarter of the size, loses details.  They are the photograph minus its
+    painting in the identity style.
 
-    `identity` are its pack's numbers, (1, style_size + 1); `share` is from 0 to 1.
+    `identity`: its pack's vector, (1, style_size + 1); `share`: 1 - strength, in 0..1.
     """
 
     identity: Tensor
     share: float
 
-    def restore(self, painted: Tensor, photo: Tensor, given: Tensor) -> Tensor:
-        """Add to `painted` the share of what `given`, the identity style's painting, lacks.
+    def restore(self, painted: Tensor, photo: Tensor, reproduced: Tensor) -> Tensor:
+        """Add the residual to `painted` in place; `reproduced` is the identity style's painting.
 
-        All are (3, H, W) uint8; `painted` is overwritten and returned.
+        All are (3, H, W) uint8; returns `painted`.
         """
         for a in range(0, photo.shape[1], _ROWS):
             rows = slice(a, a + _ROWS)
-            lost = photo[:, rows].float() - given[:, rows]
-            mended = torch.add(painted[:, rows], lost, alpha=self.share)
-            painted[:, rows] = mended.round_().clamp_(0, 255)
+            residual = photo[:, rows].float() - reproduced[:, rows]
+            restored = torch.add(painted[:, rows], residual, alpha=self.share)
+            painted[:, rows] = restored.round_().clamp_(0, 255)
         return painted
 
 
-def at_strength(numbers: Tensor, identity: Tensor, strength: float, last: int) -> Tensor:
-    """Packs' numbers, (K, n), on the way from the identity's, (n,), through them and beyond.
+def at_strength(vectors: Tensor, identity: Tensor, strength: float, last: int) -> Tensor:
+    """Packs' vectors, (K, n), moved along the line from the identity's, (n,).
 
-    From `last` on they are of the picture's colours and contrast.  Beyond a style those would only
-    fade: they stay.
+    Entries from `last` on, the last norm's, set colours and contrast; beyond a strength of 1 they
+    stay, since extrapolation fades them.
     """
-    moved = torch.lerp(identity.expand_as(numbers), numbers, strength)
+    moved = torch.lerp(identity.expand_as(vectors), vectors, strength)
     if strength > 1:
-        moved[:, last:] = numbers[:, last:]
+        moved[:, last:] = vectors[:, last:]
     return moved
 
 
-def style_of(numbers: Tensor) -> Style:
-    """(K, style_size + 1) numbers of packs or mixes: a style, and its share of own contrast."""
-    own = numbers[:, -1]
-    return Style(numbers[:, :-1], photo_contrast=own if own.any() else None)
+def style_of(vectors: Tensor) -> Style:
+    """The style of packs' vectors, (K, style_size + 1)."""
+    share = vectors[:, -1]
+    return Style(vectors[:, :-1], photo_contrast=share if share.any() else None)

@@ -35,18 +35,18 @@ from stylepack.painting.strength import STRENGTHS, PhotoResidual, at_strength, s
 
 FULL: Literal["full"] = "full"  # size
 SMALLEST_SIZE = 16  # pixels of a long side
-LARGE = 1_300_000  # pixels of a photograph, above which it is painted coarse to fine:
-COARSE_SIDE = 1000  # first with a long side of so many pixels, or of
-COARSE_AREA = 500_000  # so many pixels, if it is a panorama, which has more then
-SMALLEST_STRIP = 1 << 14  # pixels; below this an image does not fit at all
+LARGE = 1_300_000  # pixels above which a photograph is painted coarse to fine
+COARSE_SIDE = 1000  # pixels of the long side of the coarse painting,
+COARSE_AREA = 500_000  # or its area in pixels, if that is larger, as for panoramas
+SMALLEST_STRIP = 1 << 14  # pixels; if these do not fit into memory, the image does not
 
 
 @dataclass(frozen=True)
 class PaintOptions:
-    """How every photograph is painted: see `Stylizer.paint`.
+    """Options of `Stylizer.paint` that are the same for many photographs.
 
     Raises:
-        UsageError: too small a size.
+        UsageError: the size is too small.
     """
 
     size: int | Literal["full"] | None = None
@@ -62,18 +62,17 @@ class PaintOptions:
 
     @property
     def reading_size(self) -> int | None:
-        """The long side at which it is enough to read a photograph; None is its own."""
+        """The long side in pixels at which photographs can be read; None for their own."""
         return self.size if isinstance(self.size, int) and not self.upscale else None
 
 
 class Stylizer:
     """Paints photographs in one mix of styles, or in several, each in its region.
 
-    `mixes` are the normalised mixes, the first the one outside all regions; `packs` are the
-    packs behind them by name or path.  `residual` is for strengths below 1.
-
-    `dtype` is what is multiplied: torch.int8 (`network/int8.py`), or a float dtype that activations
-    and weights are in.  The trunk is moved to the device and, but for int8, to the dtype in place.
+    `mixes`: normalized, the first outside all regions; `packs`: by name or path.  `residual`: for
+    strengths below 1.  `dtype`: torch.int8 for 8-bit convolutions, or the float dtype of
+    activations and weights.  The trunk is moved to the device and, except for int8, to the dtype in
+    place.
     """
 
     def __init__(
@@ -116,24 +115,24 @@ class Stylizer:
         Args:
             mix: like `starry=0.5,scream=0.5` or `{"starry": 0.5, "scream": 0.5}`; names or
                 paths of packs, weights from 0 up; or the path of one pack.
-            regions: more mixes, for the masks that `paint` is given.
-            strength: 0 gives the photograph, 1 the mix, up to 1.5 more than the mix: a way
-                from the trunk's identity pack `photo` through the mix.  Below 1 it takes two
-                passes: see `PhotoResidual`.
-            trunk: a trunk's file or name; None is the trunk that the packs belong to.
+            regions: more mixes, one for each mask given to `paint`.
+            strength: 0 is the photograph, 1 the mix, up to 1.5 beyond it, on the line from the
+                trunk's identity pack `photo` through the mix.  Below 1 painting takes two passes:
+                see `PhotoResidual`.
+            trunk: a trunk's file or name; None is the packs' own.
             device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
             precision: `auto`, `float32`, `bfloat16`, `float16` or `int8`.
-            force: also use packs that do not say which trunk they belong to.
+            force: accept packs that do not name their trunk.
 
         Raises:
-            UsageError: an unknown pack or precision, or weights that make no mix.
-            PackError: a damaged pack or trunk, or a pack that belongs to another trunk.
-            DeviceError: the device is not there, or int8 is not.
+            UsageError: an unknown pack or precision, or invalid weights.
+            PackError: a damaged pack or trunk, or a pack of another trunk.
+            DeviceError: the device or int8 is not available.
         """
-        wanted = [_as_mix(one).normalised() for one in (mix, *regions)]
-        references = (reference for one in wanted for reference in one.references)
+        mixes = [_as_mix(part).normalised() for part in (mix, *regions)]
+        references = (reference for part in mixes for reference in part.references)
         packs = resolve(references, trunk, identity=strength != 1).load(force)
-        return cls.on(packs, wanted, strength=strength, device=device, precision=precision)
+        return cls.on(packs, mixes, strength=strength, device=device, precision=precision)
 
     @classmethod
     def on(
@@ -145,35 +144,35 @@ class Stylizer:
         device: str = "auto",
         precision: str = "auto",
     ) -> "Stylizer":
-        """A stylizer of packs that are loaded; other options as in `load`.
+        """A stylizer of loaded packs; other options as in `load`.
 
         Args:
-            loaded: by the references of `mixes`; with the identity pack if `strength` is not 1.
-            mixes: normalised, the first the one outside all regions.
+            loaded: by the references of `mixes`, with the identity pack if `strength` is not 1.
+            mixes: normalized, the first outside all regions.
 
         Raises:
             UsageError: an unknown precision, or a strength out of range.
-            DeviceError: the device is not there, or int8 is not.
+            DeviceError: the device or int8 is not available.
         """
         if not STRENGTHS[0] <= strength <= STRENGTHS[1]:
             raise UsageError(f"strength is {strength}; it must be from 0 to {STRENGTHS[1]}")
         chosen = pick_device(device)
         dtype = painting_dtype(chosen, precision)
         network, packs = loaded.trunk, loaded.packs
-        numbers = torch.stack(
-            [blend([packs[name].vector for name in one.references], one.weights) for one in mixes]
+        vectors = torch.stack(
+            [blend([packs[name].vector for name in mix.references], mix.weights) for mix in mixes]
         )
         residual = None
         if strength != 1:
             identity = packs[IDENTITY].vector
-            numbers = at_strength(numbers, identity, strength, network.slots["out"].gamma.start)
+            vectors = at_strength(vectors, identity, strength, network.slots["out"].gamma.start)
             residual = PhotoResidual(identity[None], 1 - strength) if strength < 1 else None
         made = _provenance(mixes, strength, packs, loaded.sha256)
-        return cls(network, style_of(numbers), mixes, packs, chosen, dtype, made, residual)
+        return cls(network, style_of(vectors), mixes, packs, chosen, dtype, made, residual)
 
     @property
     def mix(self) -> Mix:
-        """The mix that is painted outside all regions."""
+        """The mix outside all regions."""
         return self.mixes[0]
 
     def paint(
@@ -187,24 +186,23 @@ class Stylizer:
         region_masks: Sequence[str | Path | Tensor] = (),
         advance: Advance = ignore_progress,
     ) -> Photo:
-        """Paint a photograph: a file, a Pillow image or a `Photo`; its size stays.
+        """Paint a photograph: a file, a Pillow image or a `Photo`.
 
         Args:
-            size: None paints photographs of more than 1.3 megapixels coarse to fine, so that
-                their strokes are as large as in one of about a megapixel; `full` paints them at
-                once, like smaller ones.  A number paints with the long side at so many pixels: the
-                smaller, the larger the strokes.  The result has the photograph's size and edges
-                again,
-            upscale: unless this is false.
+            photo: the photograph.
+            size: None paints photographs above 1.3 megapixels coarse to fine, with strokes as
+                large as in one of about a megapixel; `full` paints them in one pass.  A number is
+                the long side in pixels to paint at: the smaller, the larger the strokes.
+            upscale: return the photograph's size and edges, also with a `size`.
             keep_colors: take only the lightness from the painting.
             mask: painted where white, the photograph where black; a file, or (H, W) uint8.
-            region_masks: one for each of the regions' mixes, likewise.
+            region_masks: one such mask for each region's mix.
             advance: called with the share of the work that is done, 0..1.
 
         Raises:
-            UsageError: no such file, too small a size, or not as many masks as regions.
+            UsageError: no such file, too small a size, or not one mask per region.
             PhotoError: not an image, or damaged.
-            DeviceError: too large for the device's memory.
+            DeviceError: it does not fit into the device's memory.
         """
         options = PaintOptions(size, upscale, keep_colors, mask, region_masks)
         return self.paint_with(options, _as_photo(photo, options.reading_size), advance)
@@ -212,7 +210,7 @@ class Stylizer:
     def paint_with(
         self, options: PaintOptions, photo: Photo, advance: Advance = ignore_progress
     ) -> Photo:
-        """Paint a photograph as `paint` does, with options that are the same for many."""
+        """`paint` with options that are the same for many photographs."""
         size, regions = options.size, len(self.mixes) - 1
         if len(options.region_masks) != regions:
             raise UsageError(f"{len(options.region_masks)} masks for {regions} regions")
@@ -234,7 +232,7 @@ class Stylizer:
     def _painted(
         self, small: Photo, photo: Photo, options: PaintOptions, advance: Advance
     ) -> Tensor:
-        """`small`, painted, at the size of `photo`: (3, H, W) uint8."""
+        """The painting of `small` at the size of `photo`: (3, H, W) uint8."""
         if self.residual is not None and self.residual.share == 1:
             pixels = photo.pixels
         elif options.size is None and prod(photo.size) > LARGE:
@@ -252,11 +250,11 @@ class Stylizer:
     def _coarse_to_fine(
         self, photo: Photo, region_masks: Sequence[str | Path | Tensor], advance: Advance
     ) -> Tensor:
-        """A large photograph, painted small and then once more at its size: (3, H, W) uint8.
+        """A large photograph, painted small and then again at its size: (3, H, W) uint8.
 
-        After Gatys et al. 2017, "Controlling Perceptual Factors in Neural Style Transfer", section
-        6.  The second painting begins from the first one with the photograph's edges, and only
-        gives what that is too small for.
+        Gatys et al. 2017, "Controlling Perceptual Factors in Neural Style Transfer", section 6.
+        The second pass paints the enlarged first painting with the photograph's edges, and only
+        adds details too fine for the first.
         """
         small = photo.stretched(coarse_size(*photo.size))
         done = prod(small.size) / (prod(small.size) + prod(photo.size))
@@ -271,18 +269,18 @@ class Stylizer:
     def _network(
         self, pixels: Tensor, region_masks: Sequence[str | Path | Tensor], advance: Advance
     ) -> Tensor:
-        """The trunk over (3, H, W) uint8, twice for a residual style."""
-        masks = [_as_mask(one, (pixels.shape[2], pixels.shape[1])) for one in region_masks]
+        """The trunk over (3, H, W) uint8, twice for a strength below 1."""
+        masks = [_as_mask(mask, (pixels.shape[2], pixels.shape[1])) for mask in region_masks]
         style = replace(self.style, regions=Regions(masks, self.device) if masks else None)
         if self.residual is None:
             return self._pass(style, pixels, advance)
         painted = self._pass(style, pixels, lambda share: advance(share / 2))
         identity = style_of(self.residual.identity).to(self.device)
-        given = self._pass(identity, pixels, lambda share: advance((1 + share) / 2))
-        return self.residual.restore(painted, pixels, given)
+        reproduced = self._pass(identity, pixels, lambda share: advance((1 + share) / 2))
+        return self.residual.restore(painted, pixels, reproduced)
 
     def _pass(self, style: Style, pixels: Tensor, advance: Advance) -> Tensor:
-        """The trunk in one style, in smaller strips if the memory runs out."""
+        """The trunk in one style, with smaller strips if memory runs out."""
         memory = self.memory
         while True:
             try:
@@ -299,22 +297,22 @@ class Stylizer:
 
 
 def memory_for(device: torch.device) -> StripBudget:
-    """Strips and keepsakes sized to the device: to its free memory where it has its own."""
+    """Strips and cache for a device, from its free memory on CUDA."""
     if device.type != "cuda":
         return StripBudget()
     free, _ = torch.cuda.mem_get_info(device)
-    # A strip's pixel needs some 1,000 bytes at its widest, in float32.
+    # A pixel of a strip needs about 1,000 bytes in float32.
     return StripBudget(strip=max(SMALLEST_STRIP, free // 8000), keep=free // 16)
 
 
 def coarse_size(width: int, height: int) -> tuple[int, int]:
-    """Where painting coarse to fine begins: the size of a large photograph made small."""
+    """(width, height) of the coarse painting of a large photograph."""
     scale = max(COARSE_SIDE / max(width, height), (COARSE_AREA / (width * height)) ** 0.5)
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
 def _as_photo(photo: object, size: int | None) -> Photo:
-    """A photograph; one that is read is read at a long side of `size` pixels, if that is given."""
+    """A photograph; a file is read at a long side of `size` pixels."""
     if isinstance(photo, Photo):
         return photo
     if isinstance(photo, Image.Image):
@@ -355,12 +353,12 @@ def _back_to_size(pixels: Tensor, small: Photo, photo: Photo) -> Tensor:
 def _provenance(
     mixes: Sequence[Mix], strength: float, packs: dict[str, Pack], trunk_sha256: str
 ) -> str:
-    """How a picture was made, as JSON in ASCII: it goes into the output's metadata."""
-    # Packs by their own names: the paths they were read from are nobody's business.
+    """How a picture was made, as ASCII JSON for its metadata."""
+    # Packs by name: their paths are private.
     names = {reference: pack.manifest.name for reference, pack in packs.items()}
     named = [
-        str(Mix(tuple((names[reference], weight) for reference, weight in one.parts)))
-        for one in mixes
+        str(Mix(tuple((names[reference], weight) for reference, weight in mix.parts)))
+        for mix in mixes
     ]
     facts = {
         "stylepack": version("stylepack"),

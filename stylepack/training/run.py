@@ -45,8 +45,8 @@ CACHE_SHARE = 0.25  # of free memory, for decoded photographs
 class Run:
     """A training in its folder: iterate `train()` to its end, then `export()`, then `close()`.
 
-    Until then no other process can train in the folder.  Of several `ranks` all train, and only the
-    first writes and exports.
+    Until then no other process can train in the folder.  All `ranks` train, and only the first
+    writes and exports.
     """
 
     def __init__(

@@ -167,7 +167,7 @@ def bad_input(tmp_path: Path) -> dict[str, tuple[list[str], int, str]]:
         "size": (
             ["apply", good, *STARRY, "--size", "3000000000"],
             2,
-            "500 megapixels are the most",
+            "the limit is 500 megapixels",
         ),
         "no size": (["apply", good, *STARRY, "--no-upscale"], 2, "give --size N"),
         "format": (["apply", good, *STARRY, "--format", "xyz"], 2, "no format 'xyz'"),

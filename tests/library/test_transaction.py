@@ -167,7 +167,7 @@ def test_a_folder_is_not_replaced_by_a_file(home: Path, capsys) -> None:
     (folder / "mine.txt").write_text("mine")
     words = ["packs", "install", os.fspath(BUNDLED_PACKS / "wave.safetensors"), "--as", "dir"]
     assert stylepack([*words, "--replace"]) == 1
-    assert "dir.safetensors is in the way and no file; move it away" in capsys.readouterr().err
+    assert "dir.safetensors is in the way and not a file; move it away" in capsys.readouterr().err
     assert (folder / "mine.txt").read_text() == "mine"
     assert [path.name for path in (home / "packs").iterdir()] == ["dir.safetensors"]
 

@@ -271,7 +271,7 @@ def test_a_masks_name_may_have_an_equals_sign(tmp_path: Path) -> None:
 
 def test_links_that_lead_nowhere_are_named_or_passed_over(folder: Path) -> None:
     (folder / "x.png").symlink_to("nowhere")
-    with pytest.raises(UsageError, match=r"x\.png is a link that leads nowhere"):
+    with pytest.raises(UsageError, match=r"x\.png is a broken link"):
         plan_jobs([str(folder / "x.png")], None)
     with pytest.raises(UsageError, match="no such file or folder"):
         plan_jobs([str(folder / "x*.png")], None)
@@ -285,7 +285,7 @@ def test_links_that_lead_nowhere_are_named_or_passed_over(folder: Path) -> None:
         ("0.png", "", "-o is empty"),
         (f"{'x' * 300}.png", None, "give another name"),
         ("0.png", f"{'x' * 300}.png", "give another name"),
-        ("0.png", "/dev/null", "no file and no folder; for standard output give -o -"),
+        ("0.png", "/dev/null", "neither a file nor a folder; for standard output give -o -"),
     ],
 )
 def test_names_that_cannot_be_meant_are_refused(
