@@ -167,7 +167,7 @@ WRONG = {
     "enormous paintings": ("style_side = 1000000", "mine.toml: style_side is 1000000"),
     "an enormous batch": ("batch = 999999999999999", "it must be at most 65536"),
     "a rate beyond float32": ("learning_rate = 1e41", "it must be at most 1e+30"),
-    "more scales than pixels": ("scales = 30", "at 5 scales at most"),
+    "more scales than pixels": ("scales = 30", "at most 5 scales"),
 }
 
 

@@ -1,6 +1,6 @@
-"""Memory that decoding one picture takes, estimated and refused before it is decoded.
+"""Memory for decoding a picture, estimated before it is decoded.
 
-The figures are peaks measured with Pillow 13 on pictures of 9 to 16 megapixels.
+Numbers are peaks measured with Pillow 13 on pictures of 9 to 16 megapixels.
 """
 
 import threading
@@ -14,12 +14,12 @@ from PIL import Image
 from stylepack.images.formats import MOST_PIXELS
 from stylepack.memory import available_memory
 
-STRIP = 1 << 20  # pixels that are converted at a time
-CONVERSION = 32 * STRIP  # bytes that converting a strip takes at most
-MOST_MEMORY = 8 * MOST_PIXELS + CONVERSION  # bytes that reading one picture may take
-SMALL, LARGE = 1 << 25, 1 << 28  # bytes: always free, and taken by one picture at a time
-DECODERS = {"WEBP": 14, "AVIF": 21, "HEIF": 13}  # bytes a pixel beside the decoded picture
-COEFFICIENT, COMPONENT = 2, 4  # bytes: of a progressive JPEG, and of a number in JPEG 2000
+STRIP = 1 << 20  # pixels that are converted at once
+CONVERSION = 32 * STRIP  # bytes for converting a strip
+MOST_MEMORY = 8 * MOST_PIXELS + CONVERSION  # bytes for one picture
+SMALL, LARGE = 1 << 25, 1 << 28  # bytes: never refused, and for one picture at a time
+DECODERS = {"WEBP": 14, "AVIF": 21, "HEIF": 13}  # bytes per pixel besides the decoded picture
+COEFFICIENT, COMPONENT = 2, 4  # bytes of a progressive JPEG's coefficient, of JPEG 2000's samples
 # TIFF 6.0
 BITS, COMPRESSION, ROWS_PER_STRIP, UNCOMPRESSED = 258, 259, 278, 1
 
@@ -27,25 +27,25 @@ _large = threading.Lock()
 
 
 def tiff_tags(image: Image.Image) -> dict[int, Any]:
-    """A TIFF's tags; of other formats none."""
+    """A TIFF's tags; empty for other formats."""
     return getattr(image, "tag_v2", {})
 
 
 def bytes_needed(
     image: Image.Image, size: tuple[int, int], full: tuple[int, int], factor: int
 ) -> int:
-    """Memory that decoding takes: its picture's, and the decoder's before or the result's after.
+    """Peak memory of decoding: the decoded picture, plus the decoder's or then the result's.
 
     Args:
         image: opened and not loaded.
-        size: (width, height) that its decoder gives.
-        full: (width, height) of the file.
-        factor: by which the decoded picture is divided.
+        size: (width, height) from its decoder.
+        full: (width, height) in the file.
+        factor: divisor of the decoded picture's sides.
     """
     own = 1 if image.mode in ("1", "L", "P") else 2 if image.mode.startswith("I;16") else 4
     result = 4 if image.has_transparency_data else 3
     pixels, file_pixels, bands = size[0] * size[1], full[0] * full[1], len(image.getbands())
-    if image.format == "JPEG2000":  # its compressed bytes are held too
+    if image.format == "JPEG2000":  # including its compressed bytes
         decoder = (COMPONENT * bands + own + 1) * pixels + bands * (file_pixels - pixels)
     elif "progressive" in image.info:
         decoder = COEFFICIENT * bands * file_pixels
@@ -55,7 +55,7 @@ def bytes_needed(
 
 
 def _strip_of_tiff(image: Image.Image) -> int:
-    """Bytes of a compressed TIFF's strips, each of which is held whole."""
+    """Bytes of a strip of a compressed TIFF, which is decoded as a whole."""
     tags = tiff_tags(image)
     if _first(tags.get(COMPRESSION, UNCOMPRESSED)) == UNCOMPRESSED:
         return 0
@@ -70,13 +70,13 @@ def _first(value: object) -> int:
 
 @contextmanager
 def room(needed: int) -> Iterator[None]:
-    """Room for a picture of so many bytes, which no other large one takes meanwhile.
+    """Reserve `needed` bytes, for one large picture at a time.
 
     Raises:
-        MemoryError: that is more than is free, or than pictures may take.
+        MemoryError: it is more than is free, or than a picture may take.
     """
     if needed > MOST_MEMORY:
-        raise MemoryError(f"it takes {needed / 1e9:.1f} GB, and {MOST_MEMORY / 1e9:g} are the most")
+        raise MemoryError(f"it takes {needed / 1e9:.1f} GB, the limit is {MOST_MEMORY / 1e9:g} GB")
     with _large if needed > LARGE else nullcontext():
         if needed > SMALL and needed > (free := available_memory()):
             raise MemoryError(f"it takes {needed / 1e9:.1f} GB, and {free / 1e9:.1f} are free")

@@ -1,6 +1,6 @@
-"""Decoding: whatever Pillow opens becomes upright sRGB of eight bits, for every command alike.
+"""Decoding: any image that Pillow opens becomes upright 8-bit sRGB.
 
-Beside the decoder's own picture only the result is held in memory: it is made strip by strip.
+Conversion is by strips, so that only the decoder's picture and the result are in memory.
 """
 
 import io
@@ -28,7 +28,7 @@ from stylepack.images.formats import quietly
 from stylepack.images.reduction import drafted_size, whole_factor
 
 ORIENTATION = 0x0112  # EXIF 3.0
-# From an upright (H, W, ...) array, for each value, the view of it that is as the file has it.
+# For each orientation, the view of an upright (H, W, ...) array in the order of the file.
 AS_STORED: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
     2: lambda upright: upright[:, ::-1],
     3: lambda upright: upright[::-1, ::-1],
@@ -43,8 +43,8 @@ SIDEWAYS = (5, 6, 7, 8)
 SUBFILE_TYPE, PHOTOMETRIC, PLANES, SAMPLE_FORMAT = 254, 262, 284, 339
 REDUCED, WHITE_IS_ZERO, SEPARATE, SIGNED = 1, 0, 2, 2
 WHOLE_COLOURS = (2, 5)  # RGB and CMYK
-WHITES = (1, 255, 65_535)  # of greys whose file does not say how far they go
-OVERSHOOT = 2  # times white, up to which floats go that are a little too bright
+WHITES = (1, 255, 65_535)  # possible white levels of greys without a declared range
+OVERSHOOT = 2  # multiple of white that floats may reach
 
 PROFILE_ERRORS = (ImageCms.PyCMSError, OSError, ValueError, TypeError)
 
@@ -53,10 +53,10 @@ Bytes = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Decoded:
-    """`rgb` is (H, W, 3) sRGB, `alpha` (H, W) or None where all is opaque.
+    """A decoded picture: `rgb` (H, W, 3) sRGB, `alpha` (H, W) or None if all is opaque.
 
-    `icc` is the profile to go back to, None where there is none.  `full` is the upright picture's
-    (width, height), of which this may be a reduction.
+    `icc`: the profile to save with, or None.  `full`: (width, height) of the upright picture in the
+    file, which may be larger.
     """
 
     rgb: Bytes
@@ -68,19 +68,19 @@ class Decoded:
 def decode(
     image: Image.Image, *, background: str = "", short_side: int = 0, long_side: int = 0
 ) -> Decoded:
-    """The pixels of an image in any of Pillow's modes, by its orientation and its ICC profile.
+    """The pixels of an image in any of Pillow's modes, oriented and in sRGB by its ICC profile.
 
     Args:
         image: just opened, or made; JPEG and JPEG 2000 are decoded no larger than needed.
-        background: the colour that transparency is laid on; empty keeps it.
-        short_side, long_side: pixels that the side keeps at least, if it has them: the picture is
-            divided by a whole number.  Without either it is not.
+        background: a colour to lay transparent pictures on; empty keeps transparency.
+        short_side, long_side: the least number of pixels of a side after reduction by a whole
+            number; 0 for no reduction.
 
     Raises:
         UsageError: no such colour.
-        MemoryError: there is not enough memory, or more than `MOST_MEMORY` would be taken.
-        NotImplementedError: greys of which none can be taken for white, a raw's preview, or
-            separate planes that Pillow mixes up.
+        MemoryError: there is not enough memory, or it needs more than `MOST_MEMORY`.
+        NotImplementedError: greys without a known white level, a raw's preview, or separate planes
+            that Pillow mixes up.
     """
     if background:
         colour(background)
@@ -99,11 +99,11 @@ def decode(
         alpha = None
         if image.has_transparency_data and not background:
             alpha = np.full(shape, 255, np.uint8)
-        place = None if alpha is None else as_stored(alpha)
-        icc = _fill(image, factor, background, as_stored(rgb), place)
+        alpha_view = None if alpha is None else as_stored(alpha)
+        icc = _fill(image, factor, background, as_stored(rgb), alpha_view)
     if alpha is not None and alpha.min(initial=255) == 255:
         alpha = None
-    full = full if drafted else image.size  # a TIFF is turned as it is loaded
+    full = full if drafted else image.size  # Pillow rotates a TIFF when it is loaded
     return Decoded(rgb, alpha, icc, full[::-1] if sideways else full)
 
 
@@ -113,7 +113,7 @@ def as_rgb(image: Image.Image, short_side: int = 0) -> Image.Image:
 
 
 def colour(name: str) -> tuple[int, int, int]:
-    """Red, green and blue, 0..255, of a colour as Pillow names it (`white`, `#204060`).
+    """Red, green and blue, 0..255, of a colour in Pillow's notation (`white`, `#204060`).
 
     Raises:
         UsageError: no such colour.
@@ -128,12 +128,7 @@ def colour(name: str) -> tuple[int, int, int]:
 
 
 def _check_tiff(image: Image.Image) -> None:
-    """Refuse what Pillow reads wrong from a TIFF.
-
-    Raises:
-        NotImplementedError: it is a raw's preview, or has its colours in planes of their own and
-            more bits than Pillow takes them for, or other colours.
-    """
+    """Refuse a TIFF that Pillow reads wrong: a raw's preview, or some kinds of separate planes."""
     tags = tiff_tags(image)
     if tags.get(SUBFILE_TYPE, 0) == REDUCED:
         raise NotImplementedError("its first picture is a preview; develop or export it as .jpg")
@@ -145,10 +140,10 @@ def _check_tiff(image: Image.Image) -> None:
 
 
 def _orientation(image: Image.Image) -> tuple[Callable[[NDArray[Any]], NDArray[Any]], bool]:
-    """How the file has the upright picture, and whether it has it on its side.
+    """(view of an upright array in the order of the file, whether width and height are swapped).
 
-    Of a loaded image: for its EXIF a PNG is decoded, and what is wrong with its pixels would be
-    taken for a fault of the EXIF.  `ImageOps.exif_transpose` fails at slightly damaged EXIF.
+    The image must be loaded, since reading a PNG's EXIF decodes it, and errors in its pixels would
+    be taken for errors in the EXIF.  `ImageOps.exif_transpose` fails at slightly damaged EXIF.
     """
     value = None
     with suppress(Exception), quietly():
@@ -161,7 +156,7 @@ def _orientation(image: Image.Image) -> tuple[Callable[[NDArray[Any]], NDArray[A
 def _fill(
     image: Image.Image, factor: int, background: str, rgb: Bytes, alpha: Bytes | None
 ) -> bytes | None:
-    """Convert a loaded image into (H, W, 3) and (H, W), as stored; the profile to go back to."""
+    """Convert a loaded image into `rgb` and `alpha`; return the profile to save with."""
     icc = image.info.get("icc_profile") or b""
     lightness = _Lightness(image) if image.mode[0] in "IF" else None
     mode, transform = "", None
@@ -177,11 +172,11 @@ def _fill(
         rgb[rows] = _reduced(colours, factor)
         if band and alpha is not None:
             alpha[rows] = _reduced(band, factor)
-    return icc if transform and mode == "RGB" and leads_back(icc) else None
+    return icc if transform and mode == "RGB" and is_writable(icc) else None
 
 
 def _strips(image: Image.Image, factor: int = 1) -> Iterator[tuple[int, Image.Image]]:
-    """(Its first row, a strip) from above to below, each of a multiple of `factor` rows."""
+    """Yield (first row, strip) from top to bottom, with a multiple of `factor` rows each."""
     rows = factor * max(1, STRIP // max(1, image.width * factor))
     for top in range(0, image.height, rows):
         yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
@@ -192,7 +187,7 @@ def _reduced(strip: Image.Image, factor: int) -> Bytes:
 
 
 def _correct_transparency(image: Image.Image) -> None:
-    """Bring a PNG's transparent colour, which Pillow leaves in the file's bits, to eight."""
+    """Convert a PNG's transparent colour from the file's bit depth to 8 bits."""
     key = image.info.get("transparency")
     if image.format != "PNG" or key is None or not isinstance(image, ImageFile.ImageFile):
         return
@@ -207,7 +202,7 @@ def _correct_transparency(image: Image.Image) -> None:
 
 
 def split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """A mode of eight bits as (RGB, CMYK, LAB or L, the alpha as L or None)."""
+    """(image in RGB, CMYK, LAB or L, its alpha in L or None) of an image in an 8-bit mode."""
     if image.mode in ("LA", "La") or (image.mode == "L" and image.has_transparency_data):
         image = image.convert("LA")
         return image.getchannel(0), image.getchannel(1)
@@ -220,10 +215,10 @@ def split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
 
 
 class _Lightness:
-    """Strips of an image of integers or floats in eight bits: L, or LA with a transparent value.
+    """Converts strips of an integer or float image to 8 bits: L, or LA with a transparent value.
 
-    White is the most that the bits can hold.  Of floats it is the first of `WHITES` that none of
-    them is far above, and of 32-bit integers the first that none is above, if there is such.
+    White is the largest value of the bit depth; for floats the first of `WHITES` that no value
+    exceeds by far, and for 32-bit integers the first that no value exceeds, if there is one.
     """
 
     def __init__(self, image: Image.Image) -> None:
@@ -237,7 +232,7 @@ class _Lightness:
             most = self._most(image)
             near = [white for white in WHITES if most <= OVERSHOOT * white]
             if not near:
-                raise NotImplementedError(f"its greys go up to {most:g}; bring them to 0..1")
+                raise NotImplementedError(f"its greys go up to {most:g}; scale them to 0..1")
             self.white = near[0]
         elif self.bits == 32:
             most = self._most(image)
@@ -266,9 +261,9 @@ class _Lightness:
 
 @lru_cache(maxsize=8)
 def to_srgb(icc: bytes, mode: str) -> tuple[str, ImageCms.ImageCmsTransform | None]:
-    """(The mode to convert to first, the transform from there to sRGB) of RGB, CMYK, LAB or L.
+    """(mode to convert to first, transform from there to sRGB) for RGB, CMYK, LAB or L.
 
-    Without a profile, and with a damaged one or one of other colours, the transform is None.
+    The transform is None without a valid profile for the mode.
     """
     try:
         if mode == "LAB":
@@ -290,14 +285,14 @@ def from_srgb(icc: bytes) -> ImageCms.ImageCmsTransform:
     """The transform from sRGB to a profile's colours.
 
     Raises:
-        PyCMSError: some profiles only lead one way.
+        PyCMSError: the profile only supports the other direction.
     """
     profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
     return ImageCms.buildTransform(ImageCms.createProfile("sRGB"), profile, "RGB", "RGB")
 
 
-def leads_back(icc: bytes) -> bool:
-    """Whether pictures can be given back in a profile's colours."""
+def is_writable(icc: bytes) -> bool:
+    """Whether pictures can be converted to a profile's colours."""
     try:
         from_srgb(icc)
     except PROFILE_ERRORS:

@@ -1,4 +1,4 @@
-"""Image files: which there are, which can be written, and opening them without surprises."""
+"""Image formats, safe opening of image files, and images of a folder."""
 
 import logging
 import os
@@ -16,25 +16,25 @@ from PIL import Image, UnidentifiedImageError
 from stylepack.errors import PhotoError, StylepackError, UsageError
 from stylepack.images.kinds import LENGTH, kind_of, known_to_pillow
 
-# Pillow's other decoders are never run: PostScript would be, by Ghostscript.
+# Pillow's other decoders are never used; PostScript, for example, would run Ghostscript.
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "PPM", "JPEG2000", "AVIF")
-SAFE_HEIF = (1, 7)  # older versions bring a libheif that files can make run code
+SAFE_HEIF = (1, 7)  # older versions include a libheif with critical vulnerabilities
 HEIF_SUFFIXES = frozenset([".heic", ".heif"])
 TGA_SUFFIXES = frozenset([".tga", ".icb", ".vda", ".vst"])
-# Formats without a signature that tells, so names decide.
+# Formats without a reliable signature, recognized by name.
 BY_NAME = {**{suffix: ["TGA"] for suffix in TGA_SUFFIXES}, ".dib": ["DIB"]}
 JPEG_SUFFIXES = frozenset([".jpg", ".jpeg", ".jpe", ".jfif"])
 OTHERS_WRITTEN = [".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".jp2", ".avif", ".tga"]
 OTHERS_READ = [".mpo", ".apng", ".dib", ".pnm", ".pgm", ".pbm", ".pfm", ".avifs", ".j2k", ".j2c"]
 WRITTEN = HEIF_SUFFIXES | JPEG_SUFFIXES | frozenset(OTHERS_WRITTEN)
 SUFFIXES = WRITTEN | TGA_SUFFIXES | frozenset([*OTHERS_READ, ".jpc", ".jpf", ".jpx"])
-BESIDE_PICTURES = frozenset(  # of what lies beside pictures and is none: not worth a word
+BESIDE_PICTURES = frozenset(  # suffixes of other files that are skipped silently
     [".csv", ".db", ".html", ".ini", ".json", ".md", ".toml", ".tsv", ".txt", ".xml", ".xmp"]
 )
-MOST_PIXELS = 500_000_000  # of an image; more is taken for an attempt to fill the memory
-LONGEST_REASON = 200  # letters of what a decoder says
+MOST_PIXELS = 500_000_000  # of an image; more may be an attempt to exhaust memory
+LONGEST_REASON = 200  # characters of a decoder's message
 SHOWN = 5  # names in a line
-# Why something in a folder is left out.
+# Reasons for leaving out something in a folder.
 NOT_OPENED, AGAIN = "that cannot be opened", "linked more than once"
 NO_FILE, OTHER, HIDDEN = "broken links or devices", "of other kinds", "hidden"
 _QUIET = threading.RLock()
@@ -45,10 +45,10 @@ _log = logging.getLogger("stylepack")
 def open_image(
     source: Path | BinaryIO, formats: Sequence[str] = FORMATS, most: int = MOST_PIXELS
 ) -> Iterator[Image.Image]:
-    """A Pillow image; whatever its decoder raises, there and in the body, is a PhotoError.
+    """Open an image with Pillow; errors of its decoder, also in the body, become PhotoErrors.
 
-    One of more than `most` pixels is refused before it is decoded.  Frames and pages after the
-    first are left aside with a warning.
+    Images of more than `most` pixels are refused before decoding.  Frames and pages after the first
+    are ignored with a warning.
 
     Raises:
         UsageError: no such file.
@@ -67,22 +67,19 @@ def open_image(
         raise PhotoError(f"{path} {_what_instead(source)}") from None
     except Image.DecompressionBombError:
         raise PhotoError(
-            f"{path} has more than {most // 1_000_000} megapixels, the most that are read; "
-            "make it smaller"
+            f"{path} has more than {most // 1_000_000} megapixels, the limit; make it smaller"
         ) from None
-    except NotImplementedError as error:  # by this package
+    except NotImplementedError as error:  # from this package
         raise PhotoError(f"cannot read {path}: {error}") from None
     except MemoryError as error:
         needed = f": {error}" if str(error) else ""
-        raise PhotoError(
-            f"there is not enough memory to read {path}{needed}; make it smaller"
-        ) from None
-    except Exception as error:  # decoders raise whatever damaged files lead them to
+        raise PhotoError(f"not enough memory to read {path}{needed}; make it smaller") from None
+    except Exception as error:  # decoders raise anything for damaged files
         if isinstance(error, OSError) and error.strerror:
             raise PhotoError(f"cannot read {path}: {error.strerror}") from error
         reason = str(error)[:LONGEST_REASON] or type(error).__name__
         raise PhotoError(
-            f"cannot read {path}: {reason}; the file is damaged, take it from where it came again"
+            f"cannot read {path}: {reason}; the file is damaged, get a fresh copy"
         ) from error
 
 
@@ -102,7 +99,7 @@ def _identified(source: Path | BinaryIO, formats: Sequence[str], most: int) -> I
 
 
 def _what_instead(source: Path | BinaryIO) -> str:
-    """What a file is that is not read, and what to do with it."""
+    """Words for an error: the kind of a file that cannot be read, and advice."""
     if isinstance(source, Path):
         with source.open("rb") as file:
             head = file.read(LENGTH)
@@ -114,30 +111,27 @@ def _what_instead(source: Path | BinaryIO) -> str:
         return f"is {kind}, not an image that can be read; {advice}"
     known = known_to_pillow(head)
     if known in FORMATS:
-        return f"is damaged, or {known} of a rare kind; save it anew with 8 bits a colour"
+        return f"is damaged, or {known} of a rare kind; save it again with 8 bits per channel"
     like = f"is {known}, " if known else "is "
     return f"{like}not an image that can be read; expected one like .jpg, .png or .tif"
 
 
 def _warn_of_frames(image: Image.Image, path: object) -> None:
-    with suppress(Exception):  # damage behind the first picture does not matter
+    with suppress(Exception):  # damage after the first picture does not matter
         if (frames := getattr(image, "n_frames", 1)) > 1:
             _log.warning("%s has %d frames or pages; only the first picture is read", path, frames)
 
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Without Pillow's warnings of things that it then reads all the same.
-
-    One thread at a time: the list of filters belongs to the whole process.
-    """
+    """Suppress Pillow's warnings; one thread at a time, since filters are global."""
     with _QUIET, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
 def _register_heif() -> bool:
-    """Teach Pillow HEIC; False where there is no pillow-heif, or one with known holes."""
+    """Register HEIC with Pillow; False without pillow-heif or with a vulnerable version."""
     try:
         import pillow_heif
     except ImportError:
@@ -149,7 +143,7 @@ def _register_heif() -> bool:
 
 
 def can_write(suffix: str) -> bool:
-    """Whether pictures are written in the format of this suffix."""
+    """Whether pictures can be written in the format of this suffix."""
     Image.init()
     if suffix.lower() in HEIF_SUFFIXES:
         _register_heif()
@@ -158,22 +152,22 @@ def can_write(suffix: str) -> bool:
 
 
 def output_format(path: Path) -> str:
-    """Pillow's name of the format that `path`'s suffix asks for.
+    """Pillow's name of the format of `path`'s suffix.
 
     Raises:
-        UsageError: no suffix, or one that is not written.
+        UsageError: no suffix, or one that cannot be written.
     """
     if not can_write(path.suffix):
         raise UsageError(
-            f"cannot tell what image to write to {path}; name it .jpg, .png, .webp or .tif"
+            f"{path} has no suffix of an image format; name it .jpg, .png, .webp or .tif"
         )
     return Image.registered_extensions()[path.suffix.lower()]
 
 
 def find_images(folder: Path, but: Path | None = None) -> list[Path]:
-    """Every file under `folder` with an image's suffix, sorted; hidden ones and `but` are left out.
+    """Every file under `folder` with an image's suffix, sorted, except hidden ones and `but`.
 
-    Links to folders are followed, each folder once.  What else is left out is warned of in a line.
+    Links to folders are followed, each folder once.  A warning counts other files left out.
 
     Raises:
         UsageError: no such folder, or no image in it.
@@ -184,23 +178,23 @@ def find_images(folder: Path, but: Path | None = None) -> list[Path]:
         raise UsageError(f"no such folder: {folder}")
     excluded = but.resolve() if but else None
     left_out: dict[str, list[str]] = defaultdict(list)
-    found = sorted(
+    images = sorted(
         path
         for path in _files(folder, left_out)
         if _is_image(path, left_out) and (excluded is None or path.resolve() != excluded)
     )
     words = _counted(left_out)
-    if not found:
-        there = "no images that can be read" if NOT_OPENED in left_out else "no images"
+    if not images:
+        none = "no images that can be read" if NOT_OPENED in left_out else "no images"
         behind = f"; left out: {words}" if words else ""
-        raise UsageError(f"{there} in {folder}; expected files like .jpg or .png{behind}")
+        raise UsageError(f"{none} in {folder}; expected files like .jpg or .png{behind}")
     if words:
         _log.warning("left out of %s: %s", folder, words)
-    return found
+    return images
 
 
 def _files(folder: Path, left_out: dict[str, list[str]]) -> Iterator[Path]:
-    """Every file below a folder but for hidden folders; linked folders after all others."""
+    """Yield every file below a folder, except in hidden folders; linked folders come last."""
     searched = set()
     waiting = deque([folder])
 
@@ -208,19 +202,19 @@ def _files(folder: Path, left_out: dict[str, list[str]]) -> Iterator[Path]:
         left_out[NOT_OPENED].append(f"{Path(error.filename).name}: {error.strerror}")
 
     while waiting:
-        for place, folders, files in os.walk(waiting.popleft(), onerror=note):
-            there = os.stat(place)  # noqa: PTH116 - as os.walk's places are
-            if (there.st_dev, there.st_ino) in searched:
-                left_out[AGAIN].append(Path(place).name)
+        for parent, folders, files in os.walk(waiting.popleft(), onerror=note):
+            status = os.stat(parent)  # noqa: PTH116 - os.walk yields strings
+            if (status.st_dev, status.st_ino) in searched:
+                left_out[AGAIN].append(Path(parent).name)
                 folders.clear()
                 continue
-            searched.add((there.st_dev, there.st_ino))
+            searched.add((status.st_dev, status.st_ino))
             hidden = [name for name in folders if name.startswith(".")]
-            left_out[HIDDEN] += [name for name in hidden if _has_pictures(Path(place, name))]
-            shown = [Path(place, name) for name in sorted(folders) if name not in hidden]
+            left_out[HIDDEN] += [name for name in hidden if _has_pictures(Path(parent, name))]
+            shown = [Path(parent, name) for name in sorted(folders) if name not in hidden]
             waiting += (path for path in shown if path.is_symlink())
             folders[:] = [path.name for path in shown if not path.is_symlink()]
-            yield from (Path(place, name) for name in files)
+            yield from (Path(parent, name) for name in files)
 
 
 def _has_pictures(folder: Path) -> bool:
@@ -230,10 +224,10 @@ def _has_pictures(folder: Path) -> bool:
 
 
 def _is_image(path: Path, left_out: dict[str, list[str]]) -> bool:
-    """Whether a file of a folder is read; else the reason is noted, where it is worth a word."""
+    """Whether a file is read as an image; else its reason is added to `left_out`."""
     suffix = path.suffix.lower()
     if path.name.startswith("."):
-        if suffix in SUFFIXES and not path.name.startswith("._"):  # those are macOS's notes
+        if suffix in SUFFIXES and not path.name.startswith("._"):  # macOS's metadata files
             left_out[HIDDEN].append(path.name)
         return False
     if path.is_file() and suffix in SUFFIXES:

@@ -1,10 +1,10 @@
-"""Names of what a file is that is no image which is read: for one line of an error."""
+"""Kinds of files that are not readable images, with advice for an error message."""
 
 from contextlib import suppress
 
 from PIL import Image
 
-STARTS = (  # bytes that a file begins with, what it is then, and what to do
+STARTS = (  # first bytes of a file, its kind, and advice
     (b"version https://git-lfs", "a git-lfs pointer", "fetch the picture with `git lfs pull`"),
     (b"\x1f\x8b", "gzip", "unpack it first"),
     (b"BZh", "bzip2", "unpack it first"),
@@ -39,7 +39,7 @@ STARTS = (  # bytes that a file begins with, what it is then, and what to do
     (b"\x89HDF", "HDF5", "export it as .png or .tif"),
     (b"\x1a\x45\xdf\xa3", "a video", "export a frame of it"),
 )
-BRANDS = {  # of ISO base media files: the word behind `ftyp`
+BRANDS = {  # of ISO base media files, after `ftyp`
     **dict.fromkeys(
         [b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"],
         ("HEIC", "install its decoder with `pip install pillow-heif` (1.7 or later)"),
@@ -47,20 +47,16 @@ BRANDS = {  # of ISO base media files: the word behind `ftyp`
     **dict.fromkeys([b"avif", b"avis"], ("AVIF", "install a Pillow that has its decoder")),
     b"crx ": ("a raw photograph", "develop it to .jpg or .tif"),
 }
-LENGTH = 512  # bytes that tell
+LENGTH = 512  # bytes needed
 
 
 def kind_of(head: bytes) -> tuple[str, str]:
-    """What a file that begins like this is, and what to do with it; empty where nothing tells.
-
-    Args:
-        head: the first `LENGTH` bytes, or all if there are fewer.
-    """
+    """(kind of a file, advice) from its first `LENGTH` bytes; empty if it is unknown."""
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if not head:
-        return "empty", "take it from where it came again"
+        return "empty", "get a fresh copy"
     if not head.strip(b"\0"):
-        return "nothing but zeros", "take it from where it came again"
+        return "nothing but zeros", "get a fresh copy"
     if head[4:8] == b"ftyp":
         return BRANDS.get(head[8:12], ("a video", "export a frame of it"))
     if head[257:262] == b"ustar":
@@ -75,22 +71,22 @@ def kind_of(head: bytes) -> tuple[str, str]:
         return "a web page", "save the picture itself"
     if head[:4] == b"RIFF" and head[8:12] != b"WEBP":
         return "a video or a sound", "export a frame of it"
-    known = ((what, advice) for start, what, advice in STARTS if head.startswith(start))
-    return next(known, ("a text", "take the picture itself") if _is_text(head) else ("", ""))
+    known = ((kind, advice) for start, kind, advice in STARTS if head.startswith(start))
+    return next(known, ("a text", "give the picture itself") if _is_text(head) else ("", ""))
 
 
 def _is_text(head: bytes) -> bool:
-    """Whether bytes, which may end within a letter, are printable UTF-8 or UTF-16."""
+    """Whether bytes, which may end within a character, are printable UTF-8 or UTF-16."""
     marked = head.startswith((b"\xff\xfe", b"\xfe\xff"))
     text = head.decode("utf-16" if marked else "utf-8", errors="replace").rstrip("\ufffd")
-    return "\ufffd" not in text and all(one.isprintable() or one.isspace() for one in text)
+    return "\ufffd" not in text and all(c.isprintable() or c.isspace() for c in text)
 
 
 def known_to_pillow(head: bytes) -> str:
-    """Pillow's name of the format that a file begins like; nothing of it is decoded."""
+    """Pillow's name of a file's format by its first bytes, without decoding."""
     Image.init()
     for name, (_, accept) in Image.OPEN.items():
-        with suppress(Exception):  # some expect more bytes than a short file has
+        with suppress(Exception):  # some need more bytes than a short file has
             if accept and accept(head[:16]):
                 return name
     return ""

@@ -1,4 +1,4 @@
-"""Metadata that travels with a photograph, in the formats that have room for it."""
+"""Metadata that is kept with a photograph, in the formats that support it."""
 
 import math
 import re
@@ -15,11 +15,11 @@ from PIL.PngImagePlugin import PngInfo
 from stylepack.images.formats import quietly
 
 WITH_EXIF = frozenset(["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIF"])
-WITH_XMP = WITH_EXIF - {"PNG", "TIFF"}  # by Pillow's name; in PNG it is a text, in TIFF a tag
+WITH_XMP = WITH_EXIF - {"PNG", "TIFF"}  # by Pillow's option; PNG has a text, TIFF a tag
 WITH_DPI = frozenset(["JPEG", "PNG", "TIFF", "BMP"])
 WITH_COMMENT = frozenset(["JPEG", "GIF"])
 
-# EXIF 3.0 tags: what belongs to the old file's layout, and where the painting is described.
+# EXIF 3.0 tags in which the painting is described.
 SOFTWARE, PROCESSING_SOFTWARE = 0x0131, 0x000B
 # ImageDescription, Make, Model, resolution and its unit, DateTime, Artist, HostComputer,
 # Rating, Copyright.  The other tags of the first IFD describe the old file's layout.
@@ -29,17 +29,17 @@ KEPT_TAGS = frozenset(
 XMP, IPTC = 0x02BC, 0x83BB
 MAKER_NOTE, PIXEL_WIDTH, PIXEL_HEIGHT = 0x927C, 0xA002, 0xA003  # in the Exif IFD
 SUB_IFDS = (0x8769, 0x8825, 0xA005)  # Exif, GPS, interoperability
-MOST_IN_JPEG = 65_533  # bytes: a segment's length, itself included, has sixteen bits
-XMP_NAME = 29  # of these bytes
+MOST_IN_JPEG = 65_533  # bytes: a segment's length, including itself, has 16 bits
+XMP_NAME = 29  # bytes of these for the name
 # A JPEG's APP13 segment with one of Photoshop's resources (Photoshop File Formats), without a name.
 APP13, PHOTOSHOP, IPTC_RESOURCE = b"\xff\xed", b"Photoshop 3.0\x008BIM", 0x0404
-RESOURCE = ">HHI"  # its number, an empty name, its length
-IPTC_NAME = len(PHOTOSHOP) + struct.calcsize(RESOURCE) + 1  # and a byte that makes it even
+RESOURCE = ">HHI"  # number, empty name, length
+IPTC_NAME = len(PHOTOSHOP) + struct.calcsize(RESOURCE) + 1  # and a padding byte
 MOST_DPI = 65_535
 
 TURNED = re.compile(rb"""(tiff:Orientation\s*(?:=\s*["']|>)\s*)[2-8]""")
 PNG_XMP = "XML:com.adobe.xmp"
-RAW_PROFILE = "Raw profile type"  # so ImageMagick puts the old file's EXIF into texts
+RAW_PROFILE = "Raw profile type"  # texts in which ImageMagick stores the old file's EXIF
 
 
 @dataclass(frozen=True)
@@ -75,43 +75,43 @@ class Metadata:
     def settings(
         self, file_format: str, size: tuple[int, int], provenance: str, *, all_of_it: bool
     ) -> dict[str, Any]:
-        """Settings of Pillow's `save` that write it to a picture of (width, height).
+        """Options of Pillow's `save` for a picture of (width, height).
 
-        Without `all_of_it` the resolution alone: it says how large a picture is printed, and
-        nothing of the photograph.
+        Without `all_of_it` only the resolution, which reveals nothing about the photograph.
         """
-        found: dict[str, Any] = {}
+        options: dict[str, Any] = {}
         if self.dpi and file_format in WITH_DPI:
-            found["dpi"] = self.dpi
+            options["dpi"] = self.dpi
         if not all_of_it:
-            return found
+            return options
         most = MOST_IN_JPEG if file_format == "JPEG" else sys.maxsize
         exif = self._exif(size, provenance, most)
         if file_format == "TIFF":
             exif.update({tag: data for tag, data in ((XMP, self.xmp), (IPTC, self.iptc)) if data})
         if file_format in WITH_EXIF and len(exif):
-            found["exif"] = exif.tobytes()
+            options["exif"] = exif.tobytes()
         if file_format in WITH_XMP and self.xmp and len(self.xmp) + XMP_NAME <= most:
-            found["xmp"] = self.xmp
+            options["xmp"] = self.xmp
         if file_format == "JPEG" and self.iptc and len(self.iptc) + IPTC_NAME <= most:
-            found["extra"] = _segment_of_iptc(self.iptc)
+            options["extra"] = _segment_of_iptc(self.iptc)
         if file_format in WITH_COMMENT and self.comment and len(self.comment) <= most:
-            found["comment"] = self.comment
+            options["comment"] = self.comment
         if file_format == "PNG" and (self.texts or self.xmp):
-            found["pnginfo"] = self._png_texts()
-        return found
+            options["pnginfo"] = self._png_texts()
+        return options
 
     def _png_texts(self) -> PngInfo:
-        found = PngInfo()
+        texts = PngInfo()
         for key, text in self.texts.items():
-            found.add_text(key, text)
+            texts.add_text(key, text)
         if self.xmp:
-            found.add_itxt(PNG_XMP, self.xmp.decode(errors="replace"))
-        return found
+            texts.add_itxt(PNG_XMP, self.xmp.decode(errors="replace"))
+        return texts
 
     def _exif(self, size: tuple[int, int], provenance: str, most: int) -> Image.Exif:
-        """The EXIF and the provenance; of the former, in turn, less than all if that is more than
-        `most` bytes: no maker's notes, no IFDs below the first, nothing.
+        """EXIF with the provenance, in at most `most` bytes.
+
+        If it is longer, maker's notes, then IFDs below the first, then the rest are dropped.
         """
         exif = Image.Exif()
         if self.exif:
@@ -140,23 +140,23 @@ def _iptc(image: Image.Image) -> bytes | None:
 
 
 def _segment_of_iptc(iptc: bytes) -> bytes:
-    """A JPEG's segment with IPTC records of at most `MOST_IN_JPEG - IPTC_NAME` bytes."""
+    """A JPEG segment with IPTC records of at most `MOST_IN_JPEG - IPTC_NAME` bytes."""
     resource = PHOTOSHOP + struct.pack(RESOURCE, IPTC_RESOURCE, 0, len(iptc)) + iptc
     resource += bytes(len(iptc) % 2)
     return APP13 + struct.pack(">H", 2 + len(resource)) + resource
 
 
 def _resolution(dpi: object) -> tuple[float, float] | None:
-    """Two numbers that every format can hold, if these are such."""
+    """A valid (x, y) resolution, else None."""
     with suppress(TypeError, ValueError, ZeroDivisionError, OverflowError):
         x, y = map(float, dpi)  # type: ignore[call-overload]
-        if all(math.isfinite(one) and 1 <= one <= MOST_DPI for one in (x, y)):
+        if all(math.isfinite(value) and 1 <= value <= MOST_DPI for value in (x, y)):
             return x, y
     return None
 
 
 def _without(exif: Image.Exif, tags: Collection[int]) -> Image.Exif:
-    """A copy without some tags of the first IFD, those that stand for other IFDs included."""
+    """A copy without some tags of the first IFD, which may refer to other IFDs."""
     rest = Image.Exif()
     for tag in exif.keys() - set(tags):
         rest[tag] = exif[tag]
@@ -164,14 +164,14 @@ def _without(exif: Image.Exif, tags: Collection[int]) -> Image.Exif:
 
 
 def _clean_exif(image: Image.Image) -> Image.Exif | None:
-    """The file's EXIF without its thumbnail and orientation; None if there is none to keep."""
+    """The file's EXIF without thumbnail and orientation; None if nothing is left."""
     clean = Image.Exif()
-    with suppress(Exception), quietly():  # Pillow raises whatever a damaged block leads it to
+    with suppress(Exception), quietly():  # Pillow raises anything for a damaged block
         found = image.getexif()
         for tag in KEPT_TAGS & found.keys():
             clean[tag] = found[tag]
         for ifd in SUB_IFDS:
-            with suppress(KeyError):  # Pillow 12 looks for the last in the first
+            with suppress(KeyError):  # Pillow 12 looks for the last IFD in the first
                 if values := found.get_ifd(ifd):
                     clean.get_ifd(ifd).update(values)
                     clean[ifd] = values

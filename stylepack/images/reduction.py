@@ -1,26 +1,23 @@
-"""Decoding no larger than needed, where a format can: JPEG and JPEG 2000."""
+"""Decoding at a reduced size, for JPEG and JPEG 2000."""
 
 from PIL import Image, ImageFile
 
-DRAFTS = (8, 4, 2, 1)  # by which JPEG can be divided while it is decoded
-# Markers of a JPEG 2000 codestream (ISO/IEC 15444-1, annex A): its start, the one with its levels,
-# of which that is the eighth byte after the marker's length, and the last of its header.
+DRAFTS = (8, 4, 2, 1)  # divisors that JPEG can be decoded with
+# JPEG 2000 codestream (ISO/IEC 15444-1, annex A): its first markers, the marker with the number of
+# levels and that number's offset after the marker's length, and the marker that ends the header.
 CODESTREAM, CODING, LEVELS, TILES = b"\xff\x4f\xff\x51", 0x52, 5, 0x90
-HEADER = 1 << 16  # bytes in which they are looked for
+HEADER = 1 << 16  # bytes that are searched
 
 
 def whole_factor(size: tuple[int, int], short_side: int, long_side: int) -> int:
-    """The whole number by which a picture of this size may be divided."""
+    """The largest integer divisor that leaves the given sides, 1 without any."""
     if short_side:
         return max(1, min(size) // short_side)
     return max(1, max(size) // long_side) if long_side else 1
 
 
 def drafted_size(image: Image.Image, factor: int) -> tuple[int, int]:
-    """Let the decoder do what it can of a division, in a fraction of the time.
-
-    Returns (width, height) of what it will give.
-    """
+    """Make the decoder do as much of a division as it can; return its (width, height)."""
     if image.format == "JPEG2000":
         return _reduce_resolution(image, factor.bit_length() - 1)
     by = next(n for n in DRAFTS if n <= factor)
@@ -30,21 +27,21 @@ def drafted_size(image: Image.Image, factor: int) -> tuple[int, int]:
 
 
 def _reduce_resolution(image: Image.Image, most: int) -> tuple[int, int]:
-    """Leave out up to `most` levels of JPEG 2000, each of which halves the picture, rounding up.
+    """Skip up to `most` levels of JPEG 2000, each of which halves the picture, rounding up.
 
-    Pillow rounds to the nearest, and fails where that is another size.
+    Pillow rounds to the nearest size, and fails if that differs.
     """
     for levels in range(min(most, _levels(image)) if most else 0, 0, -1):
         half, size = 1 << (levels - 1), 1 << levels
         width, height = (-(-side // size) for side in image.size)
         if ((image.width + half) // size, (image.height + half) // size) == (width, height):
-            setattr(image, "reduce", levels)  # noqa: B010 - of other images it is a method
+            setattr(image, "reduce", levels)  # noqa: B010 - a method in other image classes
             return width, height
     return image.size
 
 
 def _levels(image: Image.Image) -> int:
-    """How often a JPEG 2000 can be halved; 0 where its header does not say."""
+    """Number of levels of a JPEG 2000; 0 if unknown."""
     file = image.fp if isinstance(image, ImageFile.ImageFile) else None
     if file is None:
         return 0

@@ -104,7 +104,7 @@ def test_empty_fields_take_no_room_in_the_file() -> None:
 def test_manifests_are_read_without_torch(make_pack) -> None:
     code = (
         "import sys; sys.modules['torch'] = None; from pathlib import Path\n"
-        "from stylepack.packs import header, manifest, mix, shelf\n"
+        "from stylepack.library import shelf; from stylepack.packs import header, manifest, mix\n"
         "print(manifest.read_manifest(Path(sys.argv[1])).title, *shelf.shelf())"
     )
     done = subprocess.run(

@@ -88,7 +88,7 @@ TENSORS = {
     "bytes": (lambda t: t.update({"conv1.beta": torch.zeros(4).byte()}), "U8[4]"),
     "NaN": (lambda t: t["up1.gamma"].fill_(torch.nan), "'up1.gamma' has NaN or infinity"),
     "infinite": (lambda t: t["up1.gamma"][:1].fill_(torch.inf), "'up1.gamma' has NaN"),
-    "enormous": (lambda t: t["up1.gamma"][:1].fill_(-3e38), "'up1.gamma' holds 3e+38"),
+    "enormous": (lambda t: t["up1.gamma"][:1].fill_(-3e38), "'up1.gamma' has 3e+38"),
     "minus infinite": (lambda t: t["up1.gamma"][:1].fill_(-torch.inf), "'up1.gamma' has NaN"),
 }
 

@@ -325,7 +325,7 @@ def test_memory_that_runs_out_anywhere_stops_one_photograph(
     monkeypatch.setattr(ImageFile, "load", load)
     assert stylepack(words) == 1
     out, err = capsys.readouterr()
-    assert f"there is not enough memory to read {folder / '0.png'}" in err
+    assert f"not enough memory to read {folder / '0.png'}" in err
     assert out.splitlines() == [str(folder / "1.stylized.png")]
 
 
