@@ -282,7 +282,7 @@ def test_ctrl_c_writes_the_whole_photographs(
         (["--photos", "nowhere"], "no such folder: nowhere"),
         (["--paintings", "nowhere"], "no such folder: nowhere"),
         (["--style", "nonesuch"], "no pack 'nonesuch'"),
-        (["--style", "orphan"], "holds no painting of orphan"),
+        (["--style", "orphan"], "has no painting of orphan"),
         (["--limit", "0"], "--limit"),
         (["--optimize", "0"], "--optimize"),
         (["--recipe", "nonesuch"], "no recipe 'nonesuch'"),

@@ -25,7 +25,6 @@ from stylepack.lab.intervals import crossed, ratio
 from stylepack.lab.study import plans
 from stylepack.lab.study.compare import parts_of, spread
 from stylepack.lab.study.interpolate import InterpolateStudy, between
-from stylepack.lab.study.losses import draw_training
 from stylepack.lab.study.materials import Request
 from stylepack.lab.study.networks import StudyNetwork, share_block_norms
 from stylepack.lab.study.plans import InterpolatePlan
@@ -37,6 +36,7 @@ from stylepack.packs.mix import grid, inverse_distance, unnormalised
 from stylepack.packs.trunk_file import load_trunk
 from stylepack.recipe import Recipe
 from stylepack.training.dataset import Batches, PhotoFolder
+from stylepack.training.reports.charts import draw_losses
 from stylepack.training.reports.losses_log import History
 
 CPU = torch.device("cpu")
@@ -184,7 +184,7 @@ def test_compare_reads_both_sides_fairly_and_as_the_report_did(
     told = results(out)
     moments = {name: one["updates"] for name, one in told["held_out"].items()}
     assert moments == {
-        "the report's moment: equal updates a network": {"shared": 2, "single": 2},
+        "the report's: equal updates per network": {"shared": 2, "single": 2},
         "equal updates in total": {"shared": 2, "single": 1},
         "equal updates per style": {"shared": 4, "single": 2},
     }
@@ -424,11 +424,11 @@ def test_a_network_killed_before_its_last_checkpoint_is_not_finished(
     assert stylepack([*command, str(whole)]) == 0
     save, done = StudyNetwork._save, []
 
-    def interrupted(pupil: StudyNetwork, history: History) -> None:
-        done.append(pupil)
+    def interrupted(network: StudyNetwork, history: History) -> None:
+        done.append(network)
         if len(done) == 3:  # moments 0, 2 and 4
             raise Killed
-        save(pupil, history)
+        save(network, history)
 
     with monkeypatch.context() as patched:
         patched.setattr(StudyNetwork, "_save", interrupted)
@@ -454,7 +454,7 @@ def test_a_lost_image_is_made_again_and_a_damaged_part_told(
     for damaged in ("{}", "[]", part.read_text().replace('"phis": [[', '"phis": [[], [')):
         part.write_text(damaged)
         assert stylepack(command) == 1
-        assert f"{part} is damaged; delete it, and it is made again" in capsys.readouterr().err
+        assert f"{part} is damaged; delete it to make it again" in capsys.readouterr().err
     part.unlink()
     assert stylepack(command) == 0
 
@@ -500,7 +500,7 @@ def test_other_settings_are_refused_in_one_line(
     capsys.readouterr()
     assert stylepack([*command, "--updates", "5"]) == 2
     error = capsys.readouterr().err
-    assert "was begun with updates 4, not 5" in error
+    assert "was started with updates 4, not 5" in error
     assert len(error.splitlines()) == 1
     assert stylepack([*command, "--batch", "1"]) == 2
     assert "recipe.batch 2, not 1" in capsys.readouterr().err
@@ -699,5 +699,5 @@ def test_a_style_that_was_never_drawn_has_no_curve(tmp_path: Path) -> None:
     history.write_text(
         f"update,style,content_loss,style_loss,total_variation,learning_rate\n{row}\n"
     )
-    draw_training(history, Recipe(), ["dawn", "dusk"], tmp_path / "curves.png")
+    draw_losses(history, tmp_path / "curves.png", ["dawn", "dusk"])
     assert (tmp_path / "curves.png").exists()

@@ -104,7 +104,7 @@ def test_a_disk_that_is_full_at_the_end_still_gets_the_trunk_and_its_packs(
         (errno.ENOSPC, "free some space"),
         (errno.ENAMETOOLONG, "choose a shorter name"),
         (errno.EISDIR, "choose a name that no folder has"),
-        (errno.EACCES, "choose a place that exists"),
+        (errno.EACCES, "choose a folder that exists"),
     ],
 )
 def test_what_cannot_be_written_is_told_with_what_to_do(
