@@ -243,7 +243,7 @@ def test_a_stopped_distillation_goes_on_to_the_same_bits(
     steps = stopped.train()
     next(steps), next(steps)
     steps.close()
-    with pytest.raises(TrainingError, match="another process is at work"):
+    with pytest.raises(TrainingError, match="another process is working"):
         distillation(tmp_path / "b", folders, vgg_file, resume=True)
     stopped.close()
     with pytest.raises(UsageError, match="add --resume"):

@@ -259,12 +259,12 @@ def test_reconstruct_says_what_its_recipe_measures(
     assert re.search(r"deviation is 12\d\.\d of 255 as drawn and (89|90)\.\d as", corrected)
     published = text(*seed_recipe)
     assert "the mean square of G - A, the Gram matrices divided by C H W" in published
-    assert "As published: the layers' phi are added up as they are" in published
+    assert "As published: the layers' phi are summed unscaled" in published
     assert "deviation is" not in published
     assert "||A||^2" in text("--as-published", "--recipe", "default")
     pixels = text("--recipe", "dumoulin")
     assert "divided by H W." in pixels
-    assert "Corrected: the layers' phi are added up as they are" in pixels
+    assert "Corrected: the layers' phi are summed unscaled" in pixels
 
 
 def test_a_layer_that_the_weights_do_not_reach_is_refused_by_name(
@@ -378,7 +378,7 @@ def test_a_finished_study_is_not_done_again_unless_something_is_lost(
     table = (out / "held-out.csv").read_text()
     (out / "parts" / "random.json").write_text("{")
     assert stylepack(command) == 1
-    assert "delete it, and it is made again" in capsys.readouterr().err
+    assert "delete it to make it again" in capsys.readouterr().err
     (out / "parts" / "random.json").unlink()
     assert stylepack(command) == 0
     assert (out / "held-out.csv").read_text() == table

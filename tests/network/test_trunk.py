@@ -164,5 +164,5 @@ def test_painting_takes_the_fastest_numbers_that_the_processor_has(
         painting_dtype(torch.device("cuda"), "int8")
     monkeypatch.setattr(device, "int8_is_fast", lambda: False)
     assert painting_dtype(cpu) == training_dtype(cpu)
-    with pytest.raises(DeviceError, match="for processors with VNNI or AMX"):
+    with pytest.raises(DeviceError, match="needs a processor with VNNI or AMX"):
         painting_dtype(cpu, "int8")

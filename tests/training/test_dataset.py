@@ -54,7 +54,7 @@ def test_a_photo_of_a_paintings_size_and_name_is_kept(photos: Path, tmp_path: Pa
 
 
 def test_a_folder_of_nothing_but_the_paintings_is_refused(paintings: Path) -> None:
-    with pytest.raises(TrainingError, match="nothing but the paintings; add photographs") as error:
+    with pytest.raises(TrainingError, match="has only the paintings; add photographs") as error:
         PhotoFolder.open(paintings, sorted(paintings.glob("*.png")))
     assert str(paintings) in str(error.value)
 
