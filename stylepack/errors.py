@@ -48,3 +48,7 @@ class TrainingError(StylepackError):
 
 class DeviceError(StylepackError):
     """The device asked for is not there."""
+
+
+class ClipError(StylepackError):
+    """A clip cannot be read, or a painted one cannot be written."""

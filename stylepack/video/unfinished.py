@@ -1,0 +1,123 @@
+"""What is painted of a clip so far, in a hidden folder beside the file to write."""
+
+import json
+import os
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from stylepack.errors import ClipError, UsageError
+from stylepack.files import cannot_write, lock, make_folder, write_text
+from stylepack.video.reader import Rgb
+from stylepack.video.segment import Segment
+
+STATE, LOCK, LAST = "state.json", ".lock", "last-{}.png"
+NEXT = "next.part"
+
+
+def folder_of(target: Path) -> Path:
+    """Where the segments of a file to write are kept until it is whole."""
+    return target.with_name(f".{target.name}.unfinished")
+
+
+class Unfinished:
+    """Finished segments, and the last painted frame, of one clip.
+
+    Args:
+        target: the file to write.
+        signature: of the clip and of all options that its frames depend on.
+        resume: go on with what is there; else that is removed.
+
+    Raises:
+        UsageError: it was begun in another way.
+        ClipError: another process paints it, or the folder cannot be made.
+    """
+
+    def __init__(self, target: Path, signature: str, *, resume: bool) -> None:
+        self.folder, self.signature = folder_of(target), signature
+        make_folder(self.folder, "choose another -o")
+        self._lock = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+        if lock(self._lock, wait=False) is False:
+            os.close(self._lock)
+            raise ClipError(f"another process paints {target}; wait for its end, or stop it")
+        self.segments: list[Segment] = []
+        if resume:
+            self._read(target)
+        else:
+            self._empty()
+
+    @property
+    def done(self) -> int:
+        """How many frames are painted and safe."""
+        return sum(len(segment.times) for segment in self.segments)
+
+    @property
+    def next_file(self) -> Path:
+        """Where to write the next segment until it is whole."""
+        return self.folder / NEXT
+
+    def last(self) -> Rgb | None:
+        """The last painted frame, (H, W, 3) uint8, before masks; None at the beginning."""
+        path = self.folder / LAST.format(len(self.segments))
+        if not path.exists():
+            return None
+        with Image.open(path, formats=["PNG"]) as image:
+            return np.array(image.convert("RGB"))
+
+    def add(self, segment: Segment, last: Rgb) -> None:
+        """Keep a segment that `next_file` holds, and the last painted frame of it."""
+        count = len(self.segments) + 1
+        name = f"segment-{count:06d}.nut"
+        Image.fromarray(last, "RGB").save(self.folder / LAST.format(count), compress_level=1)
+        self.next_file.replace(self.folder / name)
+        self.segments.append(Segment(name, segment.times, segment.delay))
+        self._write()
+        (self.folder / LAST.format(count - 1)).unlink(missing_ok=True)
+
+    def release(self) -> None:
+        """Let others have it."""
+        os.close(self._lock)
+
+    def remove(self) -> None:
+        """Remove all of it, once the file is whole."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _write(self) -> None:
+        state = {
+            "signature": self.signature,
+            "segments": [asdict(segment) for segment in self.segments],
+        }
+        write_text(self.folder / STATE, json.dumps(state))
+
+    def _read(self, target: Path) -> None:
+        try:
+            state = json.loads((self.folder / STATE).read_text(encoding="utf-8"))
+            signature = state["signature"]
+            segments = [
+                Segment(str(one["file"]), tuple(map(int, one["times"])), int(one["delay"]))
+                for one in state["segments"]
+            ]
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ClipError(
+                f"{self.folder / STATE} is damaged; leave out --resume to paint {target} anew"
+            ) from error
+        if signature != self.signature:
+            self.release()
+            raise UsageError(
+                f"{target} was begun from another clip or with other options; give the same ones, "
+                "or leave out --resume to begin anew"
+            )
+        self.segments = segments
+
+    def _empty(self) -> None:
+        try:
+            for path in self.folder.iterdir():
+                if path.name != LOCK:
+                    path.unlink()
+        except OSError as error:
+            raise cannot_write(self.folder, error) from error
