@@ -21,6 +21,11 @@ def is_clip(path: Path) -> bool:
     return path.suffix.lower() in CLIP_SUFFIXES
 
 
+def unfinished_folder(target: Path) -> Path:
+    """Where what is painted of a clip is kept until it is whole."""
+    return target.with_name(f".{target.name}.unfinished")
+
+
 def clip_suffix(source: Path) -> str:
     """The suffix that the painting of a clip has: the clip's own where that can be written."""
     return source.suffix if source.suffix.lower() in CONTAINERS else DEFAULT_SUFFIX

@@ -5,7 +5,7 @@ import os
 import threading
 import warnings
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from operator import itemgetter
 from pathlib import Path
@@ -43,12 +43,16 @@ _log = logging.getLogger("stylepack")
 
 @contextmanager
 def open_image(
-    source: Path | BinaryIO, formats: Sequence[str] = FORMATS, most: int = MOST_PIXELS
+    source: Path | BinaryIO,
+    formats: Sequence[str] = FORMATS,
+    most: int = MOST_PIXELS,
+    *,
+    all_frames: bool = False,
 ) -> Iterator[Image.Image]:
     """A Pillow image; whatever its decoder raises, there and in the body, is a PhotoError.
 
     One of more than `most` pixels is refused before it is decoded.  Frames and pages after the
-    first are left aside with a warning.
+    first are left aside with a warning, unless the body reads `all_frames`.
 
     Raises:
         UsageError: no such file.
@@ -58,7 +62,8 @@ def open_image(
     try:
         with _identified(source, formats, most) as image:
             yield image
-            _warn_of_frames(image, path)
+            if not all_frames:
+                _warn_of_frames(image, path)
     except StylepackError:
         raise
     except FileNotFoundError:
@@ -170,8 +175,10 @@ def output_format(path: Path) -> str:
     return Image.registered_extensions()[path.suffix.lower()]
 
 
-def find_images(folder: Path, but: Path | None = None) -> list[Path]:
-    """Every file under `folder` with an image's suffix, sorted; hidden ones and `but` are left out.
+def find_images(folder: Path, but: Path | None = None, also: Collection[str] = ()) -> list[Path]:
+    """Every file under `folder` with an image's suffix, or one of `also`, sorted.
+
+    Hidden ones and `but` are left out.
 
     Links to folders are followed, each folder once.  What else is left out is warned of in a line.
 
@@ -187,7 +194,7 @@ def find_images(folder: Path, but: Path | None = None) -> list[Path]:
     found = sorted(
         path
         for path in _files(folder, left_out)
-        if _is_image(path, left_out) and (excluded is None or path.resolve() != excluded)
+        if _is_image(path, left_out, also) and (excluded is None or path.resolve() != excluded)
     )
     words = _counted(left_out)
     if not found:
@@ -229,14 +236,14 @@ def _has_pictures(folder: Path) -> bool:
     return False
 
 
-def _is_image(path: Path, left_out: dict[str, list[str]]) -> bool:
+def _is_image(path: Path, left_out: dict[str, list[str]], also: Collection[str]) -> bool:
     """Whether a file of a folder is read; else the reason is noted, where it is worth a word."""
     suffix = path.suffix.lower()
     if path.name.startswith("."):
         if suffix in SUFFIXES and not path.name.startswith("._"):  # those are macOS's notes
             left_out[HIDDEN].append(path.name)
         return False
-    if path.is_file() and suffix in SUFFIXES:
+    if path.is_file() and (suffix in SUFFIXES or suffix in also):
         return True
     if not path.is_file():
         left_out[NO_FILE].append(path.name)

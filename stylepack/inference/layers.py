@@ -48,6 +48,15 @@ class Style:
         own = None if self.own is None or not self.own[row] else self.own[row, None]
         return Style(self.vectors[row, None], own=own)
 
+    def towards(self, other: "Style", share: float) -> "Style":
+        """On a straight line to another style of as many rows: `share` of it, 0..1."""
+        own = None
+        if self.own is not None or other.own is not None:
+            none = torch.zeros_like(self.vectors[:, 0])
+            mine, theirs = (none if one.own is None else one.own for one in (self, other))
+            own = torch.lerp(mine, theirs, share)
+        return replace(self, vectors=torch.lerp(self.vectors, other.vectors, share), own=own)
+
     def for_photograph(self, trunk: Trunk, image: Tensor, step: int) -> "Style":
         """The style with the photograph's contrast worked in: `Trunk.with_contrast` by strips."""
         if self.own is None:

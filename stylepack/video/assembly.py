@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 
@@ -13,7 +14,7 @@ from stylepack.video.reader import Facts, opened
 from stylepack.video.segment import Segment, step_of
 
 COPIED = ("audio", "subtitle")
-Timed = tuple[float, av.Packet]  # seconds of decoding
+Timed = tuple[float, Any]  # seconds of decoding, and a packet of PyAV
 
 
 def assemble(
@@ -91,7 +92,7 @@ def _of_segments(
     place = 0
     for segment in segments:
         with av.open(str(folder / segment.file)) as container:
-            packets = [packet for packet in container.demux(video=0) if packet.size]
+            packets: list[Any] = [packet for packet in container.demux(video=0) if packet.size]
             ranks = sorted(range(len(packets)), key=lambda j: packets[j].pts or 0)
             for rank, j in enumerate(ranks):
                 packets[j].pts = segment.times[rank]

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stylepack.errors import UsageError
-from stylepack.pictures.clips import CONTAINERS
+from stylepack.images.clips import CONTAINERS
 
 CODECS_OF = {"webm": ("vp9", "av1"), "mov": ("h264", "hevc")}  # the others take all
 

@@ -7,6 +7,7 @@ flow", equations 5 and 6).
 """
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 Rgb = NDArray[np.uint8]
 Field = NDArray[np.float32]
+T = TypeVar("T", bound=np.generic)
 
 AREA = 500_000  # pixels; of larger frames the flow is taken smaller
 PATCH, STRIDE, FINEST = 12, 8, 1  # of DIS, where its preset `fast` has 8, 4 and 2
@@ -58,7 +60,8 @@ class Flow:
         if min(height, width) < SMALLEST:
             return None
         scale = min(1.0, (AREA / (height * width)) ** 0.5)
-        frames = [_resized(frame, (round(width * scale), round(height * scale))) for frame in (before, now)]
+        size = round(width * scale), round(height * scale)
+        frames = [_resized(frame, size) for frame in (before, now)]
         grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
         back = self._back.calc(grey[1], grey[0], None)
         forth = self._forth.calc(grey[0], grey[1], None)
@@ -70,12 +73,13 @@ class Flow:
         return Motion(back, trust)
 
 
-def warped(frame: NDArray[np.generic], back: Field, kernel: int) -> NDArray[np.generic]:
+def warped(frame: NDArray[T], back: Field, kernel: int) -> NDArray[T]:
     """A frame moved along a flow: its value at each pixel's place in it, by OpenCV's `kernel`."""
     height, width = back.shape[:2]
     x = back[..., 0] + np.arange(width, dtype=np.float32)
     y = back[..., 1] + np.arange(height, dtype=np.float32)[:, None]
-    return cv2.remap(frame, x, y, kernel, borderMode=cv2.BORDER_REFLECT_101)
+    moved: NDArray[T] = cv2.remap(frame, x, y, kernel, borderMode=cv2.BORDER_REFLECT_101)
+    return moved
 
 
 def _resized(frame: Rgb, size: tuple[int, int]) -> Rgb:
@@ -88,9 +92,9 @@ def _trust(before: Rgb, now: Rgb, back: Field, forth: Field) -> Field:
     """How far the motion of each pixel can be trusted, 0..1, at half the size of the frames."""
     height, width = now.shape[0] // 2, now.shape[1] // 2
     before, now = _resized(before, (width, height)), _resized(now, (width, height))
-    ratio = (width / back.shape[1], height / back.shape[0])
+    ratio = np.array([width / back.shape[1], height / back.shape[0]], np.float32)
     back, forth = (
-        cv2.multiply(cv2.resize(flow, (width, height), interpolation=cv2.INTER_AREA), (*ratio, 0, 0))
+        cv2.resize(flow, (width, height), interpolation=cv2.INTER_AREA) * ratio
         for flow in (back, forth)
     )
     trust = _agreement(back, forth) * _likeness(before, now, back)
@@ -118,4 +122,5 @@ def _likeness(before: Rgb, now: Rgb, back: Field) -> Field:
     """1 where the frame before, moved, looks like this one, down to 0 where it does not."""
     apart = cv2.absdiff(now, warped(before, back, cv2.INTER_LINEAR)).astype(np.float32)
     mean = cv2.transform(apart, np.full((1, 3), 1 / 3))
-    return np.clip((DIFFERENT - mean) / (DIFFERENT - FAINT), 0, 1)
+    likeness: Field = np.clip((DIFFERENT - mean) / (DIFFERENT - FAINT), 0, 1)
+    return likeness

@@ -4,10 +4,10 @@ from functools import lru_cache
 
 import av
 import numpy as np
+from av.video.reformatter import ColorRange, Colorspace
 from numpy.typing import NDArray
 
 PQ, HLG = 16, 18  # transfer characteristics of ITU-T H.273
-BT_2020 = 9
 WHITE = 203.0  # cd/m2: diffuse white of HDR pictures, ITU-R BT.2408
 HLG_PEAK = 1000.0  # cd/m2 of the display that HLG is shown on here
 # ITU-R BT.2087: linear BT.2020 to linear BT.709.
@@ -24,9 +24,14 @@ def is_hdr(frame: av.VideoFrame) -> bool:
 
 def to_sdr(frame: av.VideoFrame) -> NDArray[np.uint8]:
     """(H, W, 3) uint8 sRGB, with lights brighter than white rolled off."""
-    coded = frame.reformat(
-        format="rgb48le", src_colorspace=BT_2020, src_color_range=1, dst_color_range=2
-    ).to_ndarray()
+    full = frame.color_range == ColorRange.JPEG
+    wide = frame.reformat(
+        format="rgb48le",
+        src_colorspace=Colorspace.BT2020,
+        src_color_range=ColorRange.JPEG if full else ColorRange.MPEG,
+        dst_color_range=ColorRange.JPEG,
+    )
+    coded = np.asarray(wide.to_ndarray(), dtype=np.uint16)
     light = _light(frame.color_trc)[coded >> 4] @ TO_709.T
     # Reinhard et al. 2002, equation 4, on the brightest channel: the hue stays.  White at 0.8.
     peak = np.maximum(light.max(-1, keepdims=True), 1e-6)
@@ -34,8 +39,9 @@ def to_sdr(frame: av.VideoFrame) -> NDArray[np.uint8]:
     rolled = peak * (1 + peak / most**2) / (1 + peak) * (1.6 / (1 + 1 / most**2))
     shown = np.clip(light * (rolled / peak), 0, 1)
     low = 12.92 * shown
-    encoded = np.where(shown <= 0.0031308, low, 1.055 * np.maximum(shown, 1e-9) ** (1 / 2.4) - 0.055)
-    return (encoded * 255 + 0.5).astype(np.uint8)
+    high = 1.055 * np.maximum(shown, 1e-9) ** (1 / 2.4) - 0.055
+    encoded = np.where(shown <= 0.0031308, low, high)
+    return np.asarray(encoded * 255 + 0.5, dtype=np.uint8)
 
 
 @lru_cache(maxsize=2)

@@ -13,7 +13,7 @@ from av.video.reformatter import ColorRange, Colorspace
 from numpy.typing import NDArray
 
 from stylepack.errors import ClipError, UsageError
-from stylepack.pictures.imagefile import MOST_PIXELS
+from stylepack.images.formats import MOST_PIXELS
 from stylepack.video.hdr import is_hdr, to_sdr
 
 Rgb = NDArray[np.uint8]
@@ -165,12 +165,13 @@ def to_rgb(frame: av.VideoFrame) -> Rgb:
         return to_sdr(frame)
     source = MATRICES.get(frame.colorspace) or _usual(frame.height)
     full = frame.color_range == ColorRange.JPEG or frame.format.name.startswith("yuvj")
-    return frame.reformat(
+    rgb = frame.reformat(
         format="rgb24",
         src_colorspace=source,
         src_color_range=ColorRange.JPEG if full else ColorRange.MPEG,
         dst_color_range=ColorRange.JPEG,
-    ).to_ndarray()
+    )
+    return np.asarray(rgb.to_ndarray(), dtype=np.uint8)
 
 
 def _usual(height: int) -> Colorspace:
@@ -180,6 +181,12 @@ def _usual(height: int) -> Colorspace:
 
 @contextmanager
 def opened(path: Path) -> Iterator[av.container.InputContainer]:
+    """The container of a file.
+
+    Raises:
+        UsageError: no such file.
+        ClipError: no clip, or one that is damaged.
+    """
     try:
         with av.open(f"file:{path}", options=SAFELY, metadata_errors="replace") as container:
             yield container
@@ -196,6 +203,11 @@ def _reason(error: av.error.FFmpegError) -> str:
 
 
 def video_of(path: Path, container: av.container.InputContainer) -> av.VideoStream:
+    """Its best video stream.
+
+    Raises:
+        ClipError: it has none.
+    """
     stream = container.streams.best("video")
     if not isinstance(stream, av.VideoStream):
         raise ClipError(f"{path} holds no video")

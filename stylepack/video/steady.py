@@ -19,33 +19,26 @@ MOST_GAIN = 1.3
 NOISE = 1.0  # levels squared, added to both energies: below it there is nothing to amplify
 
 
-class Steady:
-    """Blends painted frames with their own history.
+def blend(painted: Rgb, last: Rgb | None, motion: Motion | None, weight: float) -> Rgb:
+    """The steady frame of a painted one.
 
     Args:
+        painted: (H, W, 3) uint8.
+        last: the steady frame before, of the same shape; None at the beginning.
+        motion: the clip's, from that frame to this; None begins anew, and so does a cut.
         weight: of the history where the flow is trusted, from 0 to below 1.
-        last: the last blended frame, to go on from it.
+
+    Returns:
+        (H, W, 3) uint8.
     """
-
-    def __init__(self, weight: float, last: Rgb | None = None) -> None:
-        self.weight = weight
-        self.last = last
-
-    def blend(self, painted: Rgb, motion: Motion | None) -> Rgb:
-        """The steady frame of a painted one; (H, W, 3) uint8 both.
-
-        `motion` is that of the clip at this size; None begins anew.
-        """
-        if motion is None or self.last is None or motion.is_cut or not self.weight:
-            self.last = painted
-        else:
-            moved = warped(self.last, motion.back, cv2.INTER_CUBIC)
-            share = cv2.merge([self.weight * motion.trust] * 3)
-            fresh = painted.astype(np.float32)
-            step = cv2.multiply(cv2.subtract(moved, painted, dtype=cv2.CV_32F), share)
-            blended = _sharpened(cv2.add(fresh, step), fresh)
-            self.last = cv2.convertScaleAbs(np.maximum(blended, 0, out=blended))
-        return self.last
+    if motion is None or last is None or motion.is_cut:
+        return painted
+    moved = warped(last, motion.back, cv2.INTER_CUBIC)
+    share = cv2.merge([weight * motion.trust] * 3)
+    fresh = painted.astype(np.float32)
+    step = cv2.multiply(cv2.subtract(moved, painted, dtype=cv2.CV_32F), share)
+    blended = _sharpened(cv2.add(fresh, step), fresh)
+    return np.asarray(cv2.convertScaleAbs(np.maximum(blended, 0, out=blended)), dtype=np.uint8)
 
 
 def _sharpened(blended: Field, fresh: Field) -> Field:

@@ -1,7 +1,6 @@
 """What is painted of a clip so far, in a hidden folder beside the file to write."""
 
 import json
-import os
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -10,17 +9,13 @@ import numpy as np
 from PIL import Image
 
 from stylepack.errors import ClipError, UsageError
-from stylepack.files import cannot_write, lock, make_folder, write_text
+from stylepack.files import NAME, FolderLock, cannot_write, make_folder, write_text
+from stylepack.images.clips import unfinished_folder
 from stylepack.video.reader import Rgb
 from stylepack.video.segment import Segment
 
-STATE, LOCK, LAST = "state.json", ".lock", "last-{}.png"
+STATE, LAST = "state.json", "last-{}.png"
 NEXT = "next.part"
-
-
-def folder_of(target: Path) -> Path:
-    """Where the segments of a file to write are kept until it is whole."""
-    return target.with_name(f".{target.name}.unfinished")
 
 
 class Unfinished:
@@ -33,16 +28,14 @@ class Unfinished:
 
     Raises:
         UsageError: it was begun in another way.
-        ClipError: another process paints it, or the folder cannot be made.
+        TrainingError: another process paints it.
+        ClipError: what is there is damaged.
     """
 
     def __init__(self, target: Path, signature: str, *, resume: bool) -> None:
-        self.folder, self.signature = folder_of(target), signature
+        self.folder, self.signature = unfinished_folder(target), signature
         make_folder(self.folder, "choose another -o")
-        self._lock = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
-        if lock(self._lock, wait=False) is False:
-            os.close(self._lock)
-            raise ClipError(f"another process paints {target}; wait for its end, or stop it")
+        self._lock = FolderLock(self.folder)
         self.segments: list[Segment] = []
         if resume:
             self._read(target)
@@ -79,7 +72,7 @@ class Unfinished:
 
     def release(self) -> None:
         """Let others have it."""
-        os.close(self._lock)
+        self._lock.release()
 
     def remove(self) -> None:
         """Remove all of it, once the file is whole."""
@@ -117,7 +110,7 @@ class Unfinished:
     def _empty(self) -> None:
         try:
             for path in self.folder.iterdir():
-                if path.name != LOCK:
+                if path.name != NAME:
                     path.unlink()
         except OSError as error:
             raise cannot_write(self.folder, error) from error
