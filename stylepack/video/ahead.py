@@ -1,7 +1,7 @@
 """Work in a thread of its own, a few items ahead of or behind the thread that paints."""
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Generic, TypeVar
@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-def ahead(items: Iterator[T], depth: int) -> Iterator[T]:
+def ahead(items: Iterator[T], depth: int) -> Generator[T]:
     """The same items, up to `depth` of them made before they are asked for."""
     end = object()
     with ThreadPoolExecutor(1, "ahead") as pool:

@@ -6,7 +6,7 @@ and encodes.  What is painted is kept in segments, so that it can be put togethe
 
 import json
 from collections.abc import Generator, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import astuple
 from pathlib import Path
 
@@ -72,8 +72,9 @@ class FilmPainter:
         done, told = self.begun, 0
         try:
             prepared = self._frames.prepare(self._decoded())
-            with Behind(self._encode, BEHIND) as behind:
-                for frame in ahead(prepared, AHEAD):
+            frames = ahead(prepared, AHEAD)
+            with closing(frames), Behind(self._encode, BEHIND) as behind:
+                for frame in frames:
                     behind.put((frame, self._frames.paint(frame, done)))
                     done += 1
                     for message in self.clip.notices[told:]:
