@@ -11,7 +11,7 @@ import av
 
 from stylepack.video.coding import Coding
 from stylepack.video.reader import Facts, opened
-from stylepack.video.segment import Segment, step_of
+from stylepack.video.segment import Segment, rate_of, step_of
 
 COPIED = ("audio", "subtitle")
 Timed = tuple[float, Any]  # seconds of decoding, and a packet of PyAV
@@ -55,13 +55,16 @@ def assemble(
             output.metadata["comment"] = words
         video = output.add_stream_from_template(first.streams.video[0], opaque=True)
         video.time_base = facts.time_base
+        video.codec_context.framerate = rate_of(facts)
         if coding.codec == "hevc" and coding.container in ("mp4", "mov"):
             video.codec_context.codec_tag = "hvc1"  # the one that Apple's players take
         copies = {}
         for stream in container.streams:
             if stream.type in COPIED:
                 try:
-                    copies[stream.index] = output.add_stream_from_template(stream, opaque=True)
+                    copy = output.add_stream_from_template(stream, opaque=True)
+                    copy.metadata.update(stream.metadata)
+                    copies[stream.index] = copy
                 except (ValueError, av.error.FFmpegError):
                     name = stream.codec_context.name if stream.codec_context else "unknown"
                     left_out.append(

@@ -80,9 +80,8 @@ class SegmentWriter:
 
     def _open(self, width: int, height: int) -> av.VideoStream:
         encoder = ENCODERS[self.coding.codec]
-        rate = self.facts.rate.limit_denominator(MOST_DENOMINATOR)
         options = {"crf": str(self.coding.crf), **encoder.settings}
-        stream = self._container.add_stream(encoder.name, rate=rate, options=options)
+        stream = self._container.add_stream(encoder.name, rate=rate_of(self.facts), options=options)
         assert isinstance(stream, av.VideoStream)
         context = stream.codec_context
         context.width, context.height, context.pix_fmt = width, height, "yuv420p"
@@ -103,6 +102,11 @@ def padded(rgb: Rgb) -> Rgb:
     if height % 2 or width % 2:
         return np.pad(rgb, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     return np.ascontiguousarray(rgb)
+
+
+def rate_of(facts: Facts) -> Fraction:
+    """Frames a second, in numbers that encoders take."""
+    return facts.rate.limit_denominator(MOST_DENOMINATOR)
 
 
 def step_of(facts: Facts) -> int:
