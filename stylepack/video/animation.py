@@ -21,6 +21,7 @@ from stylepack.video.frames import FramePainter
 from stylepack.video.options import Film
 
 USUAL_DURATION = 100  # ms, of frames that do not say; as browsers have it
+MOST_FRAMES = 1 << 20  # of a damaged file
 CLEARED = {"GIF": 2, "PNG": 1}  # the disposal by which each frame begins with nothing
 
 
@@ -35,9 +36,20 @@ def is_animation(source: Path, target: Path) -> bool:
         return False  # it is said when it is painted
 
 
+def _count(image: Image.Image) -> int:
+    """How many frames there are; 0 if damage hides it."""
+    try:
+        return int(getattr(image, "n_frames", 1))
+    except (EOFError, IndexError, OSError, SyntaxError, ValueError):
+        return 0
+
+
 @dataclass(frozen=True)
 class _Look:
-    """What belongs to an animation as a whole; `loop` is None where it is not said."""
+    """What belongs to an animation as a whole.
+
+    `frames` is 0 where damage hides how many there are; `loop` is None where it is not said.
+    """
 
     frames: int
     loop: int | None
@@ -68,12 +80,12 @@ class AnimationPainter:
         self.background, self.quality = background, quality
         with open_image(source, all_frames=True) as image:
             self._look = _Look(
-                getattr(image, "n_frames", 1),
+                _count(image),
                 image.info.get("loop"),
                 Metadata.of(image),
                 bool(getattr(image, "default_image", False)),
             )
-        self.total = self._look.frames
+        self.total = max(1, self._look.frames)
         self.damage = ""
         self.complete = False
         self._painted: list[Image.Image] = []
@@ -136,7 +148,7 @@ class AnimationPainter:
         count = 0
         try:
             with open_image(self.source, all_frames=True) as image:
-                for index in range(self._look.frames):
+                for index in range(self._look.frames or MOST_FRAMES):
                     image.seek(index)
                     image.load()
                     duration = round(float(image.info.get("duration") or USUAL_DURATION))
@@ -145,7 +157,7 @@ class AnimationPainter:
         except PhotoError as error:
             if not count:
                 raise
-            self.damage = f"{error}: {count} of {self._look.frames} frames are painted"
+            self.damage = f"{error}; {count} frames are painted"
 
     def _photo(self, image: Image.Image) -> Photo:
         found = decode(image.copy(), background=self.background)

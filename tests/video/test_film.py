@@ -23,9 +23,7 @@ def paint(make_pack: Callable[..., Path], tiny_trunk: tuple[Path, str]) -> Paint
     dots = make_pack("dots")
 
     def apply(*words: object) -> int:
-        return run(
-            ["apply", *map(str, words), "--style", str(dots), "--trunk", str(tiny_trunk[0])]
-        )
+        return run(["apply", *map(str, words), "--style", str(dots), "--trunk", str(tiny_trunk[0])])
 
     return apply
 
@@ -206,7 +204,9 @@ def test_regions_and_colours(tmp_path: Path, paint: Paint, make_pack: Callable[.
     assert spread == pytest.approx(wanted, rel=0.35)
 
 
-def test_a_mix_fades_to_another(tmp_path: Path, paint: Paint, make_pack: Callable[..., Path]) -> None:
+def test_a_mix_fades_to_another(
+    tmp_path: Path, paint: Paint, make_pack: Callable[..., Path]
+) -> None:
     clip = write_clip(tmp_path / "clip.mkv", [pan(1)[0]] * 5)
     other = make_pack("other", seed=5)
     out, first, last = (tmp_path / f"{name}.mkv" for name in ("out", "first", "last"))
