@@ -105,7 +105,7 @@ class FilmPainter:
         """
         if not self.unfinished.segments:
             raise ClipError(f"nothing of {self.source} is painted yet")
-        words = self.stylizer.provenance if self.film.metadata else ""
+        words = self._provenance() if self.film.metadata else ""
         try:
             with replacing(self.target) as temporary:
                 left_out = assemble(
@@ -158,6 +158,13 @@ class FilmPainter:
     def _cannot_write(self, error: OSError | av.error.FFmpegError) -> StylepackError:
         wrong = cannot_write(self.target, OSError(error.errno, error.strerror))
         return StylepackError(f"{wrong}, and add --resume: {self.unfinished.done} frames are safe")
+
+    def _provenance(self) -> str:
+        """How the clip was made, as JSON."""
+        facts = json.loads(self.stylizer.provenance or "{}")
+        if self.film.ending is not None:
+            facts["mix_to"] = json.loads(self.film.ending.provenance)["mix"]
+        return json.dumps(facts | {"steady": self.film.steady})
 
     def _signature(self) -> str:
         """All that the frames depend on."""

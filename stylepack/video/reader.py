@@ -35,6 +35,7 @@ SAFELY = {
     "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,asf,flv,live_flv,"
     "ogg,nut,mxf",
 }
+USUAL_RATE, MOST_RATE = Fraction(25), 1000  # frames a second
 MISSING = Fraction(1, 2)  # seconds that a clip may end before it says that it does
 
 
@@ -218,14 +219,16 @@ def _facts(path: Path, container: av.container.InputContainer) -> Facts:
     stream = video_of(path, container)
     base = stream.time_base or Fraction(1, 90_000)
     first = next((frame for frame in _tried(container, stream)), None)
-    rate = stream.average_rate or stream.guessed_rate or Fraction(25)
+    rate = stream.average_rate or stream.guessed_rate or USUAL_RATE
+    if rate > MOST_RATE:  # a time base that was taken for a rate
+        rate = USUAL_RATE
     seconds = None
     if stream.duration:
-        start = stream.start_time or 0
-        seconds = (start + stream.duration) * base
-    elif container.duration:
+        seconds = ((stream.start_time or 0) + stream.duration) * base
+    elif container.duration and len(container.streams) == 1:  # else it is of the longest stream
         seconds = Fraction(container.duration + (container.start_time or 0), av.time_base)
-    frames = stream.frames or (round(seconds * rate) if seconds else 0)
+    length = seconds or Fraction(container.duration or 0, av.time_base)
+    frames = stream.frames or round(length * rate)
     aspect = stream.sample_aspect_ratio or Fraction(1)
     if first is not None and first.rotation % 180:
         aspect = 1 / aspect

@@ -1,5 +1,6 @@
 """Stretches of a painted clip: each in a file of its own that begins with a key frame."""
 
+import os
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -80,6 +81,7 @@ class SegmentWriter:
 
     def _open(self, width: int, height: int) -> av.VideoStream:
         encoder = ENCODERS[self.coding.codec]
+        os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 is silent but for errors
         options = {"crf": str(self.coding.crf), **encoder.settings}
         stream = self._container.add_stream(encoder.name, rate=rate_of(self.facts), options=options)
         assert isinstance(stream, av.VideoStream)

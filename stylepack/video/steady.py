@@ -14,8 +14,8 @@ from stylepack.video.flow import Field, Motion, Rgb, warped
 FINE = 1.0  # pixels, deviation of the Gaussian that parts fine detail from the rest
 WINDOW = (5, 5)  # of it
 AROUND = 9  # pixels, side of the square over which energy is measured
-SHARE = 0.8  # of the fresh painting's deviation in fine detail that the blend is to have
-MOST_GAIN = 1.3
+SHARE = 0.9  # of the fresh painting's deviation in fine detail that the blend is to have
+MOST_GAIN = 1.5
 NOISE = 1.0  # levels squared, added to both energies: below it there is nothing to amplify
 
 

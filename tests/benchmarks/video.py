@@ -1,0 +1,228 @@
+"""Steadiness, speed and memory of painted clips.
+
+python tests/benchmarks/video.py steady [--style A] [--sheet OUT.png] CLIP[@FIRST[@WIDTH]]...
+python tests/benchmarks/video.py speed [--style A] CLIP[@FIRST[@WIDTH]]...
+python tests/benchmarks/video.py memory
+
+`steady` paints 24 frames of every clip, from frame FIRST on, made WIDTH pixels wide.  The warping
+error is the mean difference, in 0..1, of each frame from the last one moved along Farneback's
+flow, where that agrees forwards and backwards; the painting itself uses DIS.  `agreed` is the same
+where the two flows are within half a pixel.  Sharpness is the mean absolute Laplacian, and its
+variance.  `speed` compares the command, in one process and without its start, with the network
+alone.  `memory` is of a clip of 854x480 pixels of 10 and of 600 seconds, with a network that gives
+back what it gets, and of 10 and 60 seconds with flow and blending too.
+"""
+
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice, pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from stylepack import Stylizer
+from stylepack.images.contact_sheet import contact_sheet, save_png
+from stylepack.images.photo import Photo
+from stylepack.painting.stylizer import PaintOptions
+from stylepack.video.coding import Coding
+from stylepack.video.film import FilmPainter
+from stylepack.video.flow import Flow, warped
+from stylepack.video.frames import FramePainter
+from stylepack.video.options import STEADY, Film
+from stylepack.video.reader import Clip
+
+COUNT = 24
+FARNEBACK = (0.5, 5, 15, 3, 5, 1.1, 0)  # the scales, window, iterations and polynomial
+SHOWN = (11, 12, 13)
+Rgb = NDArray[np.uint8]
+
+
+def frames_of(text: str) -> tuple[str, list[Rgb]]:
+    """The name and frames of CLIP[@FIRST[@WIDTH]]."""
+    path, first, width = (*text.split("@"), "", "")[:3]
+    start = int(first or 0)
+    found = [frame.rgb for frame in islice(Clip(Path(path)).frames(), start, start + COUNT)]
+    if width:
+        height = round(found[0].shape[0] * int(width) / found[0].shape[1])
+        size = (int(width), height)
+        found = [np.array(Image.fromarray(rgb).resize(size, Image.LANCZOS)) for rgb in found]
+    return f"{Path(path).stem} {start}", found
+
+
+def photos(frames: list[Rgb]) -> Iterator[tuple[int, Photo]]:
+    for index, rgb in enumerate(frames):
+        yield index, Photo(torch.from_numpy(rgb).permute(2, 0, 1))
+
+
+def paint(stylizer: Stylizer, frames: list[Rgb], steady: float) -> list[Rgb]:
+    painter = FramePainter(stylizer, Film(steady=steady), len(frames))
+    return [
+        painter.finish(one, painter.paint(one, index)).pixels.permute(1, 2, 0).numpy().copy()
+        for index, one in enumerate(painter.prepare(photos(frames)))
+    ]
+
+
+def steadiness(stylizer: Stylizer, texts: list[str], sheet: Path | None) -> None:
+    rows, captions = [], []
+    for text in texts:
+        name, frames = frames_of(text)
+        truth = [_motions(before, now) for before, now in pairwise(frames)]
+        alone, steady = paint(stylizer, frames, 0.0), paint(stylizer, frames, STEADY)
+        given, free, held = (_errors(some, truth) for some in (frames, alone, steady))
+        loss = [b / a for a, b in zip(_sharpness(alone), _sharpness(steady), strict=True)]
+        print(
+            f"{name:16} clip {given[0]:.4f}  alone {free[0]:.4f}  steady {held[0]:.4f} "
+            f"({held[0] / free[0]:.2f})  agreed {held[1] / free[1]:.2f} of {free[2]:.0%}  "
+            f"sharpness {loss[0]:.2f}, variance {loss[1]:.2f}",
+            flush=True,
+        )
+        for kind, some in (("clip", frames), ("frame by frame", alone), ("steady", steady)):
+            shown = [some[index] for index in SHOWN]
+            apart = np.clip(np.abs(shown[2].astype(int) - shown[1]) * 2, 0, 255).astype(np.uint8)
+            rows.append([Image.fromarray(one) for one in (*shown, apart)])
+            captions.append([f"{name}, {kind}", "next", "next", "difference x 2"])
+    if sheet:
+        save_png(contact_sheet(rows, captions, 320), sheet)
+
+
+def _motions(before: Rgb, now: Rgb) -> tuple[NDArray[np.float32], Rgb, Rgb]:
+    """Farneback's flow back, where it agrees with itself, and where DIS agrees with it too."""
+    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (before, now)]
+    back = cv2.calcOpticalFlowFarneback(grey[1], grey[0], None, *FARNEBACK)
+    forth = cv2.calcOpticalFlowFarneback(grey[0], grey[1], None, *FARNEBACK)
+    there = warped(forth, back, cv2.INTER_LINEAR)
+    squares = ((back + there) ** 2).sum(-1)
+    held = squares < 0.01 * ((back**2).sum(-1) + (there**2).sum(-1)) + 0.5
+    motion = Flow().between(before, now)
+    assert motion is not None
+    return back, held, held & (((motion.back - back) ** 2).sum(-1) < 0.25)
+
+
+def _errors(
+    frames: list[Rgb], truth: list[tuple[NDArray[np.float32], Rgb, Rgb]]
+) -> tuple[float, float, float]:
+    """The warping error, the same where both flows agree, and the share of pixels that is."""
+    found = []
+    for before, now, (back, held, agreed) in zip(frames, frames[1:], truth, strict=False):
+        moved = warped(before, back, cv2.INTER_CUBIC)
+        apart = np.abs(now.astype(float) - moved).mean(-1) / 255
+        found.append((apart[held].mean(), apart[agreed].mean(), agreed.mean()))
+    return tuple(np.mean(found, axis=0))
+
+
+def _sharpness(frames: list[Rgb]) -> tuple[float, float]:
+    greys = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float32) for frame in frames[1:]]
+    edges = [cv2.Laplacian(grey, cv2.CV_32F) for grey in greys]
+    return float(np.mean([np.abs(e).mean() for e in edges])), float(
+        np.mean([e.var() for e in edges])
+    )
+
+
+def speed(stylizer: Stylizer, texts: list[str]) -> None:
+    from fractions import Fraction
+
+    from stylepack.video.reader import Facts
+    from stylepack.video.segment import SegmentWriter
+
+    for text in texts:
+        name, frames = frames_of(text)
+        with tempfile.TemporaryDirectory() as folder:
+            clip, out = Path(folder, "clip.nut"), Path(folder, "out.mp4")
+            facts = Facts(COUNT, Fraction(25), Fraction(1, 25), Fraction(1), None)
+            writer = SegmentWriter(clip, Coding("h264", 10, "mp4"), facts)
+            for index, rgb in enumerate(frames):
+                writer.add(rgb, index)
+            writer.close()
+            network = []
+            whole: dict[float, list[float]] = {0.0: [], STEADY: []}
+            for _ in range(3):
+                start = time.perf_counter()
+                for _, photo in photos(frames):
+                    stylizer.paint_with(PaintOptions(), photo)
+                network.append(time.perf_counter() - start)
+                for steady, taken in whole.items():
+                    start = time.perf_counter()
+                    film = FilmPainter(clip, out, stylizer, Film(steady=steady), Coding.of(out))
+                    list(film.paint())
+                    film.finish()
+                    film.release()
+                    taken.append(time.perf_counter() - start)
+        alone, free, held = min(network), min(whole[0.0]), min(whole[STEADY])
+        print(
+            f"{name:16} network {COUNT / alone:.2f}/s  command {COUNT / held:.2f}/s "
+            f"({alone / held:.2f})  --steady 0 {COUNT / free:.2f}/s ({alone / free:.2f})  "
+            f"steadiness costs {held / free - 1:.0%}",
+            flush=True,
+        )
+
+
+class Mirror(Stylizer):
+    """Gives back what it gets, at once."""
+
+    def paint_with(self, options: PaintOptions, photo: Photo, advance: object = None) -> Photo:
+        return replace(photo, pixels=photo.pixels.clone())
+
+
+def memory_of(seconds: int, steady: float) -> None:
+    """Print the peak of this process above what it has before it paints, in MB."""
+    from fractions import Fraction
+
+    from stylepack.video.reader import Facts
+    from stylepack.video.segment import SegmentWriter
+
+    stylizer = Stylizer.load("wave", device="cpu")
+    stylizer.__class__ = Mirror
+    with tempfile.TemporaryDirectory() as folder:
+        clip, out = Path(folder, "clip.nut"), Path(folder, "out.mp4")
+        facts = Facts(25 * seconds, Fraction(25), Fraction(1, 25), Fraction(1), None)
+        writer = SegmentWriter(clip, Coding("h264", 30, "mp4"), facts)
+        picture = np.random.default_rng(0).integers(0, 256, (30, 80, 3), np.uint8)
+        wide = np.array(Image.fromarray(picture).resize((1254, 480), Image.BICUBIC))
+        for index in range(25 * seconds):
+            left = index % 400
+            writer.add(np.ascontiguousarray(wide[:, left : left + 854]), index)
+        writer.close()
+        bare = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        film = FilmPainter(clip, out, stylizer, Film(steady=steady), Coding.of(out))
+        for _ in film.paint():
+            pass
+        film.finish()
+        film.release()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(
+        f"{seconds} s, steady {steady}: {peak / 1000:.0f} MB, {(peak - bare) / 1000:.0f} of it new"
+    )
+
+
+def main() -> None:
+    kind, *words = sys.argv[1:]
+    if kind == "memory":
+        for seconds, steady in ((10, 0.0), (600, 0.0), (10, STEADY), (60, STEADY)):
+            command = [sys.executable, __file__, "one", str(seconds), str(steady)]
+            subprocess.run(command, check=True)
+        return
+    if kind == "one":
+        memory_of(int(words[0]), float(words[1]))
+        return
+    named = {"--style": "wave", "--sheet": ""}
+    while words[0] in named:
+        named[words[0]] = words[1]
+        words = words[2:]
+    stylizer = Stylizer.load({named["--style"]: 1.0})
+    if kind == "steady":
+        steadiness(stylizer, words, Path(named["--sheet"]) if named["--sheet"] else None)
+    else:
+        speed(stylizer, words)
+
+
+if __name__ == "__main__":
+    main()
