@@ -124,7 +124,9 @@ class FilmPainter:
         return left_out
 
     def release(self) -> None:
-        """Let other processes have it."""
+        """Let other processes have it; of a clip that has no painted frames nothing stays."""
+        if not self.unfinished.segments:
+            self.unfinished.remove()
         self.unfinished.release()
 
     def _decoded(self) -> Iterator[tuple[int, Photo]]:

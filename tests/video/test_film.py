@@ -283,3 +283,52 @@ def test_frames_without_order_get_times_that_ascend(tmp_path: Path) -> None:
     times = [frame.pts for frame in clip.frames()]
     assert times == [0, STEP, 2 * STEP, 3 * STEP]
     assert clip.damage == ""
+
+
+def with_subtitles(path: Path, clip: Path) -> Path:
+    """A clip with a line of text over it, and two chapters."""
+    text = path.with_suffix(".srt")
+    text.write_text("1\n00:00:00,000 --> 00:00:00,080\nA wave\n")
+    with av.open(str(path), "w") as out, av.open(str(clip)) as video, av.open(str(text)) as words:
+        chapters = [(0, 0, 40, "Calm"), (1, 40, 80, "Storm")]
+        out.set_chapters(
+            [
+                {
+                    "id": i,
+                    "start": a,
+                    "end": b,
+                    "time_base": Fraction(1, 1000),
+                    "metadata": {"title": t},
+                }
+                for i, a, b, t in chapters
+            ]
+        )
+        for source in (video.streams.video[0], words.streams.subtitles[0]):
+            copy = out.add_stream_from_template(source, opaque=True)
+            copy.metadata["language"] = "eng"
+        copies = {"video": out.streams[0], "subtitle": out.streams[1]}
+        for container in (video, words):
+            for packet in container.demux():
+                if packet.size:
+                    packet.stream = copies[packet.stream.type]
+                    out.mux(packet)
+    return path
+
+
+def test_subtitles_and_chapters_travel_where_they_can(
+    tmp_path: Path, paint: Paint, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip = with_subtitles(tmp_path / "clip.mkv", write_clip(tmp_path / "x.mkv", pan(4)))
+    assert paint(clip) == 0
+    with av.open(str(tmp_path / "clip.stylized.mkv")) as container:
+        (text,) = container.streams.subtitles
+        assert text.metadata["language"] == "eng"
+        assert [one["metadata"]["title"] for one in container.chapters()] == ["Calm", "Storm"]
+        lines = [bytes(packet) for packet in container.demux(subtitles=0) if packet.size]
+        assert lines == [b"A wave"]
+    assert "warning" not in capsys.readouterr().err
+    assert paint(clip, "-o", tmp_path / "out.mp4") == 0
+    assert "(srt) cannot be put into mp4; write .mkv to keep it" in capsys.readouterr().err
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert len(container.streams.video) == 1
+        assert not container.streams.subtitles
