@@ -7,10 +7,12 @@ python tests/benchmarks/video.py memory
 `steady` paints 24 frames of every clip, from frame FIRST on, made WIDTH pixels wide.  The warping
 error is the mean difference, in 0..1, of each frame from the last one moved along Farneback's
 flow, where that agrees forwards and backwards; the painting itself uses DIS.  `agreed` is the same
-where the two flows are within half a pixel.  Sharpness is the mean absolute Laplacian, and its
-variance.  `speed` compares the command, in one process and without its start, with the network
-alone.  `memory` is of a clip of 854x480 pixels of 10 and of 600 seconds, with a network that gives
-back what it gets, and of 10 and 60 seconds with flow and blending too.
+where the two flows are within half a pixel, and `flows apart` the mean difference of frames moved
+by one and by the other, which is about the least that can be measured.  Sharpness is the mean
+absolute Laplacian, and its variance.  `speed` compares the command, in one process and without its
+start, with the network alone, in seconds and in processor seconds.  `memory` is of a clip of
+854x480 pixels of 10 and of 600 seconds, with a network that gives back what it gets, and of 10
+and 60 seconds with flow and blending too.
 """
 
 import resource
@@ -19,7 +21,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from itertools import islice, pairwise
 from pathlib import Path
 
@@ -35,12 +38,13 @@ from stylepack.images.photo import Photo
 from stylepack.painting.stylizer import PaintOptions
 from stylepack.video.coding import Coding
 from stylepack.video.film import FilmPainter
-from stylepack.video.flow import Flow, warped
+from stylepack.video.flow import Field, Flow, warped
 from stylepack.video.frames import FramePainter
 from stylepack.video.options import STEADY, Film
 from stylepack.video.reader import Clip
 
 COUNT = 24
+ROUNDS = 2
 FARNEBACK = (0.5, 5, 15, 3, 5, 1.1, 0)  # the scales, window, iterations and polynomial
 SHOWN = (11, 12, 13)
 Rgb = NDArray[np.uint8]
@@ -63,12 +67,17 @@ def photos(frames: list[Rgb]) -> Iterator[tuple[int, Photo]]:
         yield index, Photo(torch.from_numpy(rgb).permute(2, 0, 1))
 
 
-def paint(stylizer: Stylizer, frames: list[Rgb], steady: float) -> list[Rgb]:
-    painter = FramePainter(stylizer, Film(steady=steady), len(frames))
-    return [
-        painter.finish(one, painter.paint(one, index)).pixels.permute(1, 2, 0).numpy().copy()
-        for index, one in enumerate(painter.prepare(photos(frames)))
-    ]
+def paint(stylizer: Stylizer, frames: list[Rgb]) -> tuple[list[Rgb], list[Rgb]]:
+    """The frames painted by themselves, and steady."""
+    alone = FramePainter(stylizer, Film(), len(frames))
+    steady = FramePainter(stylizer, Film(steady=STEADY), len(frames))
+    both: list[tuple[Rgb, Rgb]] = []
+    for index, one in enumerate(steady.prepare(photos(frames))):
+        painted = steady.paint(one, index)
+        done = (painter.finish(one, painted).pixels for painter in (alone, steady))
+        first, second = (pixels.permute(1, 2, 0).numpy().copy() for pixels in done)
+        both.append((first, second))
+    return [one for one, _ in both], [one for _, one in both]
 
 
 def steadiness(stylizer: Stylizer, texts: list[str], sheet: Path | None) -> None:
@@ -76,12 +85,13 @@ def steadiness(stylizer: Stylizer, texts: list[str], sheet: Path | None) -> None
     for text in texts:
         name, frames = frames_of(text)
         truth = [_motions(before, now) for before, now in pairwise(frames)]
-        alone, steady = paint(stylizer, frames, 0.0), paint(stylizer, frames, STEADY)
+        alone, steady = paint(stylizer, frames)
         given, free, held = (_errors(some, truth) for some in (frames, alone, steady))
         loss = [b / a for a, b in zip(_sharpness(alone), _sharpness(steady), strict=True)]
         print(
             f"{name:16} clip {given[0]:.4f}  alone {free[0]:.4f}  steady {held[0]:.4f} "
             f"({held[0] / free[0]:.2f})  agreed {held[1] / free[1]:.2f} of {free[2]:.0%}  "
+            f"flows apart {free[3]:.4f}  "
             f"sharpness {loss[0]:.2f}, variance {loss[1]:.2f}",
             flush=True,
         )
@@ -94,8 +104,17 @@ def steadiness(stylizer: Stylizer, texts: list[str], sheet: Path | None) -> None
         save_png(contact_sheet(rows, captions, 320), sheet)
 
 
-def _motions(before: Rgb, now: Rgb) -> tuple[NDArray[np.float32], Rgb, Rgb]:
-    """Farneback's flow back, where it agrees with itself, and where DIS agrees with it too."""
+@dataclass(frozen=True)
+class Truth:
+    """Farneback's flow back, where it agrees with itself, and where DIS, `other`, does too."""
+
+    back: Field
+    held: NDArray[np.bool_]
+    other: Field
+    agreed: NDArray[np.bool_]
+
+
+def _motions(before: Rgb, now: Rgb) -> Truth:
     grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (before, now)]
     back = cv2.calcOpticalFlowFarneback(grey[1], grey[0], None, *FARNEBACK)
     forth = cv2.calcOpticalFlowFarneback(grey[0], grey[1], None, *FARNEBACK)
@@ -104,18 +123,21 @@ def _motions(before: Rgb, now: Rgb) -> tuple[NDArray[np.float32], Rgb, Rgb]:
     held = squares < 0.01 * ((back**2).sum(-1) + (there**2).sum(-1)) + 0.5
     motion = Flow().between(before, now)
     assert motion is not None
-    return back, held, held & (((motion.back - back) ** 2).sum(-1) < 0.25)
+    return Truth(back, held, motion.back, held & (((motion.back - back) ** 2).sum(-1) < 0.25))
 
 
-def _errors(
-    frames: list[Rgb], truth: list[tuple[NDArray[np.float32], Rgb, Rgb]]
-) -> tuple[float, float, float]:
-    """The warping error, the same where both flows agree, and the share of pixels that is."""
+def _errors(frames: list[Rgb], truths: list[Truth]) -> tuple[float, float, float, float]:
+    """The warping error, the same where both flows agree, the share of pixels that is, and how far
+    apart the two flows alone move a frame.
+    """
     found = []
-    for before, now, (back, held, agreed) in zip(frames, frames[1:], truth, strict=False):
-        moved = warped(before, back, cv2.INTER_CUBIC)
-        apart = np.abs(now.astype(float) - moved).mean(-1) / 255
-        found.append((apart[held].mean(), apart[agreed].mean(), agreed.mean()))
+    for (before, now), truth in zip(pairwise(frames), truths, strict=True):
+        moved = warped(before, truth.back, cv2.INTER_CUBIC).astype(float)
+        other = warped(before, truth.other, cv2.INTER_CUBIC)
+        apart = np.abs(now - moved).mean(-1) / 255
+        flows = np.abs(other - moved).mean(-1) / 255
+        held, agreed = truth.held, truth.agreed
+        found.append((apart[held].mean(), apart[agreed].mean(), agreed.mean(), flows[held].mean()))
     return tuple(np.mean(found, axis=0))
 
 
@@ -142,27 +164,34 @@ def speed(stylizer: Stylizer, texts: list[str]) -> None:
             for index, rgb in enumerate(frames):
                 writer.add(rgb, index)
             writer.close()
-            network = []
-            whole: dict[float, list[float]] = {0.0: [], STEADY: []}
-            for _ in range(3):
-                start = time.perf_counter()
-                for _, photo in photos(frames):
-                    stylizer.paint_with(PaintOptions(), photo)
-                network.append(time.perf_counter() - start)
-                for steady, taken in whole.items():
-                    start = time.perf_counter()
-                    film = FilmPainter(clip, out, stylizer, Film(steady=steady), Coding.of(out))
-                    list(film.paint())
-                    film.finish()
-                    film.release()
-                    taken.append(time.perf_counter() - start)
-        alone, free, held = min(network), min(whole[0.0]), min(whole[STEADY])
-        print(
-            f"{name:16} network {COUNT / alone:.2f}/s  command {COUNT / held:.2f}/s "
-            f"({alone / held:.2f})  --steady 0 {COUNT / free:.2f}/s ({alone / free:.2f})  "
-            f"steadiness costs {held / free - 1:.0%}",
-            flush=True,
-        )
+            taken: dict[str, list[tuple[float, float]]] = {"alone": [], "0.0": [], str(STEADY): []}
+            for _ in range(ROUNDS):
+                with timed(taken["alone"]):
+                    for _, photo in photos(frames):
+                        stylizer.paint_with(PaintOptions(), photo)
+                for steady in (0.0, STEADY):
+                    with timed(taken[str(steady)]):
+                        film = FilmPainter(clip, out, stylizer, Film(steady=steady), Coding.of(out))
+                        list(film.paint())
+                        film.finish()
+                        film.release()
+        for unit, kind in enumerate(("seconds", "processor")):
+            alone, free, held = (min(one[unit] for one in some) for some in taken.values())
+            print(
+                f"{name:16} {kind:9} a frame: network {alone / COUNT:.3f}  "
+                f"--steady 0 {free / COUNT:.3f} ({alone / free:.2f})  "
+                f"steady {held / COUNT:.3f} ({alone / held:.2f})  "
+                f"steadiness costs {held / free - 1:.0%}",
+                flush=True,
+            )
+
+
+@contextmanager
+def timed(into: list[tuple[float, float]]) -> Iterator[None]:
+    """Add the seconds, and the processor seconds of all threads, that the block takes."""
+    wall, processor = time.perf_counter(), time.process_time()
+    yield
+    into.append((time.perf_counter() - wall, time.process_time() - processor))
 
 
 class Mirror(Stylizer):
