@@ -18,7 +18,8 @@ Field = NDArray[np.float32]
 T = TypeVar("T", bound=np.generic)
 
 AREA = 500_000  # pixels; of larger frames the flow is taken smaller
-PATCH, STRIDE, FINEST = 12, 8, 1  # of DIS, where its preset `fast` has 8, 4 and 2
+# Of DIS, where its preset `fast` has 8, 4, 2 and 16.
+PATCH, STRIDE, FINEST, STEPS = 12, 8, 1, 8
 SLACK, TOLERANCE = 0.01, 0.5  # of the check both ways: share, and squared pixels of half size
 FAINT, DIFFERENT = 20.0, 60.0  # of 255: what is trusted in full, and what is not at all
 CUT = 0.4  # of a frame: with less of it found again, it is another shot
@@ -52,7 +53,8 @@ class Flow:
         self._back.setFinestScale(FINEST)
         self._back.setPatchSize(PATCH)
         self._back.setPatchStride(STRIDE)
-        self._forth = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+        self._back.setGradientDescentIterations(STEPS)
+        self._forth = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
 
     def between(self, before: Rgb, now: Rgb) -> Motion | None:
         """The motion from one frame to the next, (H, W, 3) uint8 both; None if they are tiny."""

@@ -23,9 +23,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from itertools import islice, pairwise
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import torch
@@ -41,7 +43,8 @@ from stylepack.video.film import FilmPainter
 from stylepack.video.flow import Field, Flow, warped
 from stylepack.video.frames import FramePainter
 from stylepack.video.options import STEADY, Film
-from stylepack.video.reader import Clip
+from stylepack.video.reader import Clip, Facts
+from stylepack.video.segment import SegmentWriter
 
 COUNT = 24
 ROUNDS = 2
@@ -150,11 +153,6 @@ def _sharpness(frames: list[Rgb]) -> tuple[float, float]:
 
 
 def speed(stylizer: Stylizer, texts: list[str]) -> None:
-    from fractions import Fraction
-
-    from stylepack.video.reader import Facts
-    from stylepack.video.segment import SegmentWriter
-
     for text in texts:
         name, frames = frames_of(text)
         with tempfile.TemporaryDirectory() as folder:
@@ -201,25 +199,67 @@ class Mirror(Stylizer):
         return replace(photo, pixels=photo.pixels.clone())
 
 
+def _write_long(path: Path, facts: Facts) -> None:
+    """A clip of 854x480 pixels: ten seconds, again and again."""
+    once = path.with_name("once.nut")
+    writer = SegmentWriter(once, Coding("h264", 30, "mp4"), facts)
+    picture = np.random.default_rng(0).integers(0, 256, (30, 80, 3), np.uint8)
+    wide = np.array(Image.fromarray(picture).resize((1254, 480), Image.BICUBIC))
+    for index in range(250):
+        writer.add(np.ascontiguousarray(wide[:, index : index + 854]), index)
+    writer.close()
+    with av.open(str(path), "w") as output, av.open(str(once)) as source:
+        stream = output.add_stream_from_template(source.streams.video[0], opaque=True)
+        packets = [packet for packet in source.demux(video=0) if packet.size]
+        base = source.streams.video[0].time_base
+        times = sorted(packet.pts or 0 for packet in packets)
+        length = len(packets) * (times[1] - times[0])
+        for turn in range(facts.frames // len(packets)):
+            for packet in packets:
+                copy = av.Packet(bytes(packet))
+                copy.stream, copy.time_base, copy.is_keyframe = stream, base, packet.is_keyframe
+                copy.pts = (packet.pts or 0) + turn * length
+                copy.dts = (packet.dts or 0) + turn * length
+                output.mux(copy)
+
+
+class Mirror(Stylizer):
+    """Gives back what it gets, at once."""
+
+    def paint_with(self, options: PaintOptions, photo: Photo, advance: object = None) -> Photo:
+        return replace(photo, pixels=photo.pixels.clone())
+
+
+def _write_long(path: Path, facts: Facts) -> None:
+    """A clip of 854x480 pixels: ten seconds, again and again."""
+    once = path.with_name("once.nut")
+    writer = SegmentWriter(once, Coding("h264", 30, "mp4"), facts)
+    picture = np.random.default_rng(0).integers(0, 256, (30, 80, 3), np.uint8)
+    wide = np.array(Image.fromarray(picture).resize((1254, 480), Image.BICUBIC))
+    for index in range(250):
+        writer.add(np.ascontiguousarray(wide[:, index : index + 854]), index)
+    writer.close()
+    with av.open(str(path), "w") as output, av.open(str(once)) as source:
+        stream = output.add_stream_from_template(source.streams.video[0], opaque=True)
+        packets = [packet for packet in source.demux(video=0) if packet.size]
+        times = [(packet.pts or 0, packet.dts or 0) for packet in packets]
+        length = 250 * (sorted(pts for pts, _ in times)[1] - times[0][0])
+        for turn in range(facts.frames // 250):
+            for packet, (pts, dts) in zip(packets, times, strict=True):
+                packet.stream = stream
+                packet.pts, packet.dts = pts + turn * length, dts + turn * length
+                packet.time_base = source.streams.video[0].time_base
+                output.mux(packet)
+
+
 def memory_of(seconds: int, steady: float) -> None:
     """Print the peak of this process above what it has before it paints, in MB."""
-    from fractions import Fraction
-
-    from stylepack.video.reader import Facts
-    from stylepack.video.segment import SegmentWriter
-
     stylizer = Stylizer.load("wave", device="cpu")
     stylizer.__class__ = Mirror
     with tempfile.TemporaryDirectory() as folder:
         clip, out = Path(folder, "clip.nut"), Path(folder, "out.mp4")
         facts = Facts(25 * seconds, Fraction(25), Fraction(1, 25), Fraction(1), None)
-        writer = SegmentWriter(clip, Coding("h264", 30, "mp4"), facts)
-        picture = np.random.default_rng(0).integers(0, 256, (30, 80, 3), np.uint8)
-        wide = np.array(Image.fromarray(picture).resize((1254, 480), Image.BICUBIC))
-        for index in range(25 * seconds):
-            left = index % 400
-            writer.add(np.ascontiguousarray(wide[:, left : left + 854]), index)
-        writer.close()
+        _write_long(clip, facts)
         bare = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         film = FilmPainter(clip, out, stylizer, Film(steady=steady), Coding.of(out))
         for _ in film.paint():
