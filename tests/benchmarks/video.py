@@ -223,35 +223,6 @@ def _write_long(path: Path, facts: Facts) -> None:
                 output.mux(copy)
 
 
-class Mirror(Stylizer):
-    """Gives back what it gets, at once."""
-
-    def paint_with(self, options: PaintOptions, photo: Photo, advance: object = None) -> Photo:
-        return replace(photo, pixels=photo.pixels.clone())
-
-
-def _write_long(path: Path, facts: Facts) -> None:
-    """A clip of 854x480 pixels: ten seconds, again and again."""
-    once = path.with_name("once.nut")
-    writer = SegmentWriter(once, Coding("h264", 30, "mp4"), facts)
-    picture = np.random.default_rng(0).integers(0, 256, (30, 80, 3), np.uint8)
-    wide = np.array(Image.fromarray(picture).resize((1254, 480), Image.BICUBIC))
-    for index in range(250):
-        writer.add(np.ascontiguousarray(wide[:, index : index + 854]), index)
-    writer.close()
-    with av.open(str(path), "w") as output, av.open(str(once)) as source:
-        stream = output.add_stream_from_template(source.streams.video[0], opaque=True)
-        packets = [packet for packet in source.demux(video=0) if packet.size]
-        times = [(packet.pts or 0, packet.dts or 0) for packet in packets]
-        length = 250 * (sorted(pts for pts, _ in times)[1] - times[0][0])
-        for turn in range(facts.frames // 250):
-            for packet, (pts, dts) in zip(packets, times, strict=True):
-                packet.stream = stream
-                packet.pts, packet.dts = pts + turn * length, dts + turn * length
-                packet.time_base = source.streams.video[0].time_base
-                output.mux(packet)
-
-
 def memory_of(seconds: int, steady: float) -> None:
     """Print the peak of this process above what it has before it paints, in MB."""
     stylizer = Stylizer.load("wave", device="cpu")
