@@ -27,7 +27,6 @@ from fractions import Fraction
 from itertools import islice, pairwise
 from pathlib import Path
 
-import av
 import cv2
 import numpy as np
 import torch
@@ -38,6 +37,7 @@ from stylepack import Stylizer
 from stylepack.images.contact_sheet import contact_sheet, save_png
 from stylepack.images.photo import Photo
 from stylepack.painting.stylizer import PaintOptions
+from stylepack.video.assembly import assemble
 from stylepack.video.coding import Coding
 from stylepack.video.film import FilmPainter
 from stylepack.video.flow import Field, Flow, warped
@@ -207,20 +207,12 @@ def _write_long(path: Path, facts: Facts) -> None:
     wide = np.array(Image.fromarray(picture).resize((1254, 480), Image.BICUBIC))
     for index in range(250):
         writer.add(np.ascontiguousarray(wide[:, index : index + 854]), index)
-    writer.close()
-    with av.open(str(path), "w") as output, av.open(str(once)) as source:
-        stream = output.add_stream_from_template(source.streams.video[0], opaque=True)
-        packets = [packet for packet in source.demux(video=0) if packet.size]
-        base = source.streams.video[0].time_base
-        times = sorted(packet.pts or 0 for packet in packets)
-        length = len(packets) * (times[1] - times[0])
-        for turn in range(facts.frames // len(packets)):
-            for packet in packets:
-                copy = av.Packet(bytes(packet))
-                copy.stream, copy.time_base, copy.is_keyframe = stream, base, packet.is_keyframe
-                copy.pts = (packet.pts or 0) + turn * length
-                copy.dts = (packet.dts or 0) + turn * length
-                output.mux(copy)
+    one = writer.close()
+    turns = range(facts.frames // 250)
+    segments = [
+        replace(one, times=tuple(turn * 250 + time for time in one.times)) for turn in turns
+    ]
+    assemble(path, Coding("h264", 30, "mp4"), path.parent, segments, once, facts)
 
 
 def memory_of(seconds: int, steady: float) -> None:
@@ -228,7 +220,7 @@ def memory_of(seconds: int, steady: float) -> None:
     stylizer = Stylizer.load("wave", device="cpu")
     stylizer.__class__ = Mirror
     with tempfile.TemporaryDirectory() as folder:
-        clip, out = Path(folder, "clip.nut"), Path(folder, "out.mp4")
+        clip, out = Path(folder, "clip.mp4"), Path(folder, "out.mp4")
         facts = Facts(25 * seconds, Fraction(25), Fraction(1, 25), Fraction(1), None)
         _write_long(clip, facts)
         bare = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
