@@ -50,3 +50,7 @@ class TrainingError(StylepackError):
 
 class DeviceError(StylepackError):
     """The requested device does not exist here."""
+
+
+class ClipError(StylepackError):
+    """A clip cannot be read, or a painted one cannot be written."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from stylepack.cli import console
+from stylepack.cli.clips import FilmOptions
 from stylepack.cli.completion import complete_mix, complete_pack
 from stylepack.cli.options import Device, Force, Precision, TrunkFile
 from stylepack.errors import PhotoError, UsageError
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
 def apply(
     photos: Annotated[
         list[str],
-        typer.Argument(metavar="PHOTO", help="Photographs, folders, patterns, or - for stdin."),
+        typer.Argument(
+            metavar="PHOTO", help="Photographs, clips, folders, patterns, or - for stdin."
+        ),
     ],
     mix: Annotated[
         str,
@@ -94,6 +97,30 @@ def apply(
     shard: Annotated[
         str, typer.Option(metavar="I/N|env", help="Paint only the I-th of N parts.")
     ] = "",
+    steady: Annotated[
+        float | None,
+        typer.Option(
+            help="Of clips: how much each frame keeps of the last one, 0 to 0.95.  (default: 0.8)"
+        ),
+    ] = None,
+    mix_to: Annotated[
+        str,
+        typer.Option(
+            metavar="A=W,B=W",
+            help="Of clips: fade to this mix by the end.",
+            autocompletion=complete_mix,
+        ),
+    ] = "",
+    codec: Annotated[
+        str, typer.Option(help="Of clips: h264, hevc, vp9 or av1.  (default: h264; vp9 in .webm)")
+    ] = "",
+    crf: Annotated[
+        int | None,
+        typer.Option(help="Of clips: quality, the lower the better.  (default: 20 of h264)"),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Of clips: go on where one was stopped.")
+    ] = False,
     jobs: Annotated[
         int, typer.Option(min=1, help="Threads that decode and encode.", show_default=True)
     ] = 2,
@@ -102,7 +129,7 @@ def apply(
     precision: Precision = "auto",
     force: Force = False,
 ) -> None:
-    """Paint photographs in a style or a mix of styles.
+    """Paint photographs and clips in a style or a mix of styles.
 
     The paths of the painted files are printed to stdout, one a line.
     """
@@ -110,9 +137,11 @@ def apply(
     side = parse_size(size)
     regions = [parse_region(text) for text in region or ()]
     mixes = [wanted, *(mix for _, mix in regions)]
-    references = [reference for one in mixes for reference in one.references]
+    last_mixes = [choose_mix(mix_to, ""), *mixes[1:]] if mix_to else []
+    references = [name for one in (*mixes, *last_mixes) for name in one.references]
     selection = resolve(references, trunk, identity=strength != 1)
 
+    from stylepack.images.clips import CONTAINERS, unfinished_folder
     from stylepack.images.decoding import colour
     from stylepack.images.formats import output_format
     from stylepack.images.photo import SUBSAMPLINGS, SaveOptions, read_mask
@@ -124,31 +153,45 @@ def apply(
         raise UsageError("--no-upscale leaves the result at --size; give --size N too")
     extension = f".{format.lstrip('.').lower()}" if format else ""
     todo = plan_jobs(photos, output, suffix, extension)
-    stdout_format = output_format(Path(f"stdout{extension or '.png'}"))
+    of_pictures = ".png" if extension in ("", *CONTAINERS) else extension
+    stdout_format = output_format(Path(f"stdout{of_pictures}"))
     if shard:
         todo = share_of(todo, shard, os.environ)
         if not todo:
             console.say(f"nothing to do: --shard {shard} leaves no photograph to this part")
             return
     if skip_existing:
-        todo = [job for job in todo if not is_done(job)]
+        todo = [job for job in todo if not is_done(job) or unfinished_folder(job.target).exists()]
         if not todo:
             console.say("nothing to do: every photograph is painted")
             return
     # What is wrong with every photograph is said once, and before a trunk is loaded.
     if background:
         colour(background)
-    painted_where = read_mask(mask) if mask else None
-    region_masks = [read_mask(file) for file, _ in regions]
-    if todo[0].target != STANDARD:
-        make_folder(todo[0].target.parent, "choose another -o")
+    filming = FilmOptions(
+        last_mixes, steady, codec, crf, resume, mask, [file for file, _ in regions], not no_metadata
+    )
+    todo, clips = filming.part(todo)
+    if not todo and not clips:
+        console.say("nothing to do: every clip is painted")
+        return
+    painted_where = read_mask(mask) if mask and todo else None
+    region_masks = [read_mask(file) for file, _ in regions] if todo else []
+    first = (todo or clips)[0].target
+    if first != STANDARD:
+        make_folder(first.parent, "choose another -o")
 
     from stylepack.painting.batch import Painter
     from stylepack.painting.stylizer import PaintOptions, Stylizer
 
-    stylizer = Stylizer.on(
-        selection.load(force), mixes, strength=strength, device=device, precision=precision
-    )
+    loaded = selection.load(force)
+    stylizer = Stylizer.on(loaded, mixes, strength=strength, device=device, precision=precision)
+    if last_mixes:
+        ending = Stylizer.on(
+            loaded, last_mixes, strength=strength, device=device, precision=precision
+        )
+    else:
+        ending = None
     painter = Painter(
         stylizer,
         SaveOptions(quality, subsampling, not no_metadata),
@@ -159,32 +202,37 @@ def apply(
     kind = str(stylizer.dtype).removeprefix("torch.")
     shown = " and ".join(map(str, mixes))
     console.say(f"painting {shown} on {stylizer.device} in {kind}")
-    follow(painter, todo, jobs)
+    alone = len(todo) + len(clips) == 1
+    failed = follow(painter, todo, jobs, alone=alone) if todo else 0
+    failed += filming.follow(clips, painter, ending, alone=alone)
+    if failed:
+        count = len(todo) + len(clips)
+        rest = "none is" if failed == count else "the rest are"
+        things = "photographs" if not clips else "files"
+        raise PhotoError(f"{failed} of {count} {things} failed; {rest} painted")
 
 
-def follow(painter: Painter, todo: list[Job], workers: int) -> None:
-    """Show the painting of every job; name the ones that fail at once.
+def follow(painter: Painter, todo: list[Job], workers: int, *, alone: bool) -> int:
+    """Show the painting of every job; name the ones that fail at once, and count them.
 
     Raises:
-        PhotoError: some could not be painted.
+        PhotoError: the only one, `alone`, could not be painted.
     """
     from stylepack.painting.jobs import STANDARD
 
-    failed = []
+    failed = 0
     with console.meter("painting", len(todo)) as meter:
         for outcome in painter.paint_all(todo, workers, meter.share):
             meter.advance(outcome.job.source.name)
             if outcome.error is None:
                 if outcome.job.target != STANDARD:
                     meter.result(str(outcome.job.target))
-            elif len(todo) == 1:
+            elif alone:
                 raise outcome.error
             else:
                 console.fail(str(outcome.error))
-                failed.append(outcome.job)
-    if failed:
-        rest = "none is" if len(failed) == len(todo) else "the rest are"
-        raise PhotoError(f"{len(failed)} of {len(todo)} photographs failed; {rest} painted")
+                failed += 1
+    return failed
 
 
 def choose_mix(mix: str, style: str) -> Mix:

@@ -5,7 +5,7 @@ import os
 import threading
 import warnings
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from operator import itemgetter
 from pathlib import Path
@@ -43,12 +43,16 @@ _log = logging.getLogger("stylepack")
 
 @contextmanager
 def open_image(
-    source: Path | BinaryIO, formats: Sequence[str] = FORMATS, most: int = MOST_PIXELS
+    source: Path | BinaryIO,
+    formats: Sequence[str] = FORMATS,
+    most: int = MOST_PIXELS,
+    *,
+    all_frames: bool = False,
 ) -> Iterator[Image.Image]:
     """Open an image with Pillow; errors of its decoder, also in the body, become PhotoErrors.
 
     Images of more than `most` pixels are refused before decoding.  Frames and pages after the first
-    are ignored with a warning.
+    are ignored with a warning, unless the body reads `all_frames`.
 
     Raises:
         UsageError: no such file.
@@ -58,7 +62,8 @@ def open_image(
     try:
         with _identified(source, formats, most) as image:
             yield image
-            _warn_of_frames(image, path)
+            if not all_frames:
+                _warn_of_frames(image, path)
     except StylepackError:
         raise
     except FileNotFoundError:
@@ -164,8 +169,10 @@ def output_format(path: Path) -> str:
     return Image.registered_extensions()[path.suffix.lower()]
 
 
-def find_images(folder: Path, but: Path | None = None) -> list[Path]:
-    """Every file under `folder` with an image's suffix, sorted, except hidden ones and `but`.
+def find_images(folder: Path, but: Path | None = None, also: Collection[str] = ()) -> list[Path]:
+    """Every file under `folder` with an image's suffix, or one of `also`, sorted.
+
+    Hidden files and `but` are left out.
 
     Links to folders are followed, each folder once.  A warning counts other files left out.
 
@@ -181,7 +188,7 @@ def find_images(folder: Path, but: Path | None = None) -> list[Path]:
     images = sorted(
         path
         for path in _files(folder, left_out)
-        if _is_image(path, left_out) and (excluded is None or path.resolve() != excluded)
+        if _is_image(path, left_out, also) and (excluded is None or path.resolve() != excluded)
     )
     words = _counted(left_out)
     if not images:
@@ -223,14 +230,14 @@ def _has_pictures(folder: Path) -> bool:
     return False
 
 
-def _is_image(path: Path, left_out: dict[str, list[str]]) -> bool:
+def _is_image(path: Path, left_out: dict[str, list[str]], also: Collection[str]) -> bool:
     """Whether a file is read as an image; else its reason is added to `left_out`."""
     suffix = path.suffix.lower()
     if path.name.startswith("."):
         if suffix in SUFFIXES and not path.name.startswith("._"):  # macOS's metadata files
             left_out[HIDDEN].append(path.name)
         return False
-    if path.is_file() and suffix in SUFFIXES:
+    if path.is_file() and (suffix in SUFFIXES or suffix in also):
         return True
     if not path.is_file():
         left_out[NO_FILE].append(path.name)

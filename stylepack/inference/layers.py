@@ -49,6 +49,16 @@ class Style:
         contrast = None if share is None or not share[row] else share[row, None]
         return Style(self.vectors[row, None], photo_contrast=contrast)
 
+    def towards(self, other: "Style", share: float) -> "Style":
+        """On a straight line to another style of as many rows: `share` of it, 0..1."""
+        contrasts = (self.photo_contrast, other.photo_contrast)
+        contrast = None
+        if any(one is not None for one in contrasts):
+            none = torch.zeros_like(self.vectors[:, 0])
+            contrast = torch.lerp(*(none if one is None else one for one in contrasts), share)
+        vectors = torch.lerp(self.vectors, other.vectors, share)
+        return replace(self, vectors=vectors, photo_contrast=contrast)
+
     def for_photograph(self, trunk: Trunk, image: Tensor, step: int) -> "Style":
         """The style with the photograph's contrast applied: `Trunk.with_contrast` by strips."""
         if self.photo_contrast is None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from stylepack.errors import UsageError
 from stylepack.files import written_through
+from stylepack.images.clips import CLIP_SUFFIXES, CONTAINERS, clip_suffix, is_clip
 from stylepack.images.formats import can_write, find_images, output_format
 from stylepack.launchers import worker
 
@@ -40,8 +41,8 @@ def plan_jobs(
     """
     if not mark.isprintable() or any(separator in mark for separator in "/\\"):
         raise UsageError(f"--suffix is {mark!r}; it is part of a file's name, like .painted")
-    if extension and not can_write(extension):
-        raise UsageError(f"no format '{extension[1:]}'; use jpg, png, webp or tif")
+    if extension and not (can_write(extension) or extension in CONTAINERS):
+        raise UsageError(f"no format '{extension[1:]}'; use jpg, png, webp or tif, or mp4 of clips")
     if output == "":
         raise UsageError("-o is empty; give a file, a folder or -")
     try:
@@ -68,10 +69,11 @@ def _planned(photos: Sequence[str], output: str | None, mark: str, extension: st
         )
     if several and (STANDARD in (place, *(source for source, _ in sources))):
         raise UsageError("standard input and output are for one photograph; give files or a folder")
-    if several and place is not None and can_write(place.suffix) and not place.is_dir():
+    one_file = place is not None and (can_write(place.suffix) or is_clip(place))
+    if several and one_file and place is not None and not place.is_dir():
         raise UsageError(f"-o {output} is one file for {len(sources)} photographs; give a folder")
     of_one = None if into or place == STANDARD else place
-    if extension and of_one and output_format(of_one) != output_format(Path(f"x{extension}")):
+    if extension and of_one and _kind(of_one) != _kind(Path(f"x{extension}")):
         raise UsageError(f"-o {output} is not in --format {extension[1:]}; leave one of them out")
     jobs: dict[Path, Job] = {}
     for source, relative in sources:
@@ -119,7 +121,15 @@ def share_of(jobs: Sequence[Job], shard: str, environment: Mapping[str, str]) ->
 
 
 def painted_name(source: Path, mark: str = MARK, extension: str = "") -> str:
-    """`photo.jpg` -> `photo.stylized.jpg`; formats that cannot be written become PNG."""
+    """`photo.jpg` -> `photo.stylized.jpg`; formats that cannot be written become PNG, or MP4.
+
+    An `extension` of clips is for clips, one of pictures for pictures.
+    """
+    if is_clip(source):
+        kept = extension if extension in CONTAINERS else clip_suffix(source)
+        return f"{source.stem}{mark}{kept}"
+    if extension in CONTAINERS:
+        extension = ""
     kept = source.suffix if can_write(source.suffix) else ".png"
     return f"{source.stem}{mark}{extension or kept}"
 
@@ -153,8 +163,8 @@ def _find(photo: str, mark: str) -> list[tuple[Path, Path]]:
     if path == STANDARD:
         return [(path, path)]
     if path.is_dir():
-        images = [image for image in find_images(path) if not is_painted(image, mark)]
-        return [(image, image.relative_to(path)) for image in images]
+        files = find_images(path, also=CLIP_SUFFIXES)
+        return [(file, file.relative_to(path)) for file in files if not is_painted(file, mark)]
     if path.exists():
         return [(path, Path(path.name))]
     if path.is_symlink():
@@ -178,12 +188,23 @@ def _check_folder(folder: Path) -> None:
         raise UsageError(f"{there} cannot be written to; choose another -o")
 
 
+def _kind(target: Path) -> str:
+    """The format that is written to a file."""
+    return CONTAINERS.get(target.suffix.lower()) or output_format(target)
+
+
 def _check(source: Path, target: Path, jobs: Mapping[Path, Job]) -> None:
     if target == STANDARD:
+        if is_clip(source):
+            raise UsageError(f"{source} is a clip, which is written to a file; leave out -o -")
         return
-    output_format(target)
     if target.is_symlink() and not written_through(target).parent.is_dir():
         raise UsageError(f"{target} is a link into a folder that is not there; choose another -o")
+    _kind(target)
+    if is_clip(source) != is_clip(target):
+        raise UsageError(
+            f"{source} cannot be painted to {target}: one is a clip; give another -o or --format"
+        )
     if target in jobs:
         raise UsageError(
             f"{jobs[target].source} and {source} would both be painted to {target}; paint them one "

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from math import prod
@@ -174,6 +175,16 @@ class Stylizer:
     def mix(self) -> Mix:
         """The mix outside all regions."""
         return self.mixes[0]
+
+    def between(self, other: "Stylizer", share: float) -> "Stylizer":
+        """The style on the way to that of another with as many regions, `share` of it, 0..1.
+
+        A straight line between their numbers, as Dumoulin et al. 2017 interpolate.
+        """
+        made = copy(self)
+        made.style = self.style.towards(other.style, share)
+        made.int8 = Products() if self.int8 is not None else None  # it is of one style
+        return made
 
     def paint(
         self,

@@ -1,0 +1,60 @@
+"""Work in a thread of its own, a few items ahead of or behind the thread that paints."""
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+def ahead(items: Iterator[T], depth: int) -> Generator[T]:
+    """The same items, up to `depth` of them made before they are asked for."""
+    end = object()
+    with ThreadPoolExecutor(1, "ahead") as pool:
+        waiting: deque[Future[T | object]] = deque()
+        try:
+            while True:
+                while len(waiting) < depth:
+                    waiting.append(pool.submit(next, items, end))
+                item = waiting.popleft().result()
+                if item is end:
+                    return
+                yield item  # type: ignore[misc]
+        finally:
+            for one in waiting:
+                one.cancel()
+
+
+class Behind(Generic[T]):
+    """Hands items to a function in a thread; at most `depth` of them wait.
+
+    What the function raises comes out of a later `put`, or of the end of the block.
+    """
+
+    def __init__(self, function: Callable[[T], object], depth: int) -> None:
+        self._function, self._depth = function, depth
+        self._pool = ThreadPoolExecutor(1, "behind")
+        self._waiting: deque[Future[object]] = deque()
+
+    def put(self, item: T) -> None:
+        """Hand over one item, once there is room for it."""
+        while len(self._waiting) >= self._depth:
+            self._waiting.popleft().result()
+        self._waiting.append(self._pool.submit(self._function, item))
+
+    def __enter__(self) -> "Behind[T]":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            while self._waiting:
+                self._waiting.popleft().result()
+        finally:
+            self._pool.shutdown()

@@ -1,0 +1,63 @@
+"""How painted clips are encoded: codecs, their quality, and which containers take them."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from stylepack.errors import UsageError
+from stylepack.images.clips import CONTAINERS
+
+CODECS_OF = {"webm": ("vp9", "av1"), "mov": ("h264", "hevc")}  # the others take all
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """One of FFmpeg's encoders: its usual quality, the worst it has, and its settings."""
+
+    name: str
+    crf: int
+    worst: int
+    settings: dict[str, str] = field(default_factory=dict)
+
+
+ENCODERS = {
+    "h264": Encoder("libx264", 20, 51),
+    "hevc": Encoder("libx265", 22, 51, {"x265-params": "log-level=error"}),
+    "vp9": Encoder("libvpx-vp9", 28, 63, {"b": "0", "row-mt": "1", "cpu-used": "4"}),
+    "av1": Encoder("libsvtav1", 30, 63, {"preset": "8"}),
+}
+
+
+@dataclass(frozen=True)
+class Coding:
+    """A codec by name, `crf`, and the container that FFmpeg writes."""
+
+    codec: str
+    crf: int
+    container: str
+
+    @classmethod
+    def of(cls, target: Path, codec: str = "", crf: int | None = None) -> "Coding":
+        """What to write to a file: by default H.264, and VP9 in WebM.
+
+        Raises:
+            UsageError: an unknown codec or container, a codec that the container does not take,
+                or a quality that the codec does not have.
+        """
+        container = CONTAINERS.get(target.suffix.lower())
+        if container is None:
+            raise UsageError(
+                f"cannot write a clip to {target}; name it {', '.join(sorted(CONTAINERS))}"
+            )
+        possible = CODECS_OF.get(container, tuple(ENCODERS))
+        codec = codec or possible[0]
+        if codec not in ENCODERS:
+            raise UsageError(f"--codec is '{codec}'; use {', '.join(ENCODERS)}")
+        if codec not in possible:
+            raise UsageError(
+                f"{target.suffix} takes {' or '.join(possible)}, not --codec {codec}; choose one "
+                "of them or write .mp4 or .mkv"
+            )
+        encoder = ENCODERS[codec]
+        if crf is not None and not 0 <= crf <= encoder.worst:
+            raise UsageError(f"--crf is {crf}; of {codec} it is from 0, best, to {encoder.worst}")
+        return cls(codec, encoder.crf if crf is None else crf, container)

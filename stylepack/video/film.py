@@ -1,0 +1,184 @@
+"""A clip painted frame by frame, steadily, and written with its sound.
+
+Three threads share the work: one decodes and finds the motion, one runs the network, one blends
+and encodes.  What is painted is kept in segments, so that it can be put together at any time.
+"""
+
+import json
+from collections.abc import Generator, Iterator
+from contextlib import closing, suppress
+from dataclasses import astuple
+from pathlib import Path
+
+import av
+import torch
+
+from stylepack.errors import ClipError, StylepackError
+from stylepack.events import Event, Notice, Progress
+from stylepack.files import cannot_write, replacing
+from stylepack.images.photo import Photo
+from stylepack.painting.stylizer import Stylizer
+from stylepack.video.ahead import Behind, ahead
+from stylepack.video.assembly import assemble
+from stylepack.video.coding import Coding
+from stylepack.video.frames import FramePainter, Prepared, Rgb
+from stylepack.video.masks import mark_of
+from stylepack.video.options import Film
+from stylepack.video.reader import Clip
+from stylepack.video.segment import Segment, SegmentWriter
+from stylepack.video.unfinished import Unfinished
+
+SEGMENT = 120  # frames; what a kill may cost
+AHEAD, BEHIND = 3, 3  # frames between two threads
+
+
+class FilmPainter:
+    """One clip on its way to a file.
+
+    Raises:
+        ClipError: it cannot be read, or another process paints it.
+        UsageError: with `resume`, what is there was painted otherwise.
+    """
+
+    def __init__(
+        self,
+        source: Path,
+        target: Path,
+        stylizer: Stylizer,
+        film: Film,
+        coding: Coding,
+        *,
+        resume: bool = False,
+    ) -> None:
+        self.source, self.target = source, target
+        self.stylizer, self.film, self.coding = stylizer, film, coding
+        self.clip = Clip(source)
+        self.unfinished = Unfinished(target, self._signature(), resume=resume)
+        self.total = max(self.clip.facts.frames, self.unfinished.done + 1)
+        self.begun = self.unfinished.done
+        self._frames = FramePainter(stylizer, film, self.total, self.begun, self.unfinished.last())
+        self._writer: SegmentWriter | None = None
+        self.complete = False
+
+    def paint(self, stop: object = False) -> Generator[Event]:
+        """Paint all frames that are not painted yet, or until `stop` becomes true; a step each.
+
+        Ended early, it leaves what is painted whole.
+
+        Raises:
+            ClipError: nothing can be decoded.
+            StylepackError: a full disk, or too little memory.
+        """
+        done, told = self.begun, 0
+        try:
+            prepared = self._frames.prepare(self._decoded())
+            frames = ahead(prepared, AHEAD)
+            with closing(frames), Behind(self._encode, BEHIND) as behind:
+                for frame in frames:
+                    behind.put((frame, self._frames.paint(frame, done)))
+                    done += 1
+                    for message in self.clip.notices[told:]:
+                        yield Notice(message)
+                    told = len(self.clip.notices)
+                    yield Progress(done, self.source.name)
+                    if stop:
+                        return
+            self.complete = True
+        except (OSError, av.error.FFmpegError) as error:
+            raise self._cannot_write(error) from error
+        finally:
+            self._close_segment()
+
+    @property
+    def damage(self) -> str:
+        """What is wrong with the clip, once its frames are painted; empty if nothing is."""
+        return self.clip.damage
+
+    def finish(self) -> list[str]:
+        """Put the file together; if all frames are painted, the segments are removed.
+
+        Returns:
+            What could not be taken along from the clip.
+
+        Raises:
+            StylepackError: nothing is painted, or the file cannot be written.
+        """
+        if not self.unfinished.segments:
+            raise ClipError(f"nothing of {self.source} is painted yet")
+        words = self._provenance() if self.film.metadata else ""
+        try:
+            with replacing(self.target) as temporary:
+                left_out = assemble(
+                    temporary,
+                    self.coding,
+                    self.unfinished.folder,
+                    self.unfinished.segments,
+                    self.source,
+                    self.clip.facts,
+                    words,
+                )
+        except av.error.FFmpegError as error:
+            raise self._cannot_write(error) from error
+        if self.complete:
+            self.unfinished.remove()
+        return left_out
+
+    def release(self) -> None:
+        """Let other processes have it; of a clip that has no painted frames nothing stays."""
+        if not self.unfinished.segments:
+            self.unfinished.remove()
+        self.unfinished.release()
+
+    def _decoded(self) -> Iterator[tuple[int, Photo]]:
+        for frame in self.clip.frames():
+            yield frame.pts, Photo(torch.from_numpy(frame.rgb).permute(2, 0, 1))
+
+    def _encode(self, painted: tuple[Prepared, Rgb]) -> None:
+        frame, pixels = painted
+        photo = self._frames.finish(frame, pixels)
+        if self._writer is None:
+            path = self.unfinished.next_file
+            self._writer = SegmentWriter(path, self.coding, self.clip.facts)
+        self._writer.add(photo.pixels.permute(1, 2, 0).contiguous().numpy(), frame.time)
+        if len(self._writer.times) == SEGMENT:
+            self._close_segment()
+
+    def _close_segment(self) -> None:
+        """Keep the segment at hand, if there is one; of one that cannot be written, nothing."""
+        writer, self._writer = self._writer, None
+        if writer is None or not writer.times:
+            return
+        try:
+            segment: Segment = writer.close()
+            assert self._frames.last is not None
+            self.unfinished.add(segment, self._frames.last)
+        except (OSError, av.error.FFmpegError) as error:
+            with suppress(OSError, av.error.FFmpegError):
+                writer.abandon()
+            raise self._cannot_write(error) from error
+
+    def _cannot_write(self, error: OSError | av.error.FFmpegError) -> StylepackError:
+        wrong = cannot_write(self.target, OSError(error.errno, error.strerror))
+        return StylepackError(f"{wrong}, and add --resume: {self.unfinished.done} frames are safe")
+
+    def _provenance(self) -> str:
+        """How the clip was made, as JSON."""
+        facts = json.loads(self.stylizer.provenance or "{}")
+        if self.film.ending is not None:
+            facts["mix_to"] = json.loads(self.film.ending.provenance)["mix"]
+        return json.dumps(facts | {"steady": self.film.steady})
+
+    def _signature(self) -> str:
+        """All that the frames depend on."""
+        film, there = self.film, self.source.stat()
+        facts = {
+            "clip": [there.st_size, there.st_mtime_ns],
+            "style": self.stylizer.provenance,
+            "ending": film.ending.provenance if film.ending else "",
+            "options": [film.options.size, film.options.upscale, film.options.keep_colors],
+            "masks": [mark_of(mask) for mask in (film.mask, *film.regions)],
+            "steady": film.steady,
+            "precision": str(self.stylizer.dtype),
+            "coding": astuple(self.coding),
+        }
+        return json.dumps(facts)

@@ -1,0 +1,119 @@
+"""Frames of a clip or an animation on their way to paintings, in three steps.
+
+The steps may run in three threads: each keeps what it needs to itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stylepack.images.color import keep_colors
+from stylepack.images.photo import Photo, composite, fit_mask, scaled
+from stylepack.painting.stylizer import Stylizer
+from stylepack.video.masks import over_time
+from stylepack.video.options import Film
+
+if TYPE_CHECKING:
+    from stylepack.video.flow import Flow, Motion
+
+Rgb = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A frame at the size of its painting.
+
+    `time` is its caller's.  `motion` is from the frame before, None where there is none.
+    """
+
+    time: int
+    photo: Photo
+    motion: Motion | None
+    mask: Tensor | None
+    regions: list[Tensor]
+
+
+class FramePainter:
+    """Paints frames in their order.
+
+    Args:
+        stylizer: of the beginning.
+        film: how.
+        total: frames from the beginning to the end, over which the style fades.
+        begun: how many are painted already.
+        last: the last painted one of them, (H, W, 3) uint8.
+    """
+
+    def __init__(
+        self, stylizer: Stylizer, film: Film, total: int, begun: int = 0, last: Rgb | None = None
+    ) -> None:
+        self.stylizer, self.film, self.total, self.begun = stylizer, film, total, begun
+        residual = stylizer.residual
+        given_back = residual is not None and residual.share == 1  # of strength 0: steady by itself
+        self._weight = 0.0 if given_back else film.steady
+        self.last = last
+
+    def prepare(self, frames: Iterator[tuple[int, Photo]]) -> Iterator[Prepared]:
+        """Frames and their times, from the first on, with motion and masks; unpainted ones."""
+        flow = self._flow()
+        masks = over_time(self.film.mask)
+        regions = [over_time(one) for one in self.film.regions]
+        before = None
+        for index, (time, photo) in enumerate(frames):
+            mask, areas = next(masks), [next(one) for one in regions]
+            if index + 1 < self.begun:
+                continue
+            if size := self.film.options.reading_size:
+                photo = photo.stretched(scaled(photo.size, size))
+            now = _rows(photo.pixels)
+            if index >= self.begun:
+                motion = None
+                if flow is not None and before is not None and before.shape == now.shape:
+                    motion = flow.between(before, now)
+                found = [area for area in areas if area is not None]
+                yield Prepared(time, photo, motion, mask, found)
+            before = now
+
+    def paint(self, frame: Prepared, index: int) -> Rgb:
+        """The network's painting of the frame at `index`: (H, W, 3) uint8."""
+        options = replace(
+            self.film.options, keep_colors=False, mask=None, region_masks=frame.regions
+        )
+        stylizer = self.stylizer
+        if self.film.ending is not None:
+            share = min(1.0, index / max(1, self.total - 1))
+            stylizer = stylizer.between(self.film.ending, share)
+        return _rows(stylizer.paint_with(options, frame.photo).pixels)
+
+    def finish(self, frame: Prepared, painted: Rgb) -> Photo:
+        """The painting made steady, with what is taken from the photograph itself."""
+        if self._weight:
+            from stylepack.video.steady import blend
+
+            painted = blend(painted, self.last, frame.motion, self._weight)
+        self.last = painted
+        pixels, photo = torch.from_numpy(painted).permute(2, 0, 1), frame.photo
+        if self.film.options.keep_colors:
+            pixels = keep_colors(pixels, photo.pixels)
+        if frame.mask is not None:
+            pixels = composite(pixels, photo.pixels, fit_mask(frame.mask, photo.size))
+        return replace(photo, pixels=pixels)
+
+    def _flow(self) -> Flow | None:
+        if not self._weight:
+            return None
+        from stylepack.video.flow import Flow
+
+        return Flow()
+
+
+def _rows(pixels: Tensor) -> Rgb:
+    """(3, H, W) as (H, W, 3), in memory of its own."""
+    return np.ascontiguousarray(pixels.permute(1, 2, 0).numpy())

@@ -1,0 +1,57 @@
+"""Steady film: each painted frame is blended with the last one, moved along the clip's flow.
+
+After Ruder et al. 2016, "Artistic style transfer for videos", whose loss asks for the same; here
+it is one weighted mean a frame, and no optimisation.  Moving a picture again and again softens
+it.  What is lost is given back from what is left: the finest detail of the blend is amplified
+until it has, locally, a fixed share of the energy that the fresh painting has there.
+"""
+
+import cv2
+import numpy as np
+
+from stylepack.video.flow import Field, Motion, Rgb, warped
+
+FINE = 1.0  # pixels, deviation of the Gaussian that parts fine detail from the rest
+WINDOW = (5, 5)  # of it
+AROUND = 9  # pixels, side of the square over which energy is measured
+SHARE = 0.9  # of the fresh painting's deviation in fine detail that the blend is to have
+MOST_GAIN = 1.5
+NOISE = 1.0  # levels squared, added to both energies: below it there is nothing to amplify
+
+
+def blend(painted: Rgb, last: Rgb | None, motion: Motion | None, weight: float) -> Rgb:
+    """The steady frame of a painted one.
+
+    Args:
+        painted: (H, W, 3) uint8.
+        last: the steady frame before, of the same shape; None at the beginning.
+        motion: the clip's, from that frame to this; None begins anew, and so does a cut.
+        weight: of the history where the flow is trusted, from 0 to below 1.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
+    if motion is None or last is None or motion.is_cut:
+        return painted
+    moved = warped(last, motion.back, cv2.INTER_CUBIC)
+    share = cv2.merge([weight * motion.trust] * 3)
+    fresh = painted.astype(np.float32)
+    step = cv2.multiply(cv2.subtract(moved, painted, dtype=cv2.CV_32F), share)
+    blended = _sharpened(cv2.add(fresh, step), fresh)
+    return np.asarray(cv2.convertScaleAbs(np.maximum(blended, 0, out=blended)), dtype=np.uint8)
+
+
+def _sharpened(blended: Field, fresh: Field) -> Field:
+    """`blended` with its finest detail as strong as that of `fresh` asks for."""
+    detail = cv2.subtract(blended, cv2.GaussianBlur(blended, WINDOW, FINE))
+    there, wanted = (_energy(picture) for picture in (blended, fresh))
+    gain = np.sqrt((SHARE**2 * wanted + NOISE) / (there + NOISE))
+    more = np.clip(gain - 1, 0, MOST_GAIN - 1)
+    return np.asarray(cv2.add(blended, cv2.multiply(detail, cv2.merge([more] * 3))))
+
+
+def _energy(picture: Field) -> Field:
+    """The local mean square of its finest detail in grey: (H, W, 3) -> (H, W)."""
+    grey = cv2.transform(picture, np.full((1, 3), 1 / 3))
+    detail = cv2.subtract(grey, cv2.GaussianBlur(grey, WINDOW, FINE))
+    return np.asarray(cv2.sqrBoxFilter(detail, -1, (AROUND, AROUND)), dtype=np.float32)

@@ -1,0 +1,260 @@
+"""Steadiness, speed and memory of painted clips.
+
+python tests/benchmarks/video.py steady [--style A] [--sheet OUT.png] CLIP[@FIRST[@WIDTH]]...
+python tests/benchmarks/video.py speed [--style A] CLIP[@FIRST[@WIDTH]]...
+python tests/benchmarks/video.py memory
+
+`steady` paints 24 frames of every clip, from frame FIRST on, made WIDTH pixels wide.  The warping
+error is the mean difference, in 0..1, of each frame from the last one moved along Farneback's
+flow, where that agrees forwards and backwards; the painting itself uses DIS.  `agreed` is the same
+where the two flows are within half a pixel, and `flows apart` the mean difference of frames moved
+by one and by the other, which is about the least that can be measured.  Sharpness is the mean
+absolute Laplacian, and its variance.  `speed` compares the command, in one process and without its
+start, with the network alone, in seconds and in processor seconds.  `memory` is of a clip of
+854x480 pixels of 10 and of 600 seconds, with a network that gives back what it gets, and of 10
+and 60 seconds with flow and blending too.
+"""
+
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import islice, pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from stylepack import Stylizer
+from stylepack.images.contact_sheet import contact_sheet, save_png
+from stylepack.images.photo import Photo
+from stylepack.painting.stylizer import PaintOptions
+from stylepack.video.assembly import assemble
+from stylepack.video.coding import Coding
+from stylepack.video.film import FilmPainter
+from stylepack.video.flow import Field, Flow, warped
+from stylepack.video.frames import FramePainter
+from stylepack.video.options import STEADY, Film
+from stylepack.video.reader import Clip, Facts
+from stylepack.video.segment import SegmentWriter
+
+COUNT = 24
+ROUNDS = 2
+FARNEBACK = (0.5, 5, 15, 3, 5, 1.1, 0)  # the scales, window, iterations and polynomial
+SHOWN = (11, 12, 13)
+Rgb = NDArray[np.uint8]
+
+
+def frames_of(text: str) -> tuple[str, list[Rgb]]:
+    """The name and frames of CLIP[@FIRST[@WIDTH]]."""
+    path, first, width = (*text.split("@"), "", "")[:3]
+    start = int(first or 0)
+    found = [frame.rgb for frame in islice(Clip(Path(path)).frames(), start, start + COUNT)]
+    if width:
+        height = round(found[0].shape[0] * int(width) / found[0].shape[1])
+        size = (int(width), height)
+        found = [np.array(Image.fromarray(rgb).resize(size, Image.LANCZOS)) for rgb in found]
+    return f"{Path(path).stem} {start}", found
+
+
+def photos(frames: list[Rgb]) -> Iterator[tuple[int, Photo]]:
+    for index, rgb in enumerate(frames):
+        yield index, Photo(torch.from_numpy(rgb).permute(2, 0, 1))
+
+
+def paint(stylizer: Stylizer, frames: list[Rgb]) -> tuple[list[Rgb], list[Rgb]]:
+    """The frames painted by themselves, and steady."""
+    alone = FramePainter(stylizer, Film(), len(frames))
+    steady = FramePainter(stylizer, Film(steady=STEADY), len(frames))
+    both: list[tuple[Rgb, Rgb]] = []
+    for index, one in enumerate(steady.prepare(photos(frames))):
+        painted = steady.paint(one, index)
+        done = (painter.finish(one, painted).pixels for painter in (alone, steady))
+        first, second = (pixels.permute(1, 2, 0).numpy().copy() for pixels in done)
+        both.append((first, second))
+    return [one for one, _ in both], [one for _, one in both]
+
+
+def steadiness(stylizer: Stylizer, texts: list[str], sheet: Path | None) -> None:
+    rows, captions = [], []
+    for text in texts:
+        name, frames = frames_of(text)
+        truth = [_motions(before, now) for before, now in pairwise(frames)]
+        alone, steady = paint(stylizer, frames)
+        given, free, held = (_errors(some, truth) for some in (frames, alone, steady))
+        loss = [b / a for a, b in zip(_sharpness(alone), _sharpness(steady), strict=True)]
+        print(
+            f"{name:16} clip {given[0]:.4f}  alone {free[0]:.4f}  steady {held[0]:.4f} "
+            f"({held[0] / free[0]:.2f})  agreed {held[1] / free[1]:.2f} of {free[2]:.0%}  "
+            f"flows apart {free[3]:.4f}  "
+            f"sharpness {loss[0]:.2f}, variance {loss[1]:.2f}",
+            flush=True,
+        )
+        for kind, some in (("clip", frames), ("frame by frame", alone), ("steady", steady)):
+            shown = [some[index] for index in SHOWN]
+            apart = np.clip(np.abs(shown[2].astype(int) - shown[1]) * 2, 0, 255).astype(np.uint8)
+            rows.append([Image.fromarray(one) for one in (*shown, apart)])
+            captions.append([f"{name}, {kind}", "next", "next", "difference x 2"])
+    if sheet:
+        save_png(contact_sheet(rows, captions, 320), sheet)
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Farneback's flow back, where it agrees with itself, and where DIS, `other`, does too."""
+
+    back: Field
+    held: NDArray[np.bool_]
+    other: Field
+    agreed: NDArray[np.bool_]
+
+
+def _motions(before: Rgb, now: Rgb) -> Truth:
+    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (before, now)]
+    back = cv2.calcOpticalFlowFarneback(grey[1], grey[0], None, *FARNEBACK)
+    forth = cv2.calcOpticalFlowFarneback(grey[0], grey[1], None, *FARNEBACK)
+    there = warped(forth, back, cv2.INTER_LINEAR)
+    squares = ((back + there) ** 2).sum(-1)
+    held = squares < 0.01 * ((back**2).sum(-1) + (there**2).sum(-1)) + 0.5
+    motion = Flow().between(before, now)
+    assert motion is not None
+    return Truth(back, held, motion.back, held & (((motion.back - back) ** 2).sum(-1) < 0.25))
+
+
+def _errors(frames: list[Rgb], truths: list[Truth]) -> tuple[float, float, float, float]:
+    """The warping error, the same where both flows agree, the share of pixels that is, and how far
+    apart the two flows alone move a frame.
+    """
+    found = []
+    for (before, now), truth in zip(pairwise(frames), truths, strict=True):
+        moved = warped(before, truth.back, cv2.INTER_CUBIC).astype(float)
+        other = warped(before, truth.other, cv2.INTER_CUBIC)
+        apart = np.abs(now - moved).mean(-1) / 255
+        flows = np.abs(other - moved).mean(-1) / 255
+        held, agreed = truth.held, truth.agreed
+        found.append((apart[held].mean(), apart[agreed].mean(), agreed.mean(), flows[held].mean()))
+    return tuple(np.mean(found, axis=0))
+
+
+def _sharpness(frames: list[Rgb]) -> tuple[float, float]:
+    greys = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float32) for frame in frames[1:]]
+    edges = [cv2.Laplacian(grey, cv2.CV_32F) for grey in greys]
+    return float(np.mean([np.abs(e).mean() for e in edges])), float(
+        np.mean([e.var() for e in edges])
+    )
+
+
+def speed(stylizer: Stylizer, texts: list[str]) -> None:
+    for text in texts:
+        name, frames = frames_of(text)
+        with tempfile.TemporaryDirectory() as folder:
+            clip, out = Path(folder, "clip.nut"), Path(folder, "out.mp4")
+            facts = Facts(COUNT, Fraction(25), Fraction(1, 25), Fraction(1), None)
+            writer = SegmentWriter(clip, Coding("h264", 10, "mp4"), facts)
+            for index, rgb in enumerate(frames):
+                writer.add(rgb, index)
+            writer.close()
+            taken: dict[str, list[tuple[float, float]]] = {"alone": [], "0.0": [], str(STEADY): []}
+            for _ in range(ROUNDS):
+                with timed(taken["alone"]):
+                    for _, photo in photos(frames):
+                        stylizer.paint_with(PaintOptions(), photo)
+                for steady in (0.0, STEADY):
+                    with timed(taken[str(steady)]):
+                        film = FilmPainter(clip, out, stylizer, Film(steady=steady), Coding.of(out))
+                        list(film.paint())
+                        film.finish()
+                        film.release()
+        for unit, kind in enumerate(("seconds", "processor")):
+            alone, free, held = (min(one[unit] for one in some) for some in taken.values())
+            print(
+                f"{name:16} {kind:9} a frame: network {alone / COUNT:.3f}  "
+                f"--steady 0 {free / COUNT:.3f} ({alone / free:.2f})  "
+                f"steady {held / COUNT:.3f} ({alone / held:.2f})  "
+                f"steadiness costs {held / free - 1:.0%}",
+                flush=True,
+            )
+
+
+@contextmanager
+def timed(into: list[tuple[float, float]]) -> Iterator[None]:
+    """Add the seconds, and the processor seconds of all threads, that the block takes."""
+    wall, processor = time.perf_counter(), time.process_time()
+    yield
+    into.append((time.perf_counter() - wall, time.process_time() - processor))
+
+
+class Mirror(Stylizer):
+    """Gives back what it gets, at once."""
+
+    def paint_with(self, options: PaintOptions, photo: Photo, advance: object = None) -> Photo:
+        return replace(photo, pixels=photo.pixels.clone())
+
+
+def _write_long(path: Path, facts: Facts) -> None:
+    """A clip of 854x480 pixels: ten seconds, again and again."""
+    once = path.with_name("once.nut")
+    writer = SegmentWriter(once, Coding("h264", 30, "mp4"), facts)
+    picture = np.random.default_rng(0).integers(0, 256, (30, 80, 3), np.uint8)
+    wide = np.array(Image.fromarray(picture).resize((1254, 480), Image.BICUBIC))
+    for index in range(250):
+        writer.add(np.ascontiguousarray(wide[:, index : index + 854]), index)
+    one = writer.close()
+    turns = range(facts.frames // 250)
+    segments = [
+        replace(one, times=tuple(turn * 250 + time for time in one.times)) for turn in turns
+    ]
+    assemble(path, Coding("h264", 30, "mp4"), path.parent, segments, once, facts)
+
+
+def memory_of(seconds: int, steady: float) -> None:
+    """Print the peak of this process above what it has before it paints, in MB."""
+    stylizer = Stylizer.load("wave", device="cpu")
+    stylizer.__class__ = Mirror
+    with tempfile.TemporaryDirectory() as folder:
+        clip, out = Path(folder, "clip.mp4"), Path(folder, "out.mp4")
+        facts = Facts(25 * seconds, Fraction(25), Fraction(1, 25), Fraction(1), None)
+        _write_long(clip, facts)
+        bare = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        film = FilmPainter(clip, out, stylizer, Film(steady=steady), Coding.of(out))
+        for _ in film.paint():
+            pass
+        film.finish()
+        film.release()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(
+        f"{seconds} s, steady {steady}: {peak / 1000:.0f} MB, {(peak - bare) / 1000:.0f} of it new"
+    )
+
+
+def main() -> None:
+    kind, *words = sys.argv[1:]
+    if kind == "memory":
+        for seconds, steady in ((10, 0.0), (600, 0.0), (10, STEADY), (60, STEADY)):
+            command = [sys.executable, __file__, "one", str(seconds), str(steady)]
+            subprocess.run(command, check=True)
+        return
+    if kind == "one":
+        memory_of(int(words[0]), float(words[1]))
+        return
+    named = {"--style": "wave", "--sheet": ""}
+    while words[0] in named:
+        named[words[0]] = words[1]
+        words = words[2:]
+    stylizer = Stylizer.load({named["--style"]: 1.0})
+    if kind == "steady":
+        steadiness(stylizer, words, Path(named["--sheet"]) if named["--sheet"] else None)
+    else:
+        speed(stylizer, words)
+
+
+if __name__ == "__main__":
+    main()
