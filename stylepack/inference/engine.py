@@ -53,6 +53,25 @@ class Memory:
         return -(-rows // 4) * 4
 
 
+class Memo:
+    """What paintings of one image in many styles have in common, kept from one to the next.
+
+    `first` is the first layer, whose convolution knows nothing of the style; `plain` is the image
+    painted in the identity style, (3, H, W) uint8.  For one thread and one trunk.
+    """
+
+    def __init__(self) -> None:
+        self.image: Tensor | None = None
+        self.first: Layer | None = None
+        self.plain: Tensor | None = None
+
+    def of(self, image: Tensor) -> "Memo":
+        """Forget everything if `image` is another one than the last."""
+        if image is not self.image:
+            self.image, self.first, self.plain = image, None, None
+        return self
+
+
 def paint_streaming(
     trunk: Trunk,
     style: Style,
@@ -61,6 +80,7 @@ def paint_streaming(
     advance: Advance = in_silence,
     *,
     int8: Products | None = None,
+    memo: Memo | None = None,
 ) -> Tensor:
     """Paint one image.
 
@@ -69,9 +89,11 @@ def paint_streaming(
         style: on the same device.
         image: (3, H, W) uint8 RGB on the CPU.
         memory: the size of strips, and how much may be kept.
-        advance: called with the share of the work that is done, 0..1.
+        advance: called with the share of the work that is done, 0..1, at every strip of a layer;
+            it may raise to stop the work.
         int8: convolve in whole numbers (`network/int8.py`) for as long as the image allows it, and
             keep here what the next image in this style can use.
+        memo: keep there what the next style on this image can use, if the memory allows it.
 
     Returns:
         (3, H, W) uint8 RGB on the CPU.  No gradient: it is for `torch.no_grad()`.
@@ -80,25 +102,33 @@ def paint_streaming(
     weights = trunk.get_parameter("conv1.weight")
     dtype = weights.dtype if int8 is None else training_dtype(weights.device)
     there = image.to(weights.device)
-    work = Work(trunk, style.for_photograph(trunk, there, step), dtype, int8)
+    course = _Course(advance)
+    work = Work(trunk, style.for_photograph(trunk, there, step), dtype, int8, course.tick)
     pixels = Pixels(there, trunk.config.grain, dtype if int8 is None else torch.uint8)
     keep = _what_to_keep(trunk, pixels, memory.keep)
 
-    conv1 = Layer(work, "conv1", pixels).measure(step, keep="conv1" in keep)
+    conv1 = Layer(work, "conv1", pixels)
+    known = memo.of(image).first if memo else None
+    if known is not None and known.coarse == conv1.coarse:
+        conv1.take_over(known)
+    else:
+        conv1.measure(step, keep="conv1" in keep)
     if conv1.coarse and conv1.code is None:  # even this layer had better be done in floats
         work = replace(work, products=None)
         pixels = Pixels(there, trunk.config.grain, dtype)
         conv1 = Layer(work, "conv1", pixels).measure(step, keep="conv1" in keep)
+    if memo and conv1.kept is not None:
+        memo.first = conv1
     conv2 = Layer(work, "conv2", conv1, stride=2)
     conv2.measure(step // 2, keep="conv2" in keep)
-    advance(0.15)
+    course.reach(0.15)
     body = _body(work, conv2, step // 4)
     del conv1, conv2  # and what they kept
-    advance(0.6)
+    course.reach(0.6)
     up1 = DoublingLayer(work, "up1", body).measure(step // 2, keep="up1" in keep)
-    advance(0.7)
+    course.reach(0.7)
     up2 = DoublingLayer(work, "up2", up1).measure(step, keep="up2" in keep)
-    advance(0.85)
+    course.reach(0.85)
     out = Layer(work, "out", up2).measure(step, keep=True)
 
     painted = torch.empty_like(image)
@@ -106,8 +136,24 @@ def paint_streaming(
     for a, b in strips(height, step):
         rows = torch.sigmoid(out.normalised(a, b)[0, :, :, :width].float())
         painted[:, a:b] = rows.mul_(255).round_().to(torch.uint8)
-    advance(1.0)
+    course.reach(1.0)
     return painted
+
+
+class _Course:
+    """How far one painting is."""
+
+    def __init__(self, advance: Advance) -> None:
+        self.advance, self.share = advance, 0.0
+
+    def reach(self, share: float) -> None:
+        """Note and report that this share is done."""
+        self.share = share
+        self.advance(share)
+
+    def tick(self) -> None:
+        """Report the share that was reached last."""
+        self.advance(self.share)
 
 
 def _body(work: Work, source: Source, step: int) -> Whole:

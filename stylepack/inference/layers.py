@@ -1,7 +1,7 @@
 """One layer of the trunk over an image in strips: measured first, then given row by row."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
@@ -68,13 +68,15 @@ class Work:
     """What one image is painted with.
 
     With `products` convolutions are taken in whole numbers, for as long as the image allows it.
-    `dtype` is that of activations and of all other products.
+    `dtype` is that of activations and of all other products.  `tick` is called for every strip of
+    every layer: it may wait, or raise to stop the work.
     """
 
     trunk: Trunk
     style: Style
     dtype: torch.dtype
     products: Products | None
+    tick: Callable[[], None] = lambda: None
 
 
 class Kept:
@@ -93,6 +95,13 @@ class Kept:
         if self.room is not None:
             strip = self.room[:, :, a : a + strip.shape[-2]].copy_(strip)
         self._strips[a] = strip
+
+    def times(self, factors: Tensor) -> "Kept":
+        """The same with each channel multiplied by one of `factors`, (C,)."""
+        scaled = Kept()
+        for a, strip in self._strips.items():
+            scaled.add(a, strip * factors.to(strip.dtype)[:, None, None])
+        return scaled
 
     def pieces(self, a: int, b: int) -> Iterator[tuple[int, int, Tensor]]:
         """Rows a to b: (first, last, rows) of every strip that has some of them."""
@@ -134,11 +143,12 @@ class Layer:
         # Whether its own product is in whole numbers; only then may the next layer's be.
         self.coarse = isinstance(source.code, Levels)
         self.by_maximum = not self.coarse and self.regions is None
+        self.sign = torch.ones_like(self.gamma[0])
         if self.by_maximum:
-            sign = torch.where(self.gamma[0] < 0, -1.0, 1.0)
-            self.weight = self.weight * sign.to(self.weight.dtype)[:, None, None, None]
+            self.sign = torch.where(self.gamma[0] < 0, -1.0, 1.0)
+            self.weight = self.weight * self.sign.to(self.weight.dtype)[:, None, None, None]
             self.gamma = self.gamma.abs()
-        self.work_dtype = work.dtype
+        self.work_dtype, self.tick = work.dtype, work.tick
         if isinstance(source.code, Levels):
             assert work.products is not None
             make = partial(self._int8_product, source.code)
@@ -181,6 +191,7 @@ class Layer:
         before = None if using_up is None else using_up.kept
         kept = Kept(self.make_room() if room is None else room) if keep else None
         for a, b in strips(self.height, strip_rows):
+            self.tick()
             raw = self.convolve(a, b)
             found.add(raw)
             if before is not None:
@@ -192,6 +203,19 @@ class Layer:
         self.reach = None
         if self.coarse:
             self.reach = found.spread(self.mean, self.variance).reach()
+        return self
+
+    def take_over(self, other: "Layer") -> "Layer":
+        """Take what `measure` has found and kept in another style, of the same source and weights.
+
+        The convolutions of the two differ in their channels' signs at most.
+        """
+        factors = self.sign * other.sign
+        same = bool((factors > 0).all())
+        assert other.kept is not None
+        self.kept = other.kept if same else other.kept.times(factors)
+        self.mean = other.mean if same else other.mean * factors
+        self.variance, self.reach = other.variance, other.reach
         return self
 
     def make_room(self) -> Tensor | None:

@@ -103,7 +103,7 @@ class Selection:
             packs = {reference: checked(pack, reference) for reference, pack in self.packs.items()}
             return Loaded(network, digest, packs)
         loaded = Loaded(network, digest, {})
-        for reference, path in _every_pack(self.trunk):
+        for reference, path in packs_on(self.trunk):
             try:
                 pack = checked(FoundPack.read(path), reference)
                 loaded.packs.setdefault(path.stem, pack)
@@ -168,7 +168,7 @@ def _identity_pack(trunk: Path, shelf: Shelf) -> FoundPack:
     return pack
 
 
-def _every_pack(trunk: Path) -> Iterator[tuple[str, Path]]:
+def packs_on(trunk: Path) -> Iterator[tuple[str, Path]]:
     """(reference, file) of all installed packs, then of those beside a trunk's file.
 
     Beside the bundled one are hidden packs too.
