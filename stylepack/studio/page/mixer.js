@@ -10,7 +10,8 @@ const percent = (weight, total) => (total ? `${Math.round((100 * weight) / total
 
 function row(reference, weight) {
   const title = pack(reference)?.title || reference;
-  const picture = make("img", { alt: "", src: thumbnail(reference) });
+  const picture = make("img", { alt: "" });
+  if (thumbnail(reference)) picture.src = thumbnail(reference);
   picture.dataset.thumbnail = reference;
   const slider = make("input", { type: "range", min: 0, max: 100, value: weight, "aria-label": `Weight of ${title}` });
   const shown = make("output");
@@ -46,7 +47,6 @@ function show() {
     const words = percent(weight, total);
     part.querySelector("output").textContent = words;
     slider.setAttribute("aria-valuetext", words);
-    if (!part.querySelector("img").src) part.querySelector("img").src = thumbnail(reference);
   });
   $("mix-hint").hidden = mix.length > 1;
   $("mix-hint").textContent = mix.length === 1 ? "Add another style to mix." : typeof state.target === "number" ? "Choose a style for this region." : "Choose a style, then another: sliders mix them.";

@@ -177,7 +177,7 @@ function followPointer() {
   const stage = $("stage");
   let last = null;
   stage.addEventListener("pointerdown", (event) => {
-    if (event.target.closest("button, #overlay") || !state.photo || event.button) return;
+    if (event.target.closest("button, #overlay, #brush-bar") || !state.photo || event.button) return;
     last = [event.clientX, event.clientY, event.target.id === "divider"];
     if (zoomed || last[2]) stage.setPointerCapture(event.pointerId);
   });
@@ -193,7 +193,7 @@ function followPointer() {
   });
   for (const kind of ["pointerup", "pointercancel"]) stage.addEventListener(kind, () => (last = null));
   stage.addEventListener("dblclick", (event) => {
-    if (!event.target.closest("#overlay, button")) zoom(!zoomed, shareAt(event).map((one) => clamp(one, 0, 1)));
+    if (!event.target.closest("#overlay, #brush-bar")) zoom(!zoomed, shareAt(event).map((one) => clamp(one, 0, 1)));
   });
   stage.addEventListener("wheel", (event) => {
     if (!zoomed) return;
