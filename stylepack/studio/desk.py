@@ -2,8 +2,10 @@
 
 import hashlib
 import io
+import re
 import secrets
 from collections import OrderedDict
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +13,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from stylepack.errors import UsageError
+from stylepack.errors import StylepackError, UsageError
 from stylepack.files import replacing
 from stylepack.painting.jobs import painted_name
 from stylepack.painting.stylizer import LARGE, coarse_size
-from stylepack.pictures.photo import Photo, read_photo
+from stylepack.pictures.photo import Photo, read_mask, read_photo
 from stylepack.studio.look import Look
 
 MOST_MASKS = 200
+MASK_ID = re.compile("[0-9a-f]{12}")
 MOST_MASK_PIXELS = 1 << 21
 SHOWN = 1600  # pixels of the long side at which the photograph is shown whole
 NAME_LENGTH = 120
@@ -133,11 +136,21 @@ class Desk:
         Raises:
             UsageError: it is not here.
         """
+        self._recall(mask_id)
         if mask_id not in self.masks:
             raise UsageError("that mask is not here any more; paint it again")
         encoded = io.BytesIO()
         Image.fromarray(self.masks[mask_id].numpy(), "L").save(encoded, "PNG")
         return encoded.getvalue()
+
+    def _recall(self, mask_id: str) -> None:
+        """Read a mask that a command was copied with, an earlier time in this folder."""
+        if mask_id in self.masks or not MASK_ID.fullmatch(mask_id):
+            return
+        for path in sorted(self.folder.glob(f"*.mask-{mask_id}.png")):
+            with suppress(StylepackError):
+                values = read_mask(path)
+                self.keep_mask(values.numpy().tobytes(), values.shape[1], values.shape[0])
 
     def mask_files(self, look: Look, *, write: bool) -> dict[str, str]:
         """The files of a look's masks in the chosen folder, by their ids.

@@ -46,10 +46,15 @@ class Progress:
 
 
 class Learning:
-    """One painting at a time.  `recipe` is the recipe to start from, None the default one."""
+    """One painting at a time.
+
+    `recipe` is the one to start from, None the default; `updates` how many there are at most, None
+    as many as `add-style` makes.
+    """
 
     def __init__(self, frames: Frames, recipe: Recipe | None = None) -> None:
         self.frames, self.recipe = frames, recipe or Recipe()
+        self.updates: int | None = None
         self.lane = Lane(LEARN, [frames.live, frames.rest], frames.threads)
         self.progress = Progress()
         self.preview: Frame | None = None
@@ -105,7 +110,7 @@ class Learning:
             painting,
             BUNDLED_PHOTOS,
             self.frames.catalog.place,
-            finetune_recipe(at_hand(self.recipe, source), self.recipe_updates),
+            finetune_recipe(at_hand(self.recipe, source), self.updates),
             source,
             pick_device(self.frames.catalog.engine.device),
         )
@@ -126,8 +131,6 @@ class Learning:
         install_new(pack, work.trunk.config)
         self.frames.refresh()
         self._report("done", total, total, f"'{painting.name}' is installed")
-
-    recipe_updates: int | None = None
 
     def _report(self, state: str, done: int, total: int, words: str) -> None:
         self.progress = replace(self.progress, state=state, done=done, total=total, words=words)
