@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from stylepack.cli import screen
+from stylepack.cli import console
 from stylepack.cli.options import Device, Precision, TrunkFile
 from stylepack.errors import StylepackError, UsageError
 from stylepack.files import make_folder
@@ -56,10 +56,10 @@ def studio(
         served.lay(photo)
 
     def ready(address: str) -> None:
-        screen.result(address)
-        screen.say("Ctrl-C ends the studio")
+        console.result(address)
+        console.say("Ctrl-C ends the studio")
         if not no_browser:
             threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
 
-    with listen(port) as bound, stop_on_signals("the page is closed", screen.say) as stop:
+    with listen(port) as bound, stop_on_signals("the page is closed", console.say) as stop:
         serve(served, bound, ready, lambda: bool(stop))

@@ -18,9 +18,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from stylepack.errors import StylepackError, UsageError
+from stylepack.images.formats import output_format
 from stylepack.network.device import is_out_of_memory
 from stylepack.packs.header import shown
-from stylepack.pictures.imagefile import output_format
 from stylepack.studio.catalog import Catalog
 from stylepack.studio.desk import MOST_MASK_PIXELS, Desk, Sheet, Upload
 from stylepack.studio.frames import Frame, Frames, crop, jpeg

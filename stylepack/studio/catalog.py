@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stylepack.errors import StylepackError, UsageError
+from stylepack.library.resolve import FoundPack, packs_on, resolve
+from stylepack.packs.manifest import IDENTITY
 from stylepack.packs.mix import Mix
 from stylepack.packs.pack import Pack, check_trunk, parse_pack
-from stylepack.packs.resolve import FoundPack, packs_on, resolve
-from stylepack.packs.shelf import IDENTITY
 from stylepack.painting.gallery import Label
 from stylepack.painting.stylizer import Stylizer
 from stylepack.studio.look import Look

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from stylepack.errors import StylepackError, UsageError
 from stylepack.files import replacing
+from stylepack.images.photo import Photo, read_mask, read_photo
 from stylepack.painting.jobs import painted_name
 from stylepack.painting.stylizer import LARGE, coarse_size
-from stylepack.pictures.photo import Photo, read_mask, read_photo
 from stylepack.studio.look import Look
 
 MOST_MASKS = 200

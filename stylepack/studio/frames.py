@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 
 from stylepack.errors import UsageError
-from stylepack.painting.streaming import Advance, Memo
+from stylepack.images.photo import Photo
+from stylepack.inference.engine import Advance, Memo
 from stylepack.painting.stylizer import FULL, PaintOptions, Stylizer
-from stylepack.pictures.photo import Photo
 from stylepack.studio.catalog import Catalog
 from stylepack.studio.desk import Desk, Sheet
 from stylepack.studio.lanes import Lane, SupersededError, Turn

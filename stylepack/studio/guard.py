@@ -12,7 +12,7 @@ from starlette.responses import PlainTextResponse
 
 from stylepack.errors import PhotoError, StylepackError
 from stylepack.files import write_text
-from stylepack.packs.shelf import home_folder
+from stylepack.library.shelf import home_folder
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]

@@ -8,20 +8,21 @@ from pathlib import Path
 
 import torch
 
+from stylepack.bundled import BUNDLED_PHOTOS
 from stylepack.errors import StylepackError, UsageError
 from stylepack.files import make_folder
+from stylepack.images.formats import open_image
+from stylepack.images.photo import Photo
+from stylepack.library.install import install_new
+from stylepack.library.shelf import check_free
+from stylepack.losses.weights import WeightSource, at_hand
 from stylepack.network.device import pick_device, training_dtype
-from stylepack.packs.installing import install_new
-from stylepack.packs.shelf import BUNDLED_PHOTOS, check_free
-from stylepack.pictures.imagefile import open_image
-from stylepack.pictures.photo import Photo
+from stylepack.recipe import Recipe
 from stylepack.studio.desk import Upload
 from stylepack.studio.frames import LIVE_QUALITY, Frame, Frames, jpeg
 from stylepack.studio.lanes import Lane, SupersededError, Turn
 from stylepack.training.finetune import Finetune, finetune_recipe
-from stylepack.training.loss_network import WeightSource, at_hand
 from stylepack.training.paintings import Painting, describe
-from stylepack.training.recipe import Recipe
 from stylepack.training.trainer import Step
 
 PREVIEW = 320  # pixels of the long side

@@ -7,7 +7,8 @@ from typing import Any, Literal
 from stylepack.errors import UsageError
 from stylepack.packs.header import shown
 from stylepack.packs.mix import Mix
-from stylepack.painting.stylizer import FULL, SMALLEST_SIZE, STRENGTHS
+from stylepack.painting.strength import STRENGTHS
+from stylepack.painting.stylizer import FULL, SMALLEST_SIZE
 
 MOST_PARTS = 64  # packs of a mix
 MOST_REGIONS = 16

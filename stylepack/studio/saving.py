@@ -6,16 +6,16 @@ import subprocess
 from pathlib import Path
 
 from stylepack.errors import UsageError
-from stylepack.packs.blending import blend_packs
-from stylepack.packs.installing import install_new
-from stylepack.packs.manifest import Manifest
+from stylepack.images.photo import Photo
+from stylepack.library.install import install_new
+from stylepack.library.shelf import check_free
+from stylepack.packs.manifest import IDENTITY, Manifest
 from stylepack.packs.mix import Mix
-from stylepack.packs.shelf import IDENTITY, check_free
-from stylepack.pictures.photo import Photo
+from stylepack.packs.pack import blend_packs
+from stylepack.packs.thumbnail import thumbnail, today
 from stylepack.studio.catalog import Catalog
 from stylepack.studio.desk import Desk
 from stylepack.studio.look import Look
-from stylepack.training.export import thumbnail, today
 
 
 def save_picture(desk: Desk, painted: Photo) -> Path:

@@ -22,11 +22,11 @@ from studio_server import Served, served
 
 from stylepack.cli.main import run as stylepack
 from stylepack.errors import PhotoError, UsageError
+from stylepack.images.photo import Photo, read_photo
+from stylepack.library.resolve import resolve
+from stylepack.library.shelf import shelf
 from stylepack.packs.mix import Mix
-from stylepack.packs.resolve import resolve
-from stylepack.packs.shelf import shelf
 from stylepack.painting.stylizer import Stylizer
-from stylepack.pictures.photo import Photo, read_photo
 from stylepack.studio import guard
 from stylepack.studio.desk import Desk, Upload, file_name
 from stylepack.studio.guard import kept_token
@@ -329,7 +329,7 @@ def test_another_photograph_makes_old_requests_wrong(studio: Served, photo: Path
 @pytest.mark.parametrize("strength", [100, 60])
 def test_kept_activations_paint_the_same(strength: int, photo: Path, folder: Path) -> None:
     """Frames share a first layer and an identity painting between looks: no pixel shows it."""
-    from stylepack.painting.streaming import Memo
+    from stylepack.inference.engine import Memo
     from stylepack.painting.stylizer import FULL, PaintOptions
 
     picture_, memo = read_photo(photo), Memo()
@@ -347,9 +347,9 @@ def test_kept_activations_paint_the_same(strength: int, photo: Path, folder: Pat
 def test_signs_of_gammas_do_not_matter_to_what_is_kept(tiny_trunk: tuple[Path, str]) -> None:
     from conftest import TINY
 
-    from stylepack.packs.trunkfile import load_trunk
-    from stylepack.painting.layers import Style
-    from stylepack.painting.streaming import Memo, Memory, paint_streaming
+    from stylepack.inference.engine import Memo, Memory, paint_streaming
+    from stylepack.inference.layers import Style
+    from stylepack.packs.trunk_file import load_trunk
 
     trunk, memo = load_trunk(tiny_trunk[0])[0], Memo()
     image = Photo.from_image(picture(40, 32)).pixels
