@@ -1,6 +1,8 @@
 """A studio that is served in a thread, for tests and benchmarks."""
 
+import struct
 import threading
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,3 +60,15 @@ def served(folder: Path, engine: Engine | None = None) -> Iterator[Served]:
             ended.set()
             thread.join(30)
         assert not thread.is_alive()
+
+
+def huge_png(width: int, height: int) -> bytes:
+    """A PNG that says it has so many pixels, and has none."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")

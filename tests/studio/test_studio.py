@@ -4,12 +4,10 @@ import io
 import os
 import shlex
 import signal
-import struct
 import subprocess
 import sys
 import threading
 import time
-import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +16,7 @@ import pytest
 import torch
 from conftest import picture
 from PIL import Image
-from studio_server import Served, served
+from studio_server import Served, huge_png, served
 
 from stylepack.cli.main import run as stylepack
 from stylepack.errors import PhotoError, UsageError
@@ -55,18 +53,6 @@ def photo(tmp_path: Path) -> Path:
     path = tmp_path / "a photo.png"
     picture(96, 64).save(path)
     return path
-
-
-def huge_png(width: int, height: int) -> bytes:
-    """A PNG that says it has so many pixels, and has none."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
 
 
 # Who may ask
