@@ -23,7 +23,7 @@ from stylepack.network.device import is_out_of_memory
 from stylepack.packs.header import shown
 from stylepack.studio.catalog import Catalog
 from stylepack.studio.desk import MOST_MASK_PIXELS, Desk, Sheet, Upload
-from stylepack.studio.frames import Frame, Frames, crop, jpeg
+from stylepack.studio.frames import SAVE, Frame, Frames, crop, jpeg
 from stylepack.studio.guard import MOST_JSON, Guard, body_of
 from stylepack.studio.lanes import SupersededError
 from stylepack.studio.learning import Learning
@@ -153,7 +153,7 @@ class Studio:
     async def crop_painted(self, request: Request) -> Response:
         """A part of the picture at full size, or how much of that is painted."""
         part = _rectangle(request)
-        found = self.frames.whole_if_there(await self._look(request), self._sheet(request))
+        found = self.frames.whole(await self._look(request), self._sheet(request))
         if isinstance(found, float):
             return JSONResponse({"share": found}, 202)
         return _picture(await run_in_threadpool(crop, found, *part))
@@ -179,9 +179,11 @@ class Studio:
         return JSONResponse({"command": command, "typed": self.desk.current().typed})
 
     async def save(self, request: Request) -> Response:
-        """Paint at full size and write to the chosen folder."""
+        """Write the picture at full size to the chosen folder, or say how much is painted."""
         look, sheet = await self._look(request), self._sheet(request)
-        painted = await asyncio.wrap_future(self.frames.whole(look, sheet))
+        painted = self.frames.whole(look, sheet, SAVE)
+        if isinstance(painted, float):
+            return JSONResponse({"share": painted}, 202)
         path = await run_in_threadpool(save_picture, self.desk, painted)
         number = str(len(self.saved))
         self.saved[number] = path

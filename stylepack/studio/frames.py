@@ -24,7 +24,7 @@ BETTER = 512  # pixels of the long side of the first picture at rest
 THUMBNAIL = 176
 LIVE_QUALITY, REST_QUALITY = 86, 93  # of JPEG
 MOST_CROP = 1 << 24  # pixels
-FRAME, WHOLE, THUMBNAILS = "frame", "whole", "thumbnails"  # tags of work
+FRAME, ZOOM, SAVE, THUMBNAILS = "frame", "zoom", "save", "thumbnails"  # tags of work
 FIRST_RANK, LATER_RANK = 0, 1
 TRIES = 3
 
@@ -56,7 +56,7 @@ class Frames:
         self._memos: dict[tuple[str, str, int], Memo] = {}
         self._thumbnails: dict[tuple[str, str], Frame] = {}
         self._whole: tuple[object, Photo] | None = None
-        self._pending: tuple[object, Future[Photo]] | None = None
+        self._pending: dict[str, tuple[object, Future[Photo]]] = {}
 
     def begin(self, sheet: Sheet) -> None:
         """Prepare for a photograph: forget the last one's, find how many threads are quickest."""
@@ -136,13 +136,10 @@ class Frames:
 
         return self.rest.submit(paint, rank=LATER_RANK)
 
-    def whole(self, look: Look, sheet: Sheet) -> "Future[Photo]":
-        """The photograph painted at its full size, as `apply` paints it."""
-        tag = f"{WHOLE} {hash((sheet.id, look))}"
-        return self.work.submit(lambda turn: self._exact(look, sheet, turn), tag=tag)
-
-    def whole_if_there(self, look: Look, sheet: Sheet) -> Photo | float:
+    def whole(self, look: Look, sheet: Sheet, purpose: str = ZOOM) -> Photo | float:
         """The picture at full size if it is painted; else how much is done, 0..1, and begin it.
+
+        One picture is painted for each purpose at a time: the one that was asked for last.
 
         Raises:
             StylepackError: it cannot be painted.
@@ -150,25 +147,25 @@ class Frames:
         key = (sheet.id, look)
         if self._whole is not None and self._whole[0] == key:
             return self._whole[1]
-        self._drop_other_whole(key)
-        if self._pending is None:
-            job = self.work.submit(lambda turn: self._exact(look, sheet, turn), tag=WHOLE)
-            self._pending = (key, job)
-        elif self._pending[1].done():
-            job, self._pending = self._pending[1], None
+        self._drop_other_whole(key, purpose)
+        if purpose not in self._pending:
+            job = self.work.submit(lambda turn: self._exact(look, sheet, turn), tag=purpose)
+            self._pending[purpose] = (key, job)
+        elif self._pending[purpose][1].done():
+            _, job = self._pending.pop(purpose)
             with suppress(SupersededError):
                 return job.result()
-        return self.work.share(WHOLE)
+        return self.work.share(purpose)
 
     def close(self, seconds: float = 5.0) -> None:
         """Stop all work."""
         for lane in (self.live, self.rest, self.work):
             lane.close(seconds)
 
-    def _drop_other_whole(self, key: object) -> None:
-        if self._pending is not None and self._pending[0] != key:
-            self._pending = None
-            self.work.drop(WHOLE)
+    def _drop_other_whole(self, key: object, purpose: str = ZOOM) -> None:
+        if purpose in self._pending and self._pending[purpose][0] != key:
+            del self._pending[purpose]
+            self.work.drop(purpose)
 
     def _exact(self, look: Look, sheet: Sheet, turn: Turn) -> Photo:
         key = (sheet.id, look)

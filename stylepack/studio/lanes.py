@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -86,7 +86,7 @@ class Lane:
             if tag:
                 self._drop_waiting(tag)
             if self._closed:
-                future.set_exception(SupersededError())
+                _drop(future)
                 return future
             self._jobs.append(job)
             self._changed.notify()
@@ -109,7 +109,7 @@ class Lane:
         with self._changed:
             self._closed = True
             for job in self._jobs:
-                job.future.set_exception(SupersededError())
+                _drop(job.future)
             self._jobs.clear()
             if self._running is not None:
                 self._running.turn.dropped = True
@@ -119,7 +119,7 @@ class Lane:
     def _drop_waiting(self, tag: str) -> None:
         for job in [job for job in self._jobs if job.tag == tag]:
             self._jobs.remove(job)
-            job.future.set_exception(SupersededError())
+            _drop(job.future)
 
     def _next(self) -> _Job | None:
         with self._changed:
@@ -138,8 +138,16 @@ class Lane:
             with suppress(OSError):
                 os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
         while (job := self._next()) is not None:
+            if not job.future.set_running_or_notify_cancel():  # nobody waits for it any more
+                continue
             try:
                 job.turn(0.0)
                 job.future.set_result(job.work(job.turn))
             except BaseException as error:
                 job.future.set_exception(error)
+
+
+def _drop(future: "Future[Any]") -> None:
+    """Let whoever waits know; they may have gone already."""
+    with suppress(InvalidStateError):
+        future.set_exception(SupersededError())

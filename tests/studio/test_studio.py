@@ -248,7 +248,7 @@ def test_the_saved_picture_is_the_commands(
     values = bytes(range(0, 240, 10)) * 16
     mask = studio.client.post("mask", params={"width": 24, "height": 16}, content=values).json()
     look = {**LOOK, "regions": [{"mask": mask["id"], "mix": [["scream", 100]]}], **more}
-    saved = studio.ask("save", look).json()
+    saved = saved_by(studio, look)
     assert Path(saved["path"]) == folder / "a photo.stylized.png"
     command = studio.ask("command", look, masks=1).json()["command"]
     monkeypatch.chdir(tmp_path)
@@ -271,7 +271,7 @@ def test_a_mask_that_limits_the_painting_is_in_the_command(
     assert file.parent == folder
     with Image.open(file) as image:
         assert list(image.get_flattened_data()) == list(content)
-    frame = studio.ask("save", look).json()["path"]
+    frame = saved_by(studio, look)["path"]
     painted, before = read_photo(frame).pixels, read_photo(photo).pixels
     assert torch.equal(painted[:, :16], before[:, :16])
     assert not torch.equal(painted[:, 48:], before[:, 48:])
@@ -286,7 +286,7 @@ def test_commands_quote_what_a_shell_would_read() -> None:
 
 def test_nothing_is_replaced_in_the_folder(studio: Served, photo: Path, folder: Path) -> None:
     studio.studio.lay(photo)
-    names = [studio.ask("save", LOOK).json()["name"] for _ in range(3)]
+    names = [saved_by(studio, LOOK)["name"] for _ in range(3)]
     assert names == [f"a photo.stylized{more}.png" for more in ("", "-2", "-3")]
     first, again = (studio.client.get(f"saved/{number}").content for number in (0, 2))
     assert first == again == (folder / names[0]).read_bytes()
@@ -455,6 +455,13 @@ def learn_quickly(studio: Served) -> None:
     learning = studio.studio.learning
     learning.recipe = replace(learning.recipe, batch=1, crop=32, photo_side=48, style_side=48)
     learning.updates = 3
+
+
+def saved_by(studio: Served, look: object) -> dict[str, str]:
+    """Save as the page does, which asks until all is painted."""
+    while (answer := studio.ask("save", look)).status_code == 202:
+        time.sleep(0.02)
+    return answer.json()
 
 
 def wait_for(studio: Served, *states: str) -> dict[str, object]:

@@ -3,7 +3,7 @@
 import { sendFile } from "./api.js";
 import { $, complain, toast } from "./dom.js";
 import { offerToLearn } from "./learn.js";
-import { emit, state } from "./state.js";
+import { commitLook, emit, state } from "./state.js";
 
 export async function openPhoto(file) {
   complain("stage-error", null);
@@ -16,6 +16,7 @@ export async function openPhoto(file) {
     Object.assign(state.look, { mask: "", limited: false });
     state.target = "all";
     for (const kind of ["target", "photo", "look"]) emit(kind);
+    commitLook();
     toast("");
   } catch (error) {
     complain("stage-error", error);

@@ -15,11 +15,20 @@ let elsewhere = 0; // milliseconds that frames take besides being painted
 
 const body = (look) => JSON.stringify(look);
 
-async function receive(response, revision, kind) {
-  const bitmap = await createImageBitmap(await response.blob());
+let drawing = Promise.resolve(); // frames are drawn in the order of their requests
+
+async function draw(blob, size, revision, kind, after) {
+  const bitmap = await createImageBitmap(blob);
+  await after;
   drawFrame(bitmap, kind);
   await new Promise((drawn) => requestAnimationFrame(() => drawn()));
-  dispatchEvent(new CustomEvent("studio-frame", { detail: { revision, kind, time: performance.now(), size: response.headers.get("x-size") } }));
+  dispatchEvent(new CustomEvent("studio-frame", { detail: { revision, kind, time: performance.now(), size } }));
+}
+
+async function receive(response, revision, kind) {
+  const blob = await response.blob();
+  drawing = draw(blob, response.headers.get("x-size"), revision, kind, drawing);
+  return drawing;
 }
 
 async function quick() {
@@ -32,9 +41,14 @@ async function quick() {
   const start = performance.now();
   const response = await post("frame", { kind: "quick", photo: state.photo.id, elsewhere: Math.round(elsewhere) }, body(look));
   if (response.status !== 200) return;
-  await receive(response, revision, "quick");
-  const besides = performance.now() - start - Number(response.headers.get("x-milliseconds"));
-  elsewhere += 0.3 * (Math.min(besides, 2000) - elsewhere);
+  // The next frame may be painted while this one is drawn.
+  const blob = await response.blob();
+  const painting = Number(response.headers.get("x-milliseconds"));
+  drawing = draw(blob, response.headers.get("x-size"), revision, "quick", drawing);
+  drawing.then(() => {
+    const besides = performance.now() - start - painting;
+    elsewhere += 0.3 * (Math.min(besides, 2000) - elsewhere);
+  });
   complain("stage-error", null);
 }
 
@@ -77,5 +91,6 @@ export async function refresh() {
     }
   }
   moving = false;
-  restSoon();
+  await drawing;
+  if (!moving) restSoon();
 }

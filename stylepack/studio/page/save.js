@@ -1,9 +1,10 @@
 // What is kept: the picture, the command, the mix as a pack.
 
 import { getBlob, getJson, postJson } from "./api.js";
-import { $, complain, make, packName, toast } from "./dom.js";
+import { $, complain, make, packName, pause, toast } from "./dom.js";
 import { emit, state, wish } from "./state.js";
 
+const POLL = 250; // milliseconds between looks at how much is painted
 const NOTHING = "Choose a style first: this is the photograph as it is.";
 
 async function savePicture() {
@@ -17,7 +18,13 @@ async function savePicture() {
   button.setAttribute("aria-busy", "true");
   toast("Painting at full size");
   try {
-    const saved = await postJson("save", { photo: state.photo.id }, look);
+    const fields = { photo: state.photo.id };
+    let saved = await postJson("save", fields, look);
+    while (saved.share !== undefined) {
+      toast(`Painting at full size: ${Math.round(100 * saved.share)} %`);
+      await pause(POLL);
+      saved = await postJson("save", fields, look);
+    }
     const download = make("button", { type: "button", textContent: "Download" });
     download.id = "download";
     download.addEventListener("click", async () => {
