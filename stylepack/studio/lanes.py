@@ -15,7 +15,6 @@ import torch
 
 T = TypeVar("T")
 LOOK_AGAIN = 0.02  # seconds between looks at whether more urgent lanes are done
-NICE = 10
 
 
 class SupersededError(Exception):
@@ -57,10 +56,16 @@ class _Job:
 
 
 class Lane:
-    """One thread with a queue.  `above` are lanes that go first; `threads` are torch's."""
+    """One thread with a queue.
 
-    def __init__(self, name: str, above: Sequence["Lane"] = (), threads: int = 0) -> None:
-        self._above, self._threads = above, threads
+    `above` are lanes that go first; `threads` are torch's, 0 leaves them; `nice` lowers the
+    thread's priority where threads have one.
+    """
+
+    def __init__(
+        self, name: str, above: Sequence["Lane"] = (), threads: int = 0, nice: int = 0
+    ) -> None:
+        self._above, self._threads, self._nice = above, threads, nice
         self._jobs: list[_Job] = []
         self._running: _Job | None = None
         self._numbers = itertools.count()
@@ -134,9 +139,9 @@ class Lane:
     def _work(self) -> None:
         if self._threads:
             torch.set_num_threads(self._threads)
-        if self._above and sys.platform == "linux":  # where a thread has a priority of its own
+        if self._nice and sys.platform == "linux":
             with suppress(OSError):
-                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), self._nice)
         while (job := self._next()) is not None:
             if not job.future.set_running_or_notify_cancel():  # nobody waits for it any more
                 continue

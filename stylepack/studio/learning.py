@@ -28,6 +28,7 @@ from stylepack.training.trainer import Step
 PREVIEW = 320  # pixels of the long side
 EVERY = 5  # updates between previews
 LEARN = "learn"
+NICE = 5  # an update takes about a second, in which a slider may move
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Learning:
     def __init__(self, frames: Frames, recipe: Recipe | None = None) -> None:
         self.frames, self.recipe = frames, recipe or Recipe()
         self.updates: int | None = None
-        self.lane = Lane(LEARN, [frames.live, frames.rest], frames.threads)
+        self.lane = Lane(LEARN, [frames.live, frames.rest], frames.threads, nice=NICE)
         self.progress = Progress()
         self.preview: Frame | None = None
         self._lock = threading.Lock()

@@ -114,6 +114,7 @@ function read(text) {
 }
 
 let address = "";
+let first = true;
 
 function writeAddress() {
   const look = state.look;
@@ -149,5 +150,7 @@ export async function readAddress(maskIsThere) {
   state.look = look;
   settleTarget();
   for (const kind of ["target", "look"]) emit(kind);
+  if (first) committed = JSON.stringify(look); // nothing to go back to
+  first = false;
   commitLook();
 }
