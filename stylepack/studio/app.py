@@ -142,12 +142,14 @@ class Studio:
         return await _painted(self.frames.thumbnail(reference, self._sheet(request)))
 
     async def frame(self, request: Request) -> Response:
-        """A look on the photograph: `quick`, `better` or `best`."""
+        """A look on the photograph: `quick`, `better`, `best` or a `tile` of the pad."""
         look, sheet = await self._look(request), self._sheet(request)
         kind = request.query_params.get("kind", "quick")
         if kind == "quick":
             elsewhere = _whole_number(request, "elsewhere", 0, 10_000) / 1000
             return await _painted(self.frames.quick(look, sheet, elsewhere))
+        if kind == "tile":
+            return await _painted(self.frames.tile(look, sheet))
         return await _painted(self.frames.sharp(look, sheet, best=kind == "best"))
 
     async def crop_painted(self, request: Request) -> Response:

@@ -22,6 +22,7 @@ from stylepack.studio.pace import FIRST, Pace
 
 BETTER = 512  # pixels of the long side of the first picture at rest
 THUMBNAIL = 176
+TILE = 96  # of the pad's grid
 LIVE_QUALITY, REST_QUALITY = 86, 93  # of JPEG
 MOST_CROP = 1 << 24  # pixels
 FRAME, ZOOM, SAVE, THUMBNAILS = "frame", "zoom", "save", "thumbnails"  # tags of work
@@ -112,6 +113,15 @@ class Frames:
             return _jpeg(painted, REST_QUALITY, start)
 
         return self.rest.submit(paint, tag=FRAME, rank=FIRST_RANK)
+
+    def tile(self, look: Look, sheet: Sheet) -> "Future[Frame]":
+        """A look in small, when nothing else is to be painted: for the pad's grid."""
+
+        def paint(turn: Turn) -> Frame:
+            start = time.perf_counter()
+            return _jpeg(self._at_side(look, sheet, TILE, "rest", turn), LIVE_QUALITY, start)
+
+        return self.rest.submit(paint, rank=LATER_RANK)
 
     def thumbnail(self, reference: str, sheet: Sheet) -> "Future[Frame]":
         """A pack on the photograph, small.

@@ -269,7 +269,16 @@ def test_the_photograph_is_compared_by_slider_and_by_key(page: Page, photo: Path
 def test_the_pad_mixes_four_styles_by_where_its_dot_is(page: Page, photo: Path) -> None:
     load(page, photo)
     choose(page, "starry", "wave", "scream", "lilies")
+    page.evaluate("addEventListener('studio-grid', () => (document.body.dataset.grid = 'there'))")
     page.click("#pad-section summary")
+    page.locator("body[data-grid]").wait_for()
+    corners = page.evaluate("""() => {
+        const { width, height } = document.getElementById("grid");
+        const context = document.getElementById("grid").getContext("2d");
+        return [[8, 8], [width - 8, 8], [8, height - 8], [width - 8, height - 8]]
+            .map(([x, y]) => [...context.getImageData(x, y, 1, 1).data].join());
+    }""")
+    assert len(set(corners)) == 4, "every corner is painted, each in its style"
     box = page.locator("#pad").bounding_box()
     page.mouse.click(box["x"] + 0.25 * box["width"], box["y"] + 0.5 * box["height"])
     shares = page.locator(".part output").all_inner_texts()
