@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import webbrowser
+from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -52,14 +53,17 @@ def studio(
     make_folder(output, "choose another -o")
     engine = Engine(None if trunk is None else str(trunk), device, precision)
     served = Studio(Catalog(engine), output)
-    if photo is not None:
-        served.lay(photo)
 
     def ready(address: str) -> None:
-        console.result(address)
         console.say("Ctrl-C ends the studio")
+        console.result(address)
         if not no_browser:
             threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
 
-    with listen(port) as bound, stop_on_signals("the page is closed", console.say) as stop:
-        serve(served, bound, ready, lambda: bool(stop))
+    with closing(served), listen(port) as bound:
+        if photo is not None:
+            served.lay(photo)
+        # The signal may come while something is printed: nothing can be said then.
+        with stop_on_signals("the page is closed", lambda _: None) as stop:
+            serve(served, bound, ready, lambda: bool(stop))
+    console.say("the studio has ended")

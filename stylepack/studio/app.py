@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -237,7 +237,7 @@ class Studio:
         return self._parsed(await _json(request))
 
     def _parsed(self, data: object) -> Look:
-        return Look.parsed(data, self.catalog.labels, self.desk.masks)
+        return self.catalog.parsed(data, self.desk.masks)
 
 
 def application(studio: Studio, token: str, port: int) -> Guard:
@@ -257,7 +257,7 @@ def _in_words(handler: Handler) -> Handler:
     async def answer(request: Request) -> Response:
         try:
             return await handler(request)
-        except SupersededError:
+        except (SupersededError, ClientDisconnect):  # nobody waits for the answer
             return Response(status_code=SUPERSEDED)
         except StylepackError as error:
             return JSONResponse({"error": str(error)}, 400)

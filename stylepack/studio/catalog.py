@@ -1,6 +1,7 @@
 """The packs that the page offers: those of one trunk, by the references that `apply` knows."""
 
 import threading
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -84,14 +85,23 @@ class Catalog:
         """By reference."""
         return self.loaded.packs
 
+    def parsed(self, data: object, masks: Collection[str]) -> Look:
+        """A look that a page has sent, checked.
+
+        Raises:
+            UsageError: as `Look.parsed`, or a strength that this trunk does not have.
+        """
+        look = Look.parsed(data, self.labels, masks)
+        if look.strength != 1 and not self.has_strength:
+            raise UsageError("this trunk has no identity pack, which other strengths than 1 need")
+        return look
+
     def stylizer(self, look: Look) -> Stylizer:
         """What paints a look.
 
         Raises:
             StylepackError: as `Stylizer.on`.
         """
-        if look.strength != 1 and not self.has_strength:
-            raise UsageError("this trunk has no identity pack, which other strengths than 1 need")
         return self._stylizer(look.mixes, look.strength)
 
     def one(self, reference: str) -> Stylizer:

@@ -130,17 +130,26 @@ class Desk:
             self.masks.popitem(last=False)
         return mask_id
 
+    def mask(self, mask_id: str) -> Tensor:
+        """A mask, (H, W) uint8.
+
+        Raises:
+            UsageError: it is not here.
+        """
+        self._recall(mask_id)
+        found = self.masks.get(mask_id)
+        if found is None:
+            raise UsageError("that mask is not here any more; paint it again")
+        return found
+
     def mask_png(self, mask_id: str) -> bytes:
         """A mask as a grey PNG.
 
         Raises:
             UsageError: it is not here.
         """
-        self._recall(mask_id)
-        if mask_id not in self.masks:
-            raise UsageError("that mask is not here any more; paint it again")
         encoded = io.BytesIO()
-        Image.fromarray(self.masks[mask_id].numpy(), "L").save(encoded, "PNG")
+        Image.fromarray(self.mask(mask_id).numpy(), "L").save(encoded, "PNG")
         return encoded.getvalue()
 
     def _recall(self, mask_id: str) -> None:

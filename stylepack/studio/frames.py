@@ -27,7 +27,8 @@ LIVE_QUALITY, REST_QUALITY = 86, 93  # of JPEG
 MOST_CROP = 1 << 24  # pixels
 FRAME, ZOOM, SAVE, THUMBNAILS = "frame", "zoom", "save", "thumbnails"  # tags of work
 FIRST_RANK, LATER_RANK = 0, 1
-TRIES = 3
+TRIES = 2
+MOST_MEMOS = 6
 
 
 @dataclass(frozen=True)
@@ -200,12 +201,15 @@ class Frames:
         return PaintOptions(
             size=size if isinstance(size, int) else FULL if size == FULL else None,
             keep_colors=look.keep_colors,
-            mask=self.desk.masks[look.mask] if look.mask else None,
-            region_masks=[self.desk.masks[region.mask] for region in look.regions],
+            mask=self.desk.mask(look.mask) if look.mask else None,
+            region_masks=[self.desk.mask(region.mask) for region in look.regions],
         )
 
     def _memo(self, sheet: Sheet, lane: str, side: int) -> Memo:
-        return self._memos.setdefault((sheet.id, lane, side), Memo())
+        memo = self._memos.setdefault((sheet.id, lane, side), Memo())
+        for oldest in list(self._memos)[:-MOST_MEMOS]:
+            self._memos.pop(oldest, None)
+        return memo
 
     def _choose_threads(self, sheet: Sheet, stylizer: Stylizer) -> None:
         """On a machine that is busy with other things one thread may be quicker than all."""
@@ -215,7 +219,7 @@ class Frames:
 
         photo = sheet.at(FIRST)
         all_of_them = seconds()
-        if self.threads > 1:
+        if self.threads > 1 and stylizer.device.type == "cpu":
             torch.set_num_threads(1)
             if seconds() > all_of_them:
                 torch.set_num_threads(self.threads)

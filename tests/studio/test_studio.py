@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from stylepack.library.shelf import shelf
 from stylepack.packs.mix import Mix
 from stylepack.painting.stylizer import Stylizer
 from stylepack.studio import guard
+from stylepack.studio.catalog import Engine
 from stylepack.studio.desk import Desk, Upload, file_name
 from stylepack.studio.guard import kept_token
 from stylepack.studio.lanes import Lane, SupersededError, Turn
@@ -522,6 +523,46 @@ def test_a_painting_that_is_none_is_refused_at_once(studio: Served) -> None:
 
 
 # The desk and the command
+
+
+def test_packs_of_another_trunk_are_offered_with_it(
+    tiny_trunk: tuple[Path, str], make_pack: Callable[..., Path], photo: Path, folder: Path
+) -> None:
+    beside = tiny_trunk[0].parent / "packs"
+    beside.mkdir()
+    for seed, name in enumerate(("dots", "lines")):
+        make_pack(name, seed=seed).rename(beside / f"{name}.safetensors")
+    engine = Engine(str(tiny_trunk[0]), "cpu", "float32")
+    with served(folder, engine) as one:
+        one.studio.lay(photo)
+        state = one.client.get("state").json()
+        assert [pack["reference"] for pack in state["packs"]] == ["dots", "lines"]
+        assert state["hasStrength"] is False
+        look = {"mix": [["dots", 50], ["lines", 25]]}
+        words = shlex.split(one.ask("command", look).json()["command"])
+        saved = Path(saved_by(one, look)["path"])
+        refused = one.ask("save", {**look, "strength": 50})
+    assert "identity pack" in refused.json()["error"]
+    again = folder / "again.png"
+    assert stylepack([*words[1:], "-o", str(again)]) == 0
+    assert torch.equal(read_photo(again).pixels, read_photo(saved).pixels)
+
+
+def test_a_mask_that_is_gone_is_said_in_words(studio: Served, photo: Path) -> None:
+    studio.studio.lay(photo)
+    mask = studio.studio.desk.keep_mask(bytes([255]), 1, 1)
+    look = Look.parsed({**LOOK, "mask": mask}, studio.studio.catalog.labels, [mask])
+    studio.studio.desk.masks.clear()
+    job = studio.studio.frames.sharp(look, studio.studio.desk.current(), best=False)
+    with pytest.raises(UsageError, match="paint it again"):
+        job.result(60)
+
+
+def test_a_photograph_that_is_not_there_ends_the_command(
+    capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    assert stylepack(["studio", "nonesuch.jpg", "-o", str(folder), "--no-browser"]) == 2
+    assert "no such file: nonesuch.jpg" in capsys.readouterr().err
 
 
 def test_masks_are_found_again_in_the_folder(folder: Path, photo: Path) -> None:
