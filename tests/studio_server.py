@@ -1,7 +1,9 @@
 """A studio that is served in a thread, for tests and benchmarks."""
 
+import gc
 import struct
 import threading
+import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -52,13 +54,16 @@ def served(folder: Path, engine: Engine | None = None) -> Iterator[Served]:
         thread = threading.Thread(target=serve, args=(studio, bound, note, ended.is_set))
         thread.start()
         try:
-            assert ready.wait(30)
+            assert ready.wait(60)
             one = Served(studio, addresses[0])
             with one.client:
                 yield one
         finally:
             ended.set()
-            thread.join(30)
+            thread.join(60)
+            with warnings.catch_warnings():  # of connections that the end of the loop has cut
+                warnings.simplefilter("ignore", ResourceWarning)
+                gc.collect()
         assert not thread.is_alive()
 
 

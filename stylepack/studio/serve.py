@@ -11,6 +11,7 @@ from stylepack.studio.app import Studio, application
 from stylepack.studio.guard import kept_token
 
 HOST = "127.0.0.1"
+KEEP_ALIVE = 60  # seconds that an idle connection stays open
 PATIENCE = 2  # seconds for requests that are on their way at the end
 
 
@@ -64,6 +65,7 @@ def serve(
         access_log=False,
         ws="none",
         server_header=False,
+        timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=PATIENCE,
     )
     ready(f"http://{HOST}:{port}/{token}/")
