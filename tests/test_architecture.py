@@ -43,6 +43,7 @@ def command(*words: str) -> str:
         command("evaluate", "--help"),
         command("gallery", "--help"),
         command("grid", "--help"),
+        command("studio", "--help"),
         command("study", "--help"),
         command("study", "losses", "--help"),
         command("study", "compare", "--help"),

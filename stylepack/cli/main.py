@@ -20,6 +20,7 @@ from stylepack.cli.evaluate import evaluate
 from stylepack.cli.gallery import gallery
 from stylepack.cli.grid import grid
 from stylepack.cli.packs.shelf import packs
+from stylepack.cli.studio import studio
 from stylepack.cli.study import study
 from stylepack.cli.train import train
 from stylepack.cli.trunks import trunks
@@ -40,6 +41,7 @@ app = typer.Typer(
 app.command()(apply)
 app.command()(gallery)
 app.command()(grid)
+app.command()(studio)
 app.command()(add_style)
 app.command()(train)
 app.command()(evaluate)

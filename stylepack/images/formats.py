@@ -58,7 +58,7 @@ def open_image(
         UsageError: no such file.
         PhotoError: in none of Pillow's `formats`, damaged, or too large for the memory.
     """
-    path = source if isinstance(source, Path) else "standard input"
+    path = source if isinstance(source, Path) else name_of(source)
     try:
         with _identified(source, formats, most) as image:
             yield image
@@ -88,8 +88,14 @@ def open_image(
         ) from error
 
 
+def name_of(stream: BinaryIO) -> str:
+    """The name that an open file has, else `standard input`."""
+    name = getattr(stream, "name", None)
+    return name if isinstance(name, str) else "standard input"
+
+
 def _identified(source: Path | BinaryIO, formats: Sequence[str], most: int) -> Image.Image:
-    named = source.suffix.lower() if isinstance(source, Path) else ""
+    named = (source if isinstance(source, Path) else Path(name_of(source))).suffix.lower()
     formats = [*formats, *BY_NAME.get(named, [])]
     with quietly():
         before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, most // 2  # raises at twice

@@ -48,6 +48,25 @@ class StripBudget:
         return -(-rows // 4) * 4
 
 
+class Memo:
+    """What paintings of one image in many styles have in common, kept from one to the next.
+
+    `first` is the first layer, whose convolution knows nothing of the style; `plain` is the image
+    painted in the identity style, (3, H, W) uint8.  For one thread and one trunk.
+    """
+
+    def __init__(self) -> None:
+        self.image: Tensor | None = None
+        self.first: Layer | None = None
+        self.plain: Tensor | None = None
+
+    def of(self, image: Tensor) -> "Memo":
+        """Forget everything if `image` is another one than the last."""
+        if image is not self.image:
+            self.image, self.first, self.plain = image, None, None
+        return self
+
+
 def paint_streaming(
     trunk: Trunk,
     style: Style,
@@ -56,6 +75,7 @@ def paint_streaming(
     advance: Advance = ignore_progress,
     *,
     int8: Products | None = None,
+    memo: Memo | None = None,
 ) -> Tensor:
     """Paint one image.
 
@@ -64,9 +84,11 @@ def paint_streaming(
         style: on the same device.
         image: (3, H, W) uint8 RGB on the CPU.
         memory: sizes of strips and of the cache.
-        advance: called with the share of the work that is done, 0..1.
+        advance: called with the share of the work that is done, 0..1, at every strip of a layer;
+            it may raise to stop the work.
         int8: convolve in 8 bits as far as the image allows it; caches what the next image in this
             style can use.
+        memo: caches what the next style on this image can use, if the memory allows it.
 
     Returns:
         (3, H, W) uint8 RGB on the CPU, without gradients: call it under `torch.no_grad()`.
@@ -75,25 +97,33 @@ def paint_streaming(
     weights = trunk.get_parameter("conv1.weight")
     dtype = weights.dtype if int8 is None else training_dtype(weights.device)
     there = image.to(weights.device)
-    work = Work(trunk, style.for_photograph(trunk, there, step), dtype, int8)
+    course = _Course(advance)
+    work = Work(trunk, style.for_photograph(trunk, there, step), dtype, int8, course.tick)
     pixels = ImageRows(there, trunk.config.grain, dtype if int8 is None else torch.uint8)
     keep = _what_to_keep(trunk, pixels, memory.keep)
 
-    conv1 = Layer(work, "conv1", pixels).measure(step, keep="conv1" in keep)
+    conv1 = Layer(work, "conv1", pixels)
+    known = memo.of(image).first if memo else None
+    if known is not None and known.quantized == conv1.quantized:
+        conv1.take_over(known)
+    else:
+        conv1.measure(step, keep="conv1" in keep)
     if conv1.quantized and conv1.code is None:  # 8 bits are too coarse even for this layer
         work = replace(work, products=None)
         pixels = ImageRows(there, trunk.config.grain, dtype)
         conv1 = Layer(work, "conv1", pixels).measure(step, keep="conv1" in keep)
+    if memo and conv1.kept is not None:
+        memo.first = conv1
     conv2 = Layer(work, "conv2", conv1, stride=2)
     conv2.measure(step // 2, keep="conv2" in keep)
-    advance(0.15)
+    course.reach(0.15)
     body = _body(work, conv2, step // 4)
     del conv1, conv2  # and their caches
-    advance(0.6)
+    course.reach(0.6)
     up1 = DoublingLayer(work, "up1", body).measure(step // 2, keep="up1" in keep)
-    advance(0.7)
+    course.reach(0.7)
     up2 = DoublingLayer(work, "up2", up1).measure(step, keep="up2" in keep)
-    advance(0.85)
+    course.reach(0.85)
     out = Layer(work, "out", up2).measure(step, keep=True)
 
     painted = torch.empty_like(image)
@@ -101,8 +131,24 @@ def paint_streaming(
     for a, b in strips(height, step):
         rows = torch.sigmoid(out.normalised(a, b)[0, :, :, :width].float())
         painted[:, a:b] = rows.mul_(255).round_().to(torch.uint8)
-    advance(1.0)
+    course.reach(1.0)
     return painted
+
+
+class _Course:
+    """The share of one painting that is done."""
+
+    def __init__(self, advance: Advance) -> None:
+        self.advance, self.share = advance, 0.0
+
+    def reach(self, share: float) -> None:
+        """Store and report the share that is done."""
+        self.share = share
+        self.advance(share)
+
+    def tick(self) -> None:
+        """Report the last share again."""
+        self.advance(self.share)
 
 
 def _body(work: Work, source: Source, step: int) -> TensorRows:

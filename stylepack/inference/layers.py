@@ -1,7 +1,7 @@
 """One layer of the trunk over an image in strips: measured first, then read row by row."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
@@ -55,7 +55,8 @@ class Style:
         contrast = None
         if any(one is not None for one in contrasts):
             none = torch.zeros_like(self.vectors[:, 0])
-            contrast = torch.lerp(*(none if one is None else one for one in contrasts), share)
+            own, others = (none if one is None else one for one in contrasts)
+            contrast = torch.lerp(own, others, share)
         vectors = torch.lerp(self.vectors, other.vectors, share)
         return replace(self, vectors=vectors, photo_contrast=contrast)
 
@@ -79,13 +80,15 @@ class Work:
     """The trunk, style and precision that one image is painted with.
 
     `products` caches 8-bit convolutions, used as far as the image allows; all other convolutions
-    and the activations are in `dtype`.
+    and the activations are in `dtype`.  `tick` is called for every strip of every layer: it may
+    wait, or raise to stop the work.
     """
 
     trunk: Trunk
     style: Style
     dtype: torch.dtype
     products: Products | None
+    tick: Callable[[], None] = lambda: None
 
 
 class StripCache:
@@ -104,6 +107,13 @@ class StripCache:
         if self.buffer is not None:
             strip = self.buffer[:, :, a : a + strip.shape[-2]].copy_(strip)
         self._strips[a] = strip
+
+    def times(self, factors: Tensor) -> "StripCache":
+        """The same with each channel multiplied by one of `factors`, (C,)."""
+        scaled = StripCache()
+        for a, strip in self._strips.items():
+            scaled.add(a, strip * factors.to(strip.dtype)[:, None, None])
+        return scaled
 
     def pieces(self, a: int, b: int) -> Iterator[tuple[int, int, Tensor]]:
         """Yield rows a to b as (first, last, rows) of every strip that has some of them."""
@@ -144,11 +154,12 @@ class Layer:
         self.height, self.width = source.height // stride, source.width // stride
         self.quantized = isinstance(source.code, QuantParams)  # else the next layer cannot be
         self.relu_folded = not self.quantized and self.regions is None
+        self.sign = torch.ones_like(self.gamma[0])
         if self.relu_folded:
-            sign = torch.where(self.gamma[0] < 0, -1.0, 1.0)
-            self.weight = self.weight * sign.to(self.weight.dtype)[:, None, None, None]
+            self.sign = torch.where(self.gamma[0] < 0, -1.0, 1.0)
+            self.weight = self.weight * self.sign.to(self.weight.dtype)[:, None, None, None]
             self.gamma = self.gamma.abs()
-        self.work_dtype = work.dtype
+        self.work_dtype, self.tick = work.dtype, work.tick
         if isinstance(source.code, QuantParams):
             assert work.products is not None
             make = partial(self._int8_product, source.code)
@@ -189,6 +200,7 @@ class Layer:
         before = None if reuse_buffer_of is None else reuse_buffer_of.kept
         kept = StripCache(self.make_buffer() if buffer is None else buffer) if keep else None
         for a, b in strips(self.height, strip_rows):
+            self.tick()
             raw = self.convolve(a, b)
             statistics.add(raw)
             if before is not None:
@@ -200,6 +212,19 @@ class Layer:
         self.range_in_sigmas = None
         if self.quantized:
             self.range_in_sigmas = statistics.spread(self.mean, self.variance).range_in_sigmas()
+        return self
+
+    def take_over(self, other: "Layer") -> "Layer":
+        """Reuse the result of `measure` in another style, with the same source and weights.
+
+        The convolutions of the two differ in their channels' signs at most.
+        """
+        factors = self.sign * other.sign
+        same = bool((factors > 0).all())
+        assert other.kept is not None
+        self.kept = other.kept if same else other.kept.times(factors)
+        self.mean = other.mean if same else other.mean * factors
+        self.variance, self.range_in_sigmas = other.variance, other.range_in_sigmas
         return self
 
     def make_buffer(self) -> Tensor | None:

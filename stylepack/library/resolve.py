@@ -100,7 +100,7 @@ class Selection:
             packs = {reference: checked(pack, reference) for reference, pack in self.packs.items()}
             return Loaded(network, digest, packs)
         loaded = Loaded(network, digest, {})
-        for reference, path in _every_pack(self.trunk):
+        for reference, path in packs_on(self.trunk):
             try:
                 pack = checked(FoundPack.read(path), reference)
                 loaded.packs.setdefault(path.stem, pack)
@@ -165,7 +165,7 @@ def _identity_pack(trunk: Path, shelf: Shelf) -> FoundPack:
     return pack
 
 
-def _every_pack(trunk: Path) -> Iterator[tuple[str, Path]]:
+def packs_on(trunk: Path) -> Iterator[tuple[str, Path]]:
     """Yield (reference, file) of all visible packs, then of those beside a trunk's file."""
     for reference, pack in sorted(Shelf().visible.items(), key=lambda item: "/" in item[0]):
         yield reference, pack.path

@@ -17,7 +17,13 @@ from stylepack.errors import DeviceError, UsageError
 from stylepack.images.color import keep_colors as with_colors_of
 from stylepack.images.photo import Photo, composite, fit_mask, read_mask, read_photo
 from stylepack.images.upscale import enlarge, keep_strokes
-from stylepack.inference.engine import Advance, StripBudget, ignore_progress, paint_streaming
+from stylepack.inference.engine import (
+    Advance,
+    Memo,
+    StripBudget,
+    ignore_progress,
+    paint_streaming,
+)
 from stylepack.inference.int8 import Products, painting_dtype
 from stylepack.inference.layers import Style
 from stylepack.inference.regions import Regions
@@ -219,16 +225,23 @@ class Stylizer:
         return self.paint_with(options, _as_photo(photo, options.reading_size), advance)
 
     def paint_with(
-        self, options: PaintOptions, photo: Photo, advance: Advance = ignore_progress
+        self,
+        options: PaintOptions,
+        photo: Photo,
+        advance: Advance = ignore_progress,
+        memo: Memo | None = None,
     ) -> Photo:
-        """`paint` with options that are the same for many photographs."""
+        """`paint` with options that are the same for many photographs.
+
+        `memo` caches what other mixes on the same trunk can use on this photograph.
+        """
         size, regions = options.size, len(self.mixes) - 1
         if len(options.region_masks) != regions:
             raise UsageError(f"{len(options.region_masks)} masks for {regions} regions")
         try:
             small = photo.resized(size) if isinstance(size, int) else photo
             target = photo if options.upscale else small
-            pixels = self._painted(small, target, options, advance)
+            pixels = self._painted(small, target, options, advance, memo)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -241,7 +254,12 @@ class Stylizer:
         return replace(target, pixels=pixels, provenance=self.provenance)
 
     def _painted(
-        self, small: Photo, photo: Photo, options: PaintOptions, advance: Advance
+        self,
+        small: Photo,
+        photo: Photo,
+        options: PaintOptions,
+        advance: Advance,
+        memo: Memo | None,
     ) -> Tensor:
         """The painting of `small` at the size of `photo`: (3, H, W) uint8."""
         if self.residual is not None and self.residual.share == 1:
@@ -249,7 +267,7 @@ class Stylizer:
         elif options.size is None and prod(photo.size) > LARGE:
             pixels = self._coarse_to_fine(photo, options.region_masks, advance)
         else:
-            pixels = self._network(small.pixels, options.region_masks, advance)
+            pixels = self._network(small.pixels, options.region_masks, advance, memo)
             if small.size != photo.size:
                 pixels = _back_to_size(pixels, small, photo)
         if options.keep_colors:
@@ -278,26 +296,36 @@ class Stylizer:
         return keep_strokes(fine, coarse)
 
     def _network(
-        self, pixels: Tensor, region_masks: Sequence[str | Path | Tensor], advance: Advance
+        self,
+        pixels: Tensor,
+        region_masks: Sequence[str | Path | Tensor],
+        advance: Advance,
+        memo: Memo | None = None,
     ) -> Tensor:
         """The trunk over (3, H, W) uint8, twice for a strength below 1."""
         masks = [_as_mask(mask, (pixels.shape[2], pixels.shape[1])) for mask in region_masks]
         style = replace(self.style, regions=Regions(masks, self.device) if masks else None)
         if self.residual is None:
-            return self._pass(style, pixels, advance)
-        painted = self._pass(style, pixels, lambda share: advance(share / 2))
-        identity = style_of(self.residual.identity).to(self.device)
-        reproduced = self._pass(identity, pixels, lambda share: advance((1 + share) / 2))
+            return self._pass(style, pixels, advance, memo)
+        painted = self._pass(style, pixels, lambda share: advance(share / 2), memo)
+        reproduced = memo.of(pixels).plain if memo else None
+        if reproduced is None:
+            identity = style_of(self.residual.identity).to(self.device)
+            reproduced = self._pass(identity, pixels, lambda share: advance((1 + share) / 2), memo)
+        if memo:
+            memo.plain = reproduced
         return self.residual.restore(painted, pixels, reproduced)
 
-    def _pass(self, style: Style, pixels: Tensor, advance: Advance) -> Tensor:
+    def _pass(
+        self, style: Style, pixels: Tensor, advance: Advance, memo: Memo | None = None
+    ) -> Tensor:
         """The trunk in one style, with smaller strips if memory runs out."""
         memory = self.memory
         while True:
             try:
                 with torch.no_grad(), exact_products(self.device):
                     return paint_streaming(
-                        self.trunk, style, pixels, memory, advance, int8=self.int8
+                        self.trunk, style, pixels, memory, advance, int8=self.int8, memo=memo
                     )
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error) or memory.strip < SMALLEST_STRIP:

@@ -297,11 +297,11 @@ def test_running_out_of_memory_falls_back_to_smaller_strips(
 ) -> None:
     tried: list[StripBudget] = []
 
-    def greedy(trunk, style, image, memory, advance, *, int8):
+    def greedy(trunk, style, image, memory, advance, *, int8, memo):
         tried.append(memory)
         if memory.keep:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return paint_streaming(trunk, style, image, memory, advance, int8=int8)
+        return paint_streaming(trunk, style, image, memory, advance, int8=int8, memo=memo)
 
     monkeypatch.setattr(module, "paint_streaming", greedy)
     photo = Photo.from_image(picture(60, 40))

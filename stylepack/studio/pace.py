@@ -1,0 +1,36 @@
+"""How large a picture can be painted while a slider moves."""
+
+SIDES = (128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768)  # pixels of the long side
+FIRST = 256
+BUDGET = 0.12  # seconds a frame: a slider moves on during one frame and is seen in the next
+SMALLEST_BUDGET = 0.04
+MARGIN = 0.85  # of the budget, which a larger size must be expected to keep
+MEMORY = 0.5  # weight of the newest time
+
+
+class Pace:
+    """Chooses the long side of frames from the times that they took."""
+
+    def __init__(self) -> None:
+        self._at = SIDES.index(FIRST)
+        self._seconds: dict[int, float] = {}
+
+    @property
+    def side(self) -> int:
+        """Pixels of the next frame's long side."""
+        return SIDES[self._at]
+
+    def took(self, side: int, seconds: float, elsewhere: float = 0.0) -> None:
+        """Learn how long a frame took to paint, and how long it is on its way to the screen."""
+        if side != self.side:
+            return
+        before = self._seconds.get(side, seconds)
+        known = self._seconds[side] = before + MEMORY * (seconds - before)
+        budget = max(SMALLEST_BUDGET, BUDGET - elsewhere)
+        if known > budget and self._at > 0:
+            self._at -= 1
+            self._seconds.pop(self.side, None)  # it was too slow or is long ago
+        elif self._at + 1 < len(SIDES):
+            larger = SIDES[self._at + 1]
+            if known * (larger / side) ** 2 < budget * MARGIN:
+                self._at += 1
