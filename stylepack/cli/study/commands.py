@@ -16,7 +16,7 @@ from stylepack.cli.options import (
     VggInput,
     VggWeights,
 )
-from stylepack.cli.study_options import (
+from stylepack.cli.study.options import (
     AsPublished,
     Batch,
     Crop,
