@@ -45,7 +45,7 @@ class Filming(Protocol):
 
 @dataclass(frozen=True)
 class FilmOptions:
-    """What the command line says of clips."""
+    """Options of the command line for clips."""
 
     last_mixes: Sequence[Mix]
     steady: float | None

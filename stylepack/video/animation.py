@@ -46,7 +46,7 @@ def _count(image: Image.Image) -> int:
 
 @dataclass(frozen=True)
 class _Look:
-    """What belongs to an animation as a whole.
+    """Properties of a whole animation.
 
     `frames` is 0 where damage hides how many there are; `loop` is None where it is not said.
     """

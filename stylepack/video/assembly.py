@@ -38,7 +38,7 @@ def assemble(
         words: how it was painted, for the metadata.
 
     Returns:
-        What could not be taken along, in sentences.
+        Sentences on what could not be copied.
 
     Raises:
         FFmpegError, OSError: the file cannot be written.

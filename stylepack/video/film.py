@@ -91,14 +91,14 @@ class FilmPainter:
 
     @property
     def damage(self) -> str:
-        """What is wrong with the clip, once its frames are painted; empty if nothing is."""
+        """Missing or damaged parts of the clip in a sentence, after painting; else empty."""
         return self.clip.damage
 
     def finish(self) -> list[str]:
         """Put the file together; if all frames are painted, the segments are removed.
 
         Returns:
-            What could not be taken along from the clip.
+            Sentences on what could not be copied from the clip.
 
         Raises:
             StylepackError: nothing is painted, or the file cannot be written.
