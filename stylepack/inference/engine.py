@@ -49,7 +49,7 @@ class StripBudget:
 
 
 class Memo:
-    """What paintings of one image in many styles have in common, kept from one to the next.
+    """Intermediate results that one image has in common in all styles.
 
     `first` is the first layer, whose convolution knows nothing of the style; `plain` is the image
     painted in the identity style, (3, H, W) uint8.  For one thread and one trunk.

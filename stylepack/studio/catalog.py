@@ -97,7 +97,7 @@ class Catalog:
         return look
 
     def stylizer(self, look: Look) -> Stylizer:
-        """What paints a look.
+        """Build the stylizer of a look.
 
         Raises:
             StylepackError: as `Stylizer.on`.
@@ -105,7 +105,7 @@ class Catalog:
         return self._stylizer(look.mixes, look.strength)
 
     def one(self, reference: str) -> Stylizer:
-        """What paints one pack at full strength."""
+        """Build the stylizer of one pack at full strength."""
         return self._stylizer([Mix(((reference, 1.0),))], 1.0)
 
     def _stylizer(self, mixes: list[Mix], strength: float) -> Stylizer:
