@@ -71,7 +71,6 @@ class Style:
         vectors[:, last.gamma.start : last.beta.stop] += self.photo_contrast[:, None] * contrast
         return replace(self, vectors=vectors, photo_contrast=None)
 
-
     def _photo_statistics(self, image: Tensor, step: int) -> tuple[Tensor, Tensor]:
         """Mean and variance of the photograph's logits, (3,) each, or (K, 3) of the regions."""
         if self.regions is None:
