@@ -202,8 +202,8 @@ def bad_input(tmp_path: Path) -> dict[str, tuple[list[str], int, str]]:
         "onto itself": (["apply", good, *STARRY, "-o", good], 2, "the photograph itself"),
         "output below a file": (
             ["apply", good, *STARRY, "-o", str(text / "out.png")],
-            1,
-            "cannot make",
+            2,
+            "is a file, not a folder",
         ),
         "no such device": (["apply", good, *STARRY, "--device", "abacus"], 2, "abacus"),
         "no such trunk": (["apply", good, *STARRY, "--trunk", "no.safetensors"], 2, "no.safe"),
