@@ -1,24 +1,74 @@
 """Neural style transfer with one trunk and small style packs.
 
-    from stylepack import Stylizer
-    Stylizer.load("starry=0.5,scream=0.5").paint("photo.jpg").save("out.jpg")
+    import stylepack
+    stylepack.Stylizer.load("starry=0.5,scream=0.5").paint("photo.jpg").save("out.jpg")
 
-Importing the package loads no torch; the first use of `Stylizer` does.
+`packs()` lists the installed packs, and `add_style()` learns a new one from a painting.  Importing
+the package loads no torch; the first use of `Stylizer`, `Photo` or `add_style` does.  The guide is
+docs/python.md.
 """
 
+import sys
+from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+import stylepack.packs  # noqa: F401 - it becomes callable below
 from stylepack.errors import StylepackError
 
 if TYPE_CHECKING:
+    from stylepack.images.photo import Photo, SaveOptions
+    from stylepack.library.info import PackInfo, packs
+    from stylepack.packs.mix import Mix
     from stylepack.painting.stylizer import Stylizer
+    from stylepack.training.add_style import add_style
 
-__all__ = ["StylepackError", "Stylizer"]
+    __version__: str
+
+__all__ = [
+    "Mix",
+    "PackInfo",
+    "Photo",
+    "SaveOptions",
+    "StylepackError",
+    "Stylizer",
+    "__version__",
+    "add_style",
+    "packs",
+]
+
+_HOMES = {
+    "Mix": "stylepack.packs.mix",
+    "PackInfo": "stylepack.library.info",
+    "Photo": "stylepack.images.photo",
+    "SaveOptions": "stylepack.images.photo",
+    "Stylizer": "stylepack.painting.stylizer",
+    "add_style": "stylepack.training.add_style",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "Stylizer":
-        from stylepack.painting.stylizer import Stylizer
+    if name == "__version__":
+        from importlib.metadata import version
 
-        return Stylizer
+        return version("stylepack")
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'stylepack' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+class _PacksModule(ModuleType):
+    """The folder `stylepack/packs`, which is the function `stylepack.packs` as well."""
+
+    def __call__(self) -> "list[PackInfo]":
+        """The installed packs: `stylepack.library.info.packs`."""
+        from stylepack.library.info import packs
+
+        return packs()
+
+
+sys.modules["stylepack.packs"].__class__ = _PacksModule

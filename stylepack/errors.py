@@ -4,6 +4,9 @@ Each message is one line that names the thing, what was expected and what to do 
 The library raises; only `stylepack.cli.main` catches, prints and exits.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class StylepackError(Exception):
     """Base of all errors of stylepack; unprintable characters of the message are escaped."""
@@ -12,6 +15,35 @@ class StylepackError(Exception):
 
     def __init__(self, message: str) -> None:
         super().__init__(printable(message))
+
+
+class _Voice:
+    """Whether messages name options as the command line has them, or as Python does."""
+
+    command_line = False
+
+
+@contextmanager
+def command_line_messages() -> Iterator[None]:
+    """Within the block, messages name options as the command line has them."""
+    before, _Voice.command_line = _Voice.command_line, True
+    try:
+        yield
+    finally:
+        _Voice.command_line = before
+
+
+def option(name: str, value: object = None) -> str:
+    """An option as the user types it: `--device cpu` on the command line, `device='cpu'` else."""
+    if _Voice.command_line:
+        typed = f"--{name.replace('_', '-')}"
+        return typed if value is None else f"{typed} {value}"
+    return name if value is None else f"{name}={value!r}"
+
+
+def worded(command: str, python: str) -> str:
+    """A part of a message: what to type on the command line, or else in Python."""
+    return command if _Voice.command_line else python
 
 
 def printable(text: str) -> str:

@@ -1,6 +1,9 @@
 """Shared pieces: a home of its own for every test, small images, a tiny loss network."""
 
-from collections.abc import Iterator
+import signal
+import socket
+from collections.abc import Generator, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +44,62 @@ updates = 4
 warmup = 2
 """
 torch.set_num_threads(1)  # two threads cost two to four times as much on a busy machine
+INTERRUPTS = pytest.StashKey["Interrupts"]()
 TINY = TrunkConfig(widths=(4, 6, 8), residual_blocks=1, edge_kernel=9)
+
+
+class Interrupts:
+    """Counts the SIGINTs that nobody here has raised: Ctrl-C of whoever runs the tests.
+
+    Commands under test catch signals and return an exit code, which a test would report as a
+    failure.
+    """
+
+    def __init__(self) -> None:
+        self.read, self.write = socket.socketpair()
+        self.read.setblocking(False)
+        self.write.setblocking(False)
+        self.raised = 0
+        self._raise_signal = signal.raise_signal
+        signal.raise_signal = self.raise_signal
+        signal.set_wakeup_fd(self.write.fileno(), warn_on_full_buffer=False)
+
+    def raise_signal(self, number: int) -> None:
+        """Raise a signal in a test; it is no interrupt of the tests."""
+        self.raised += number == signal.SIGINT
+        self._raise_signal(number)
+
+    def happened(self) -> bool:
+        """Whether there was one since the last call."""
+        arrived = 0
+        with suppress(BlockingIOError):
+            while found := self.read.recv(4096):
+                arrived += found.count(signal.SIGINT)
+        others, self.raised = arrived - self.raised, 0
+        return others > 0
+
+    def close(self) -> None:
+        """Stop counting."""
+        signal.set_wakeup_fd(-1)
+        signal.raise_signal = self._raise_signal
+        self.read.close()
+        self.write.close()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    interrupts = Interrupts()
+    config.stash[INTERRUPTS] = interrupts
+    config.add_cleanup(interrupts.close)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
+    """End the session at Ctrl-C, whatever the command under test made of it."""
+    try:
+        return (yield)
+    finally:
+        if item.config.stash[INTERRUPTS].happened():
+            raise KeyboardInterrupt
 
 
 class HostWork(TorchDispatchMode):

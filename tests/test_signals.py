@@ -101,7 +101,7 @@ def test_a_terminal_that_is_closed_ends_work_in_good_order(tmp_path: Path) -> No
 
     code = (
         "import pathlib, sys, time\n"
-        "from stylepack.cli import screen\n"
+        "from stylepack.cli import console\n"
         "from stylepack.signals import stop_on_signals\n"
         "stopping = stop_on_signals('saving', console.say)\n"
         "with stopping as stop, console.meter('working', 1000000) as meter:\n"
@@ -130,3 +130,41 @@ def test_a_terminal_that_is_closed_ends_work_in_good_order(tmp_path: Path) -> No
     process.send_signal(signal.SIGHUP)
     assert process.wait(timeout=60) == 129
     assert (tmp_path / "saved").exists()
+
+
+def test_interrupting_the_tests_ends_them_and_is_no_failed_test(tmp_path: Path) -> None:
+    (tmp_path / "test_swallows.py").write_text(
+        "import os, signal\n"
+        "from stylepack.signals import stop_on_signals\n"
+        "def test_a_command_that_stops():\n"
+        "    with stop_on_signals('stopping', print) as stop:\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "    assert not stop\n"
+        "def test_one_that_raises_a_signal_itself():\n"
+        "    with stop_on_signals('stopping', print) as stop:\n"
+        "        signal.raise_signal(signal.SIGINT)\n"
+        "    assert stop\n"
+    )
+    start = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    code = f"{start}import pytest; sys.exit(pytest.main(sys.argv[1:]))"
+    words = ["-p", "conftest", "-c", os.devnull, "--rootdir", str(tmp_path), str(tmp_path)]
+    tests = Path(__file__).parent
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": f"{tests}{os.pathsep}{tests.parent}"},
+    )
+    assert done.returncode == pytest.ExitCode.INTERRUPTED
+    assert "KeyboardInterrupt" in done.stdout
+    assert "failed" not in done.stdout
+    words.append("-k=itself")
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": f"{tests}{os.pathsep}{tests.parent}"},
+    )
+    assert done.returncode == 0, done.stdout

@@ -1,16 +1,18 @@
-"""`stylepack add-style`: one painting more on the installed trunk."""
+"""`stylepack add-style`: learn a new style from one painting."""
 
 from __future__ import annotations
 
 import math
+import shlex
+import signal
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from stylepack.bundled import BUNDLED_PHOTOS
 from stylepack.cli import console
-from stylepack.cli.console import follow, follow_previews, follow_style
+from stylepack.cli.console import follow, follow_previews, learn
 from stylepack.cli.options import (
     Author,
     Device,
@@ -27,94 +29,188 @@ from stylepack.cli.options import (
 from stylepack.errors import UsageError
 from stylepack.library.shelf import check_free
 from stylepack.library.trunks import find_trunk
-from stylepack.packs.manifest import typed_name
 from stylepack.recipe import RecipeChanges, load_recipe
+from stylepack.signals import Stop
+
+if TYPE_CHECKING:
+    from stylepack.training.finetune import Finetune
+
+PACK = "The pack"
+LEARNING = "Learning"
 
 
 def add_style(
-    painting: Annotated[Path, typer.Argument(help="The painting, an image file.")],
-    name: Annotated[str, typer.Option(help="The pack's name.  (default: the file's)")] = "",
-    photos: Annotated[
-        Path | None,
-        typer.Option(help="Folder of photographs to learn on.  (default: a few bundled ones)"),
-    ] = None,
-    recipe: RecipeName = None,
-    updates: Annotated[
-        int | None,
-        typer.Option(min=1, help="Updates at most.  (default: 250)"),
-    ] = None,
-    max_time: Annotated[
-        float | None, typer.Option(metavar="SECONDS", min=1, help="Learn no longer than this.")
-    ] = None,
+    painting: Annotated[Path, typer.Argument(metavar="PAINTING", help="An image file.")],
+    name: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="The pack's name (default: the file's)."),
+    ] = "",
+    title: Annotated[
+        str, typer.Option(metavar="TEXT", help="The painting's title.", rich_help_panel=PACK)
+    ] = "",
+    artist: Annotated[
+        str, typer.Option(metavar="TEXT", help="The painting's artist.", rich_help_panel=PACK)
+    ] = "",
+    author: Author = None,
+    license: License = None,
+    replace: Replace = False,
     style_weight: StyleWeight = None,
-    seed: Seed = None,
-    loss_network: LossNetwork = None,
     preview: Annotated[
         bool,
         typer.Option(
             "--preview",
-            help="Install nothing: paint NAME.preview.png over style weights, from short runs.",
+            help="Install nothing; paint NAME.preview.png at five style weights.",
         ),
     ] = False,
+    photos: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Photographs to learn on (default: bundled ones).",
+            rich_help_panel=LEARNING,
+        ),
+    ] = None,
+    max_time: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS", min=1, help="Learn for this long at most.", rich_help_panel=LEARNING
+        ),
+    ] = None,
+    updates: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=1, help="Updates at most (default: 250).", rich_help_panel=LEARNING
+        ),
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Continue a style that was stopped, or the installed one.",
+        ),
+    ] = False,
+    loss_network: LossNetwork = None,
     vgg_weights: VggWeights = None,
     vgg_input: VggInput = None,
+    recipe: RecipeName = None,
+    seed: Seed = None,
     trunk: TrunkFile = None,
-    replace: Replace = False,
     device: Device = "auto",
-    title: Annotated[str, typer.Option(help="The painting's title, for the pack.")] = "",
-    artist: Annotated[str, typer.Option(help="The painting's artist, for the pack.")] = "",
-    author: Author = None,
-    license: License = None,
 ) -> None:
-    """Learn a new style from one painting: gamma and beta alone, on the installed trunk.
+    """Learn a new style from one painting and install it as a pack.
 
-    The trunk and every other pack stay as they are.  Learning stops when the losses on other
-    photographs stop falling.  Without --loss-network the recipe's VGG is used where its weights
-    are cached or given, and the small bundled network elsewhere: nothing is downloaded.
-    Ctrl-C stops and installs nothing.
+    Only gamma and beta are trained; the trunk and the other packs stay as they are. Learning
+    stops when the loss on held-out photographs stops falling. Nothing is downloaded: without
+    --loss-network, VGG is used if its weights are cached, else a small bundled network.
+
+    Ctrl-C keeps the style as it is; you can install it or continue later.
+
+    Examples:
+        stylepack add-style painting.jpg --name dream
+
+        stylepack add-style painting.jpg --preview
     """
-    if painting.is_dir():
-        raise UsageError(f"{painting} is a folder; give the picture of one painting")
-    if not painting.is_file():
-        raise UsageError(f"no such file: {painting}")
-    if name:
-        typed_name(name, "--name")
+    if resume and preview:
+        raise UsageError("--preview cannot continue a style; leave out --resume")
     changes = RecipeChanges(style_weight=style_weight, seed=seed, loss_network=loss_network)
     base = load_recipe(recipe or "default", changes)
 
-    from stylepack.library.install import install_new
     from stylepack.losses.weights import WeightSource, without_download
     from stylepack.network.device import pick_device
-    from stylepack.training.export import metrics_in_words
-    from stylepack.training.finetune import PREVIEW_STEPS, Finetune, Preview, finetune_recipe
-    from stylepack.training.paintings import describe, pack_name
+    from stylepack.training.add_style import described_painting, earlier_style, planned
+    from stylepack.training.finetune import PREVIEW_STEPS, Finetune, Preview
 
+    described = described_painting(painting, name, title=title, artist=artist)
     target = pick_device(device)
-    facts = {key: value for key, value in (("title", title), ("artist", artist)) if value}
-    described = describe(painting, name or pack_name(painting), facts)
+    place = find_trunk(trunk)
+    earlier = earlier_style(described, place) if resume else None
     if not preview:
-        check_free(described.name, replace)
+        check_free(described.name, replace or resume)
     source = WeightSource(vgg_weights, vgg_input)
     if not loss_network:
         base = without_download(base, source)
     work = Finetune(
         described,
         photos or BUNDLED_PHOTOS,
-        find_trunk(trunk),
-        finetune_recipe(base, updates or (PREVIEW_STEPS if preview else None)),
+        place,
+        planned(base, updates or (PREVIEW_STEPS if preview else None), earlier),
         source,
         target,
         max_time or math.inf,
+        earlier,
     )
-    mix = ", ".join(f"{name} {share:.0%}" for name, share in work.started_from.items())
-    console.say(f"loss network: {base.loss_network}; starting from {mix or 'nothing'}")
+    console.say(f"loss network: {base.loss_network}; {start_in_words(work)}")
     if preview:
         follow_previews([Preview(work)], Path(f"{described.name}.preview.png"))
         return
-    follow_style(work.train(), described.name, work.recipe.updates)
+    stop = learn(
+        work.train(),
+        f"learning {described.name}",
+        lambda: work.trainer.planned,
+        "keeping the style",
+    )
+    given = {
+        "--photos": photos,
+        "--recipe": recipe,
+        "--updates": updates,
+        "--style-weight": style_weight,
+        "--seed": seed,
+        "--loss-network": loss_network,
+        "--vgg-weights": vgg_weights,
+        "--vgg-input": vgg_input,
+        "--trunk": trunk,
+    }
+    again = ["stylepack", "add-style", str(painting), "--name", described.name, "--resume"]
+    for flag, value in given.items():
+        again += [] if value is None else [flag, str(value)]
+    if stop and not install_as_it_is(work, stop, shlex.join(again), (author or "", license or "")):
+        raise typer.Exit(stop.exit_code)
+    install(work, author or "", license or "", replace or resume)
+    if stop:
+        console.say(f"continue learning: {shlex.join(again)}")
+
+
+def start_in_words(work: Finetune) -> str:
+    """`starting from starry 60%, wave 40%`, or the updates that are continued from."""
+    earlier = work.earlier
+    if earlier.updates:
+        return f"continuing after {earlier.updates} updates"
+    mix = zip(earlier.started_from.references, earlier.started_from.weights, strict=True)
+    return f"starting from {', '.join(f'{name} {share:.0%}' for name, share in mix) or 'scratch'}"
+
+
+def install_as_it_is(work: Finetune, stop: Stop, again: str, words: tuple[str, str]) -> bool:
+    """Keep a style whose learning was stopped; whether the user wants it installed as it is."""
+    from stylepack.training.add_style import keep_unfinished
+
+    work.settle()
+    file = keep_unfinished(work, *words)
+    total = work.earlier.updates + work.recipe.updates
+    name = work.painting.name
+    console.say(f"kept '{name}' after {work.updates} of {total} updates: {file}")
+    if stop.asked == signal.SIGINT and console.can_ask():
+        if console.ask(f"Install '{name}' as it is?"):
+            return True
+    else:
+        console.say(f"install it as it is: stylepack packs install {shlex.quote(str(file))}")
+    console.say(f"continue learning: {again}")
+    return False
+
+
+def install(work: Finetune, author: str, license: str, replace: bool) -> None:
+    """Measure a learned style and install its pack."""
+    from stylepack.training.add_style import install_learned, keep_unfinished
+    from stylepack.training.export import metrics_in_words
+
     evaluation = work.evaluation()
-    follow(evaluation.measure(), "measuring", len(evaluation))
-    pack = work.pack(evaluation, author or "", license or "")
-    place = install_new(pack, work.trunk.config, replace)
+    try:
+        follow(evaluation.measure(), "measuring", len(evaluation))
+        pack = work.pack(evaluation, author, license)
+    except BaseException:  # minutes of learning are not lost to an interrupt here
+        file = keep_unfinished(work, author, license)
+        console.say(f"kept the style: stylepack packs install {shlex.quote(str(file))}")
+        raise
+    place = install_learned(work, pack, replace=replace)
     console.say(metrics_in_words(pack.manifest))
-    console.say(f"installed {place}; try: stylepack apply PHOTO --style {described.name}")
+    name = pack.manifest.name
+    console.say(f"installed {place}; try it: stylepack apply PHOTO --style {name}")

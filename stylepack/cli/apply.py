@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,10 +12,11 @@ import typer
 from stylepack.cli import console
 from stylepack.cli.clips import FilmOptions
 from stylepack.cli.completion import complete_mix, complete_pack
-from stylepack.cli.options import Device, Force, Precision, TrunkFile
+from stylepack.cli.options import CLIPS, MANY, OUTPUT, STYLE, Device, Force, Precision, TrunkFile
 from stylepack.errors import PhotoError, UsageError
 from stylepack.files import make_folder
 from stylepack.library.resolve import resolve
+from stylepack.library.shelf import shelf
 from stylepack.packs.mix import Mix, parse_mix
 
 if TYPE_CHECKING:
@@ -29,130 +31,207 @@ def apply(
             metavar="PHOTO", help="Photographs, clips, folders, patterns, or - for stdin."
         ),
     ],
-    mix: Annotated[
-        str,
-        typer.Option(
-            metavar="A=W,B=W",
-            help="Packs (names or files) with weights.",
-            autocompletion=complete_mix,
-        ),
-    ] = "",
     style: Annotated[
-        str,
-        typer.Option(metavar="A", help="One pack, by name or file.", autocompletion=complete_pack),
-    ] = "",
-    output: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
-            "-o",
-            "--output",
-            help="The painted file, a folder for several, or - for stdout.  "
-            "(default: beside the photograph, as NAME.stylized.EXT)",
+            metavar="PACK",
+            help="A pack, by name or file.",
+            autocompletion=complete_pack,
+            rich_help_panel=STYLE,
+        ),
+    ] = None,
+    mix: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="A=X,B=Y",
+            help="Several packs with weights.",
+            autocompletion=complete_mix,
+            rich_help_panel=STYLE,
         ),
     ] = None,
     strength: Annotated[
         float,
         typer.Option(
-            help="0 is the photograph, 1 the style, up to 1.5.  Below 1 takes two passes."
+            metavar="X",
+            help="0 is the photograph, 1 the style, up to 1.5.",
+            show_default=False,
+            rich_help_panel=STYLE,
         ),
     ] = 1.0,
     keep_colors: Annotated[
-        bool, typer.Option("--keep-colors", help="Keep the photograph's colours.")
+        bool,
+        typer.Option(
+            "--keep-colors",
+            "--keep-colours",
+            help="Paint only the lightness.",
+            rich_help_panel=STYLE,
+        ),
     ] = False,
     size: Annotated[
         str,
         typer.Option(
             metavar="N|full",
-            help="Paint at this long side: smaller means larger strokes.  full: at the "
-            "photograph's.  (default: coarse to fine above 1.3 megapixels)",
+            help="Paint at this long side: smaller means larger strokes.",
+            rich_help_panel=STYLE,
         ),
     ] = "",
-    no_upscale: Annotated[
-        bool, typer.Option("--no-upscale", help="With --size: leave the result at that size.")
-    ] = False,
     mask: Annotated[
-        Path | None, typer.Option(help="Paint where this picture is white; grey is between.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Paint only where this picture is white.", rich_help_panel=STYLE
+        ),
     ] = None,
     region: Annotated[
         list[str] | None,
-        typer.Option(metavar="MASK=MIX", help="Another mix where a mask is white; repeatable."),
+        typer.Option(
+            metavar="FILE=MIX",
+            help="Another mix where this mask is white; repeatable.",
+            rich_help_panel=STYLE,
+        ),
     ] = None,
-    background: Annotated[
-        str, typer.Option(metavar="COLOUR", help="Lay transparent photographs on this colour.")
-    ] = "",
-    suffix: Annotated[
-        str, typer.Option(help="What is put behind the names of painted files.")
-    ] = ".stylized",
-    format: Annotated[
-        str, typer.Option(metavar="EXT", help="Write this format: jpg, png, webp, tif.")
-    ] = "",
-    quality: Annotated[int, typer.Option(min=1, max=100, help="Of JPEG, WebP and AVIF.")] = 95,
-    subsampling: Annotated[str, typer.Option(help="Of JPEG: 4:4:4, 4:2:2 or 4:2:0.")] = "4:4:4",
-    no_metadata: Annotated[
-        bool, typer.Option("--no-metadata", help="Write no EXIF and no word of how it was made.")
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="PATH",
+            help="File, folder, or - for stdout (default: NAME.PACK.EXT).",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    no_upscale: Annotated[
+        bool,
+        typer.Option(
+            "--no-upscale",
+            help="Leave the result at --size, smaller or larger.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = False,
+    format: Annotated[
+        str, typer.Option(metavar="EXT", help="jpg, png, webp, tif, ...", rich_help_panel=OUTPUT)
+    ] = "",
+    quality: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=1,
+            max=100,
+            help="For JPEG, WebP and AVIF, 1 to 100.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = 95,
+    subsampling: Annotated[
+        str,
+        typer.Option(
+            metavar="RATIO", help="JPEG's colours: 4:4:4, 4:2:2 or 4:2:0.", rich_help_panel=OUTPUT
+        ),
+    ] = "4:4:4",
+    background: Annotated[
+        str,
+        typer.Option(
+            metavar="COLOUR",
+            help="Put transparent photographs on a colour.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = "",
+    no_metadata: Annotated[
+        bool,
+        typer.Option(
+            "--no-metadata", help="Write no EXIF, nor how it was painted.", rich_help_panel=OUTPUT
+        ),
+    ] = False,
+    suffix: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            help="End painted files' names in this, not in the pack's name.",
+            rich_help_panel=MANY,
+        ),
+    ] = None,
     skip_existing: Annotated[
-        bool, typer.Option("--skip-existing", help="Leave photographs that are painted already.")
+        bool,
+        typer.Option("--skip-existing", help="Skip what is painted already.", rich_help_panel=MANY),
     ] = False,
     shard: Annotated[
-        str, typer.Option(metavar="I/N|env", help="Paint only the I-th of N parts.")
+        str,
+        typer.Option(
+            metavar="I/N|env", help="Paint only the I-th of N parts.", rich_help_panel=MANY
+        ),
     ] = "",
     steady: Annotated[
         float | None,
         typer.Option(
-            help="Of clips: how much each frame keeps of the last one, 0 to 0.95.  (default: 0.8)"
+            metavar="X",
+            help="How much each frame keeps of the last one (default: 0.8).",
+            rich_help_panel=CLIPS,
         ),
     ] = None,
     mix_to: Annotated[
         str,
         typer.Option(
-            metavar="A=W,B=W",
-            help="Of clips: fade to this mix by the end.",
+            metavar="A=X,B=Y",
+            help="Fade to this mix by the end.",
             autocompletion=complete_mix,
+            rich_help_panel=CLIPS,
         ),
     ] = "",
     codec: Annotated[
-        str, typer.Option(help="Of clips: h264, hevc, vp9 or av1.  (default: h264; vp9 in .webm)")
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="h264, hevc, vp9 or av1 (default: h264; vp9 in .webm).",
+            rich_help_panel=CLIPS,
+        ),
     ] = "",
     crf: Annotated[
         int | None,
-        typer.Option(help="Of clips: quality, the lower the better.  (default: 20 of h264)"),
+        typer.Option(
+            metavar="N",
+            help="Lower is better and larger (default: 20 for h264).",
+            rich_help_panel=CLIPS,
+        ),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Of clips: go on where one was stopped.")
+        bool,
+        typer.Option("--resume", help="Continue a clip that was stopped.", rich_help_panel=CLIPS),
     ] = False,
     jobs: Annotated[
-        int, typer.Option(min=1, help="Threads that decode and encode.", show_default=True)
+        int,
+        typer.Option(
+            metavar="N", min=1, help="Threads that decode and encode.", rich_help_panel=MANY
+        ),
     ] = 2,
     trunk: TrunkFile = None,
     device: Device = "auto",
     precision: Precision = "auto",
     force: Force = False,
 ) -> None:
-    """Paint photographs and clips in a style or a mix of styles.
+    """Paint photographs and clips in a style or a mix, and print the new files' paths.
 
-    The paths of the painted files are printed to stdout, one a line.
+    Examples:
+      stylepack apply photo.jpg --style wave
+      stylepack apply photos/ --mix starry=0.7,wave=0.3 -o painted/
     """
-    wanted = choose_mix(mix, style)
+    wanted = choose_mix(mix or (), style or ())
     side = parse_size(size)
     regions = [parse_region(text) for text in region or ()]
     mixes = [wanted, *(mix for _, mix in regions)]
-    last_mixes = [choose_mix(mix_to, ""), *mixes[1:]] if mix_to else []
+    last_mixes = [choose_mix([mix_to], ()), *mixes[1:]] if mix_to else []
     references = [name for one in (*mixes, *last_mixes) for name in one.references]
     selection = resolve(references, trunk, identity=strength != 1)
 
     from stylepack.images.clips import CONTAINERS, unfinished_folder
     from stylepack.images.decoding import colour
     from stylepack.images.formats import output_format
-    from stylepack.images.photo import SUBSAMPLINGS, SaveOptions, read_mask
-    from stylepack.painting.jobs import STANDARD, is_done, plan_jobs, share_of
+    from stylepack.images.photo import SaveOptions, read_mask
+    from stylepack.painting.jobs import STANDARD, is_done, mark_of, plan_jobs, share_of
 
-    if subsampling not in SUBSAMPLINGS:
-        raise UsageError(f"--subsampling is '{subsampling}'; use {', '.join(SUBSAMPLINGS)}")
+    saving = SaveOptions(quality, subsampling, not no_metadata)
     if no_upscale and not isinstance(side, int):
         raise UsageError("--no-upscale leaves the result at --size; give --size N too")
     extension = f".{format.lstrip('.').lower()}" if format else ""
-    todo = plan_jobs(photos, output, suffix, extension)
+    mark = mark_of(mixes) if suffix is None else suffix
+    todo = plan_jobs(photos, output, mark, extension, known=lambda: frozenset(shelf()))
     of_pictures = ".png" if extension in ("", *CONTAINERS) else extension
     stdout_format = output_format(Path(f"stdout{of_pictures}"))
     if shard:
@@ -165,7 +244,7 @@ def apply(
         if not todo:
             console.say("nothing to do: every photograph is painted")
             return
-    # What is wrong with every photograph is said once, and before a trunk is loaded.
+    # Whatever is wrong for every photograph is refused once, before a trunk is loaded.
     if background:
         colour(background)
     filming = FilmOptions(
@@ -194,7 +273,7 @@ def apply(
         ending = None
     painter = Painter(
         stylizer,
-        SaveOptions(quality, subsampling, not no_metadata),
+        saving,
         PaintOptions(side, not no_upscale, keep_colors, painted_where, region_masks),
         background=background,
         stdout_format=stdout_format,
@@ -218,39 +297,53 @@ def follow(painter: Painter, todo: list[Job], workers: int, *, alone: bool) -> i
     Raises:
         PhotoError: the only one, `alone`, could not be painted.
     """
-    from stylepack.painting.jobs import STANDARD
+    from stylepack.painting.jobs import STANDARD, is_done
 
     failed = 0
+    replaced = {job.target for job in todo if is_done(job)}
     with console.meter("painting", len(todo)) as meter:
         for outcome in painter.paint_all(todo, workers, meter.share):
+            target = outcome.job.target
             meter.advance(outcome.job.source.name)
             if outcome.error is None:
-                if outcome.job.target != STANDARD:
-                    meter.result(str(outcome.job.target))
+                if target != STANDARD:
+                    meter.result(str(target))
+                if alone and target in replaced:
+                    console.say(f"replaced {target}")
             elif alone:
                 raise outcome.error
             else:
                 console.fail(str(outcome.error))
                 failed += 1
+                replaced.discard(target)
+    if replaced and not alone:
+        files = "1 file" if len(replaced) == 1 else f"{len(replaced)} files"
+        console.say(f"replaced {files}; --skip-existing keeps them")
     return failed
 
 
-def choose_mix(mix: str, style: str) -> Mix:
+def choose_mix(mix: Sequence[str], style: Sequence[str]) -> Mix:
     """The mix that `--mix` or `--style` asks for.
 
     Raises:
-        UsageError: both, neither, or unparsable.
+        UsageError: both, neither, several, or unparsable.
     """
+    if len(style) > 1:
+        share = f"{1 / len(style):.2g}"
+        blended = ",".join(f"{name}={share}" for name in style)
+        raise UsageError(f"--style takes one pack; blend them with --mix {blended}")
+    if len(mix) > 1:
+        raise UsageError(f"--mix is given {len(mix)} times; give it once: --mix {','.join(mix)}")
     if bool(mix) == bool(style):
         raise UsageError("give one of --style A or --mix A=0.5,B=0.5; see `stylepack packs list`")
-    return (parse_mix(mix) if mix else Mix(((style, 1.0),))).normalised()
+    return (parse_mix(mix[0]) if mix else Mix(((style[0], 1.0),))).normalised()
 
 
 def parse_size(text: str) -> int | Literal["full"] | None:
-    """Read `--size`: pixels of the long side to paint at, `full`, or empty for the default, None.
+    """Read `--size`: the long side in pixels, `full`, or None for an empty text.
 
     Raises:
-        UsageError: none of these, or fewer than 16 pixels.
+        UsageError: it is something else, or fewer than 16 pixels.
     """
     if not text:
         return None
@@ -262,16 +355,16 @@ def parse_size(text: str) -> int | Literal["full"] | None:
 
 
 def parse_region(text: str) -> tuple[Path, Mix]:
-    """`m.png=wave` or `m.png=wave=0.5,starry=0.5`: the mask's file and the mix there.
+    """Read `--region`, like `m.png=wave` or `m.png=wave=0.5,starry=0.5`: the mask and the mix.
 
     Raises:
-        UsageError: no such file, or no mix behind it.
+        UsageError: no such file, or no mix after it.
     """
-    # A file's name may have an = in it too.
+    # A file's name may contain an = too.
     ways = [(text[:at], text[at + 1 :]) for at, letter in enumerate(text) if letter == "="]
     if not ways or not all(ways[0]):
         raise UsageError(f"--region is '{text}'; write it like mask.png=wave")
     for file, mix in ways:
         if Path(file).is_file():
-            return Path(file), choose_mix(mix, "")
+            return Path(file), choose_mix([mix], ())
     raise UsageError(f"no such file: {ways[0][0]}, the mask of --region {text}")

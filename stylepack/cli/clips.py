@@ -174,7 +174,7 @@ class FilmOptions:
 
     def _paint(self, job: Job, filming: Filming, stop: Stop) -> None:
         if filming.begun:
-            console.say(f"going on with {job.target} after {filming.begun} frames")
+            console.say(f"continuing {job.target} after {filming.begun} frames")
         title = f"painting {job.source.name}"
         events = filming.paint(stop)
         done = follow(events, title, filming.total, stop=stop, done=filming.begun, speed=True)
@@ -184,7 +184,7 @@ class FilmOptions:
             console.warn(message)
         console.result(str(job.target))
         if not filming.complete:
-            console.say(f"stopped after {done} frames; --resume goes on from there")
+            console.say(f"stopped after {done} frames; --resume continues")
 
     def _begin(self, job: Job, film: Film, painter: Painter) -> Filming:
         if is_clip(job.source):

@@ -10,7 +10,7 @@ import sys
 import textwrap
 import time
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from itertools import zip_longest
 from pathlib import Path
@@ -170,13 +170,20 @@ class Meter:
         self._start = self._spoke = self._unit = time.monotonic()
         self._marks = deque([(self._start, done)]) if speed else None
 
+    def expect(self, total: int) -> None:
+        """Change how many units there are in all."""
+        if total != self._total:
+            self._total = total
+            self._progress.update(self._task, total=total)
+
     def share(self, share: float) -> None:
         """Show how much of the unit at hand is done, 0..1."""
         self._progress.update(self._task, completed=self._done + share)
         now = time.monotonic()
         if not self._live and now - max(self._spoke, self._unit) >= PLAIN_SECONDS:
             self._spoke = now  # of a unit that takes long by itself
-            say(f"{self._title} {self._done}/{self._total}, and {share:.0%} of the next")
+            done = f"{self._done}/{self._total}, and {share:.0%} of the next"
+            say(f"{self._title} {done if self._total > 1 else f'{share:.0%}'}")
 
     def result(self, line: str) -> None:
         """A line of data on stdout; on the terminal of the bar it is put above that."""
@@ -219,7 +226,7 @@ def meter(title: str, total: int, done: int = 0, *, speed: bool = False) -> Iter
     progress = Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
-        MofNCompleteColumn(),
+        MofNCompleteColumn() if total > 1 else TextColumn("{task.percentage:>3.0f} %"),
         TimeRemainingColumn(compact=True),
         TextColumn("[dim]{task.fields[words]}"),
         console=errors,
@@ -240,7 +247,7 @@ def _clock(seconds: float) -> str:
 def follow(
     events: Generator[Event],
     title: str,
-    total: int,
+    total: int | Callable[[], int],
     *,
     stop: Stop | None = None,
     done: int = 0,
@@ -248,9 +255,10 @@ def follow(
 ) -> int:
     """Show events to the end, or to a `stop` before the last step; return the steps done.
 
-    Without a `stop` the work ends by itself.
+    Without a `stop` the work ends by itself.  A `total` that changes on the way is a function.
     """
-    with meter(title, total, done, speed=speed) as shown, closing(events):
+    expected = total if callable(total) else lambda: total
+    with meter(title, expected(), done, speed=speed) as shown, closing(events):
         for event in events:
             match event:
                 case Skipped(reason):
@@ -261,20 +269,27 @@ def follow(
                     say(words)
                 case _:
                     done = event.done
+                    shown.expect(expected())
                     shown.advance(event.words, to=done)
-                    if stop and done < total:
+                    if stop and done < expected():
                         break
     return done
 
 
-def follow_style(events: Generator[Event], name: str, total: int) -> None:
-    """Show the learning of one style to its end; Ctrl-C ends the command."""
-    with stop_on_signals("nothing will be written", say) as stop:
-        done = follow(events, f"learning {name}", total, stop=stop)
-    if stop:
-        raise typer.Exit(stop.exit_code)
-    if done < total:
-        say(f"done after {done} of {total} updates")
+def learn(
+    events: Generator[Event], title: str, total: int | Callable[[], int], keeping: str
+) -> Stop:
+    """Show the learning of one style to its end or to the first signal, which is returned.
+
+    `keeping` says what a signal finishes.
+    """
+    planned = total if callable(total) else lambda: total
+    first = planned()
+    with stop_on_signals(keeping, say) as stop:
+        done = follow(events, title, planned, stop=stop)
+    if not stop and done < first:
+        say(f"done after {done} of {first} updates: the loss no longer falls, or the time is over")
+    return stop
 
 
 def follow_previews(previews: Sequence[Preview], path: Path) -> None:
@@ -282,20 +297,33 @@ def follow_previews(previews: Sequence[Preview], path: Path) -> None:
     from stylepack.training.finetune import paint_previews
 
     for preview in previews:
-        follow_style(preview.train(), preview.work.painting.name, len(preview))
+        title = f"learning {preview.work.painting.name}"
+        stop = learn(preview.train(), title, len(preview), "nothing is written")
+        if stop:
+            raise typer.Exit(stop.exit_code)
     paint_previews(path, previews)
     result(path)
     say("choose a weight by eye and give it with --style-weight")
 
 
+def can_ask() -> bool:
+    """Whether a user can answer: stdin and stderr are a terminal."""
+    return sys.stdin.isatty() and errors.is_terminal
+
+
+def ask(question: str) -> bool:
+    """The answer to a question; yes if it is empty."""
+    return typer.confirm(question, default=True, err=True)
+
+
 def confirm(what: str, question: str) -> None:
-    """Go on only if the answer is yes.
+    """Continue only if the answer is yes.
 
     Raises:
-        UsageError: stdin is no terminal, so that nobody can answer about `what`.
+        UsageError: stdin is not a terminal, so nobody can answer the question about `what`.
     """
     if not sys.stdin.isatty():
-        raise UsageError(f"nobody is there to be asked about {what}; add -y")
+        raise UsageError(f"cannot ask about {what}: stdin is not a terminal; add -y")
     if not typer.confirm(question, err=True):
-        say("nothing is removed")
+        say("nothing was removed")
         raise typer.Exit(1)

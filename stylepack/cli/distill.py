@@ -19,18 +19,16 @@ from stylepack.signals import stop_on_signals
 
 
 def distill(
-    photos: Annotated[Path, typer.Option(help="Folder of photographs, searched in depth.")],
-    styles: Annotated[Path, typer.Option(help="Folder of paintings, searched in depth.")],
+    photos: Annotated[Path, typer.Option(metavar="FOLDER", help="Photographs, searched in depth.")],
+    styles: Annotated[Path, typer.Option(metavar="FOLDER", help="Paintings, searched in depth.")],
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="FILE", help="The loss network's file.")
     ],
-    replace: Annotated[
-        bool, typer.Option("--replace", help="Replace a file that is there already.")
-    ] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace an existing file.")] = False,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the checkpoint beside the file.")
+        bool, typer.Option("--resume", help="Continue from the checkpoint beside the file.")
     ] = False,
-    updates: Annotated[int, typer.Option(min=1, help="Updates in all.")] = 600,
+    updates: Annotated[int, typer.Option(metavar="N", min=1, help="Updates in all.")] = 600,
     seed: Seed = None,
     vgg_weights: VggWeights = None,
     vgg_input: VggInput = None,
@@ -38,16 +36,20 @@ def distill(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="A loss network that stands in for VGG-19 from block 4 on.  (default: VGG-19)",
+            help="A loss network used in place of VGG-19 from block 4 on.",
         ),
     ] = None,
     trunk: TrunkFile = None,
     device: Device = "auto",
 ) -> None:
-    """Distil the small loss network that `add-style --loss-network bundled` learns with.
+    """Distil VGG-19 into a small loss network like the bundled one.
 
-    It learns VGG-19's activations at the default recipe's layers.  Ctrl-C stops and keeps a
-    checkpoint beside the file; `--resume` goes on from it.
+    The network learns VGG-19's activations at the default recipe's layers. Ctrl-C stops and
+    keeps a checkpoint beside the file; --resume continues from it.
+
+    Examples:
+      stylepack distill --photos photos/ --styles paintings/ -o small.safetensors
+      stylepack distill --photos photos/ --styles paintings/ -o small.safetensors --resume
     """
     if output.suffix != SUFFIX:
         raise UsageError(f"-o is {output}; name it like {output.stem or 'loss-network'}{SUFFIX}")
@@ -63,13 +65,13 @@ def distill(
     recipe = DistillRecipe(updates=updates, seed=seed or 0)
     source = WeightSource(vgg_weights, vgg_input)
     target = pick_device(device)
-    console.say("loading VGG-19, and making a first guess of the small network")
+    console.say("loading VGG-19 and initialising the small network")
     work = Distillation.start(output, folders, recipe, source, deep_network, target, resume=resume)
     with closing(work):
         with stop_on_signals("saving a checkpoint", console.say) as stop:
             follow(work.train(), "distilling", updates, stop=stop, done=work.update)
         if stop and work.update < updates:
-            console.say(f"stopped at update {work.update}; add --resume to go on")
+            console.say(f"stopped at update {work.update}; add --resume to continue")
             raise typer.Exit(stop.exit_code)
         size = work.write()
     console.say(f"wrote {output}, {size / 1e6:.2f} MB")

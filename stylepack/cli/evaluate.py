@@ -26,31 +26,29 @@ COLUMNS = ("pack", "method", "content", "95 %", "style", "95 %", "PSNR")
 
 
 def evaluate(
-    photos: Annotated[Path, typer.Option(help="Folder of photographs, searched in depth.")],
+    photos: Annotated[Path, typer.Option(metavar="FOLDER", help="Photographs, searched in depth.")],
     paintings: Annotated[
-        Path, typer.Option(help="Folder of the paintings that the packs were learned from.")
+        Path, typer.Option(metavar="FOLDER", help="The paintings that the packs were learned from.")
     ],
     output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="FOLDER", help="Where the results go.")
+        Path, typer.Option("-o", "--output", metavar="FOLDER", help="Folder for the results.")
     ] = Path("evaluation"),
     style: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="A pack; repeatable.  (default: every one with a painting there)",
+            help="A pack; repeatable (default: all with a painting).",
             autocompletion=complete_pack,
         ),
     ] = None,
-    limit: Annotated[
-        int, typer.Option(min=1, help="Photographs, a sample that is always the same.")
-    ] = 24,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, help="Photographs in the sample.")] = 24,
     held_out: Annotated[
         bool,
-        typer.Option("--held-out", help="Only photographs that `train` holds out of this folder."),
+        typer.Option("--held-out", help="Only photographs that `train` held out."),
     ] = False,
     optimize: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="Optimise pixels for N updates too; slow."),
+        typer.Option(min=1, metavar="N", help="Also optimise pixels for N updates; slow."),
     ] = None,
     recipe: RecipeName = None,
     loss_network: LossNetwork = None,
@@ -59,14 +57,15 @@ def evaluate(
     trunk: TrunkFile = None,
     device: Device = "auto",
 ) -> None:
-    """Measure packs: content and style loss on photographs, with 95 % intervals.
+    """Measure packs' content and style losses on photographs, with 95 % intervals.
 
-    Each pack stands beside the untouched photograph, whose style loss it must beat, and the
-    painting itself, cropped to the photograph's size, whose content loss is that of no
-    photograph left.  --optimize adds the same losses minimised in the pixels themselves.
+    Each pack is compared with the untouched photograph, whose style loss it must beat, and with
+    the painting itself, whose content loss it must beat. Writes evaluation.csv, evaluation.json
+    and sheet.png; Ctrl-C stops and writes the photographs that are done.
 
-    Writes evaluation.csv, evaluation.json and sheet.png.  Ctrl-C stops and writes the
-    photographs that are done.
+    Examples:
+      stylepack evaluate --photos photos/ --paintings paintings/
+      stylepack evaluate --photos photos/ --paintings paintings/ --style wave --limit 8
     """
     base = load_recipe(recipe or "default", RecipeChanges(loss_network=loss_network))
     selection = resolve(style or (), trunk).by_name()

@@ -29,43 +29,46 @@ def gallery(
             "-o",
             "--output",
             metavar="FILE",
-            help="The contact sheet, a .png.  (default: gallery.png, unless there is --html)",
+            help="The contact sheet, a .png (default: gallery.png, or none with --html).",
         ),
     ] = None,
     html: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="A web page with sliders to compare, a .html."),
     ] = None,
-    size: Annotated[int, typer.Option(min=16, help="Paint at this long side.")] = 512,
+    size: Annotated[int, typer.Option(metavar="N", min=16, help="Paint at this long side.")] = 512,
     cell: Annotated[
-        int, typer.Option(min=16, max=2048, help="Side of a picture on the contact sheet.")
+        int, typer.Option(metavar="N", min=16, max=2048, help="Size of a picture on the sheet.")
     ] = 256,
     columns: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Pictures in a row of the sheet.  (default: even rows, at most 6)"
+            metavar="N", min=1, help="Pictures in a row (default: even rows of at most 6)."
         ),
     ] = None,
     style: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="A",
-            help="A pack, by name or file; repeatable.  (default: all installed ones)",
+            metavar="PACK",
+            help="A pack, by name or file; repeatable (default: all installed).",
             autocompletion=complete_pack,
         ),
     ] = None,
     keep_colors: Annotated[
-        bool, typer.Option("--keep-colors", help="Keep the photographs' colours.")
+        bool, typer.Option("--keep-colors", "--keep-colours", help="Paint only the lightness.")
     ] = False,
     trunk: TrunkFile = None,
     device: Device = "auto",
     precision: Precision = "auto",
     force: Force = False,
 ) -> None:
-    """Show installed packs side by side, as a contact sheet or a web page.
+    """Show every installed pack on your photographs, as a contact sheet or a web page.
 
-    The paths of the written files are printed to stdout, one a line.  A folder's photograph that
-    cannot be read is named and left out.
+    Photographs of a folder that cannot be read are named and left out.
+
+    Examples:
+      stylepack gallery photo.jpg
+      stylepack gallery photos/ --html gallery.html --style starry --style wave
     """
     sheet_file = Path("gallery.png") if output is None and html is None else output
     sources = find_photos(photos, sheet_file)
@@ -131,11 +134,11 @@ def gallery(
 
 
 def find_photos(photos: Sequence[Path], sheet: Path | None = None) -> list[Path]:
-    """The image files that are named, and those in the folders that are, each once.
+    """The named image files and those in named folders, each once.
 
     Args:
         photos: files and folders.
-        sheet: what will be written, which is no photograph of a folder that it lies in.
+        sheet: the file to be written; it is left out where a folder contains it.
 
     Raises:
         UsageError: no such file, or no image in a folder.
@@ -151,7 +154,7 @@ def find_photos(photos: Sequence[Path], sheet: Path | None = None) -> list[Path]
 
 
 def check_output(path: Path | None, suffix: str, option: str, sources: Sequence[Path]) -> None:
-    """Refuse, before anything is painted, a file that cannot be meant.
+    """Refuse an output file that cannot be right, before anything is painted.
 
     Raises:
         UsageError: another suffix, no such folder, or one of the photographs.

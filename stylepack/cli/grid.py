@@ -25,25 +25,29 @@ def grid(
         str,
         typer.Option(
             metavar="A,B[,C,D]",
-            help="Packs: left and right, then those below them.",
+            help="Packs at the left and right, then those below them.",
             autocompletion=complete_mix,
         ),
     ],
-    steps: Annotated[int, typer.Option(max=100, help="Pictures from corner to corner.")] = 5,
+    steps: Annotated[
+        int, typer.Option(metavar="N", max=100, help="Pictures from corner to corner.")
+    ] = 5,
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="FILE", help="The contact sheet, a .png.")
     ] = Path("grid.png"),
     size: Annotated[
-        int, typer.Option(min=16, max=2048, help="Long side of each painted picture.")
+        int, typer.Option(metavar="N", min=16, max=2048, help="Long side of each picture.")
     ] = 256,
     trunk: TrunkFile = None,
     device: Device = "auto",
     precision: Precision = "auto",
     force: Force = False,
 ) -> None:
-    """Show how packs blend: a row between two of them, or a square between four.
+    """Show how packs blend, as a row between two or a square between four.
 
-    The path of the written file is printed to stdout.
+    Examples:
+      stylepack grid photo.jpg --corners starry,wave
+      stylepack grid photo.jpg --corners starry,scream,wave,composition -o blends.png
     """
     most = MOST_PIXELS // (size * size)
     if steps ** (2 if corners.count(",") > 1 else 1) > most:

@@ -19,12 +19,13 @@ from stylepack.cli.distill import distill
 from stylepack.cli.evaluate import evaluate
 from stylepack.cli.gallery import gallery
 from stylepack.cli.grid import grid
+from stylepack.cli.options import LEARN, PAINT, RESEARCH, SHELF, App
 from stylepack.cli.packs.shelf import packs
 from stylepack.cli.studio import studio
 from stylepack.cli.study.commands import study
 from stylepack.cli.train import train
 from stylepack.cli.trunks import trunks
-from stylepack.errors import StylepackError, UsageError
+from stylepack.errors import StylepackError, UsageError, command_line_messages
 from stylepack.files import leftovers_removed_once
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
@@ -32,23 +33,18 @@ FREE_TEXT = frozenset(["--suffix", "--title", "--artist", "--author", "--license
 IN_HOME = re.compile(r"(?P<option>|-\w|--[\w-]+=)(?P<path>~(?:[/\\].*)?)", re.DOTALL)
 RARELY = 100_000  # new objects between two searches for garbage; Python's own is 700
 
-app = typer.Typer(
-    help="Paint photographs in the styles of paintings, blend styles, and learn new ones.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.command()(apply)
-app.command()(gallery)
-app.command()(grid)
-app.command()(studio)
-app.command()(add_style)
-app.command()(train)
-app.command()(evaluate)
-app.command()(distill)
-app.add_typer(packs, name="packs")
-app.add_typer(trunks, name="trunks")
-app.add_typer(study, name="study")
+app = App(help="Paint photographs in the styles of paintings, blend styles, and learn new ones.")
+app.command(rich_help_panel=PAINT)(apply)
+app.command(rich_help_panel=PAINT)(gallery)
+app.command(rich_help_panel=PAINT)(grid)
+app.command(rich_help_panel=PAINT)(studio)
+app.command(rich_help_panel=LEARN)(add_style)
+app.command(rich_help_panel=LEARN)(train)
+app.add_typer(packs, name="packs", rich_help_panel=SHELF)
+app.add_typer(trunks, name="trunks", rich_help_panel=SHELF)
+app.command(rich_help_panel=RESEARCH)(evaluate)
+app.add_typer(study, name="study", rich_help_panel=RESEARCH)
+app.command(rich_help_panel=RESEARCH)(distill)
 
 
 def _show_version(wanted: bool) -> None:
@@ -101,7 +97,7 @@ def run(arguments: list[str] | None = None) -> int:
         words = sys.argv[1:] if arguments is None else arguments
         refuse_empty(words)
         words = list(starmap(at_home, pairwise(["", *words])))
-        with whole_words_in_bash():
+        with whole_words_in_bash(), command_line_messages():
             return app(words, prog_name="stylepack", standalone_mode=False) or 0
     except StylepackError as error:
         console.fail(str(error))

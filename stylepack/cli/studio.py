@@ -24,9 +24,17 @@ def studio(
     ] = None,
     output: Annotated[
         Path,
-        typer.Option("-o", "--output", help="The folder that pictures and masks are saved to."),
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FOLDER",
+            help="Save pictures and masks here.",
+            show_default=False,
+        ),
     ] = Path(),
-    port: Annotated[int, typer.Option(min=0, max=65_535, help="The port; 0 takes a free one.")] = 0,
+    port: Annotated[
+        int, typer.Option(metavar="N", min=0, max=65_535, help="The port; 0 takes a free one.")
+    ] = 0,
     no_browser: Annotated[
         bool, typer.Option("--no-browser", help="Print the address only; open no browser.")
     ] = False,
@@ -34,9 +42,13 @@ def studio(
     device: Device = "auto",
     precision: Precision = "auto",
 ) -> None:
-    """Mix styles by eye: a page in the browser, served on this machine alone.
+    """Mix styles by eye in a browser page, served on this machine alone.
 
-    The address is printed to stdout.  Ctrl-C ends it.
+    The address is printed to stdout. Ctrl-C ends it.
+
+    Examples:
+      stylepack studio photo.jpg
+      stylepack studio photo.jpg -o painted/ --no-browser
     """
     for package in ("starlette", "uvicorn"):
         if find_spec(package) is None:

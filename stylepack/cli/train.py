@@ -12,6 +12,8 @@ import typer
 from stylepack.cli import console
 from stylepack.cli.console import follow, follow_previews
 from stylepack.cli.options import (
+    ADVANCED,
+    LEARNING,
     Author,
     Device,
     License,
@@ -41,10 +43,10 @@ if TYPE_CHECKING:
 def train(
     styles: Annotated[
         Path | None,
-        typer.Option(help="Folder of paintings, one style each; a paintings.csv may name them."),
+        typer.Option(metavar="FOLDER", help="Paintings, one style each."),
     ] = None,
     photos: Annotated[
-        Path | None, typer.Option(help="Folder of photographs to learn on, searched in depth.")
+        Path | None, typer.Option(metavar="FOLDER", help="Photographs, searched in depth.")
     ] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="RUN", help="Folder for the run.")
@@ -53,69 +55,104 @@ def train(
         Path | None,
         typer.Option(
             metavar="TRUNK",
-            help="Begin with this trunk, a name or file, and its packs.  (default: random weights)",
+            help="Start from this trunk, a name or file, and its packs.",
         ),
     ] = None,
     resume: Annotated[
         Path | None,
-        typer.Option(
-            metavar="RUN", help="Go on with a stopped run; options given with it replace its own."
-        ),
+        typer.Option(metavar="RUN", help="Continue a stopped run; other options replace its own."),
     ] = None,
     recipe: RecipeName = None,
     updates: Annotated[
-        int | None, typer.Option(help=of_recipe("Updates in all.", "updates"))
+        int | None,
+        typer.Option(
+            metavar="N",
+            help=of_recipe("Updates in all.", "updates"),
+            rich_help_panel=LEARNING,
+        ),
     ] = None,
     batch: Annotated[
         str | None,
         typer.Option(
             metavar="N|auto",
-            help=of_recipe(
-                "Photographs an update, of all processes together; auto: as many as fit into "
-                "memory, at the same learning rate.",
-                "batch",
-            ),
+            help=of_recipe("Photographs an update; auto: all that fit.", "batch"),
+            rich_help_panel=LEARNING,
         ),
     ] = None,
     crop: Annotated[
-        int | None, typer.Option(help=of_recipe("Crop size in pixels.", "crop"))
+        int | None,
+        typer.Option(
+            metavar="N",
+            help=of_recipe("Crop size in pixels.", "crop"),
+            rich_help_panel=LEARNING,
+        ),
     ] = None,
     first_crop: Annotated[
         int | None,
-        typer.Option(help="Crop size for the first half of the updates; smaller is faster."),
+        typer.Option(
+            metavar="N",
+            help="Crop size in the first half of the updates.",
+            rich_help_panel=LEARNING,
+        ),
     ] = None,
     style_weight: StyleWeight = None,
     balance: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME=X,...", help="Times the style weight for single paintings: wave=4."
+            metavar="NAME=X,...",
+            help="Factors of single paintings' style weights: wave=4.",
+            rich_help_panel=LEARNING,
         ),
     ] = None,
     content_weight: Annotated[
-        float | None, typer.Option(help=of_recipe("Weight of the content loss.", "content_weight"))
+        float | None,
+        typer.Option(
+            metavar="X",
+            help=of_recipe("Weight of the content loss.", "content_weight"),
+            rich_help_panel=LEARNING,
+        ),
     ] = None,
     tv_weight: Annotated[
-        float | None, typer.Option(help=of_recipe("Weight of the total variation.", "tv_weight"))
+        float | None,
+        typer.Option(
+            metavar="X",
+            help=of_recipe("Weight of total variation.", "tv_weight"),
+            rich_help_panel=LEARNING,
+        ),
     ] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(help=of_recipe("Adam's learning rate.", "learning_rate"))
+        float | None,
+        typer.Option(
+            metavar="X",
+            help=of_recipe("Adam's learning rate.", "learning_rate"),
+            rich_help_panel=LEARNING,
+        ),
     ] = None,
     seed: Seed = None,
     loss_network: LossNetwork = None,
     vgg_weights: VggWeights = None,
     vgg_input: VggInput = None,
     sheet_every: Annotated[
-        int | None, typer.Option(help="Updates between contact sheets.  (500)")
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Updates between contact sheets (default: 500).",
+            rich_help_panel=ADVANCED,
+        ),
     ] = None,
     checkpoint_every: Annotated[
-        int | None, typer.Option(help="Updates between checkpoints.  (500)")
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Updates between checkpoints (default: 500).",
+            rich_help_panel=ADVANCED,
+        ),
     ] = None,
     preview: Annotated[
         bool,
         typer.Option(
             "--preview",
-            help="Train nothing: paint RUN/preview.png, every painting over style weights, "
-            "from short runs on the trunk of --start-from or the bundled one.",
+            help="Only paint RUN/preview.png, each painting at five style weights.",
         ),
     ] = False,
     device: Device = "auto",
@@ -123,17 +160,22 @@ def train(
         bool | None,
         typer.Option(
             "--compile/--no-compile",
-            help="Whether to go through torch.compile, which takes a minute to begin with.  "
-            "(default: on CUDA)",
+            help="Use torch.compile (default: on CUDA).",
+            rich_help_panel=ADVANCED,
         ),
     ] = None,
     author: Author = None,
     license: License = None,
 ) -> None:
-    """Train a trunk on every painting of a folder and write one style pack for each.
+    """Train a trunk on a folder of paintings and write one pack for each.
 
-    Ctrl-C finishes the update, saves a checkpoint and stops; `--resume RUN` goes on.  Started
-    by torchrun, all processes train one trunk together.
+    Takes hours to days: 40,000 updates by default. Ctrl-C saves a checkpoint and stops; --resume
+    continues. VGG's weights, half a gigabyte, are downloaded once; --loss-network bundled needs
+    no download. Under torchrun all processes train one trunk.
+
+    Examples:
+      stylepack train --styles paintings/ --photos photos/ -o runs/mine
+      stylepack train --resume runs/mine
     """
     launch = Launch.from_environment()
     console.speak_as(launch.rank)
@@ -166,17 +208,19 @@ def train(
     )
     if resume is not None:
         if output is not None or recipe is not None:
-            raise UsageError("--resume goes on in its own folder and recipe: no -o, no --recipe")
-        if start_from is not None and not preview and launch.rank == 0:
-            console.warn(
-                f"{resume} goes on from its own checkpoint; --start-from changes no weight"
+            raise UsageError(
+                "--resume continues in the run's folder with its recipe; leave out -o and --recipe"
             )
+        if start_from is not None and not preview and launch.rank == 0:
+            console.warn(f"{resume} continues from its own checkpoint; --start-from has no effect")
         if batch == "auto":
-            raise UsageError("--batch auto is for the start of a run; a run keeps what it found")
+            raise UsageError(
+                "--batch auto is for the start of a run; a resumed run keeps its batch"
+            )
         folder, settings = resume, RunSettings.read(resume)
         settings = replace(settings, recipe=settings.recipe.changed(changes)).changed(given)
     elif styles is None or photos is None or output is None:
-        raise UsageError("train needs --styles DIR --photos DIR -o RUN, or --resume RUN")
+        raise UsageError("train needs --styles FOLDER --photos FOLDER -o RUN, or --resume RUN")
     else:
         folder = output
         base = load_recipe(recipe or "default", changes)
@@ -221,7 +265,7 @@ def preview_styles(folder: Path, settings: RunSettings, device: torch.device) ->
 
 
 def follow_run(run: Run) -> int:
-    """Show a run to its end, or to the first Ctrl-C; return the exit code."""
+    """Show a run until it ends or Ctrl-C stops it; return the exit code."""
     recipe, resume = run.recipe, f"`stylepack train --resume {run.folder}`"
     together = f", {run.ranks.world} processes" if run.ranks.world > 1 else ""
     console.say(
@@ -236,14 +280,14 @@ def follow_run(run: Run) -> int:
     if run.throughput.reports:
         console.say(str(run.throughput))
     if run.trainer.update < recipe.updates:
-        console.say(f"stopped at update {run.trainer.update}; go on with {resume}")
+        console.say(f"stopped at update {run.trainer.update}; continue: {resume}")
         return 128 + run.stopping
     if asked := run.stopping or stop.asked:
-        console.say(f"stopped; {resume} writes the packs")
+        console.say(f"stopped; to write the packs: {resume}")
         return 128 + asked
     if not run.ranks.first:
         return 0
-    with stop_on_signals(f"{resume} writes the packs", console.say) as stop:
+    with stop_on_signals(f"write the packs later with {resume}", console.say) as stop:
         follow(run.export(lambda: stop.asked), "measuring", len(run.held_out.paths))
     if stop:
         return stop.exit_code

@@ -12,7 +12,7 @@ import typer
 from stylepack.cli import console
 from stylepack.cli.completion import complete_trunk
 from stylepack.cli.console import confirm
-from stylepack.cli.options import Replace
+from stylepack.cli.options import App, Replace
 from stylepack.cli.packs.shelf import Json, print_json, size_in_words
 from stylepack.errors import StylepackError
 from stylepack.library.trunks import (
@@ -30,10 +30,7 @@ from stylepack.packs.manifest import LARGEST_TRUNK, TRUNK_FILE, in_words
 CLAIMS = ("author", "date", "description", "implementation", "license", "tags", "title")
 SIZES = ("widths", "residual_blocks", "edge_kernel", "grain")
 
-trunks = typer.Typer(
-    help="List, inspect, install and remove trunks: the networks that packs belong to.",
-    no_args_is_help=True,
-)
+trunks = App(help="List, inspect, install and remove trunks, the networks that packs belong to.")
 
 TrunkName = Annotated[
     str, typer.Argument(metavar="NAME", help="A trunk.", autocompletion=complete_trunk)
@@ -42,7 +39,12 @@ TrunkName = Annotated[
 
 @trunks.command("list")
 def list_trunks(as_json: Json = False) -> None:
-    """List the bundled trunk and the installed ones."""
+    """List the bundled trunk and the installed ones.
+
+    Examples:
+      stylepack trunks list
+      stylepack trunks list --json
+    """
     facts: list[dict[str, Any]] = []
     broken = []
     for trunk in known_trunks().values():
@@ -79,7 +81,12 @@ def info(
     ] = "",
     as_json: Json = False,
 ) -> None:
-    """Show what a trunk says about itself, and its packs; without a name the bundled one."""
+    """Show a trunk's metadata and packs, by default the bundled trunk's.
+
+    Examples:
+      stylepack trunks info
+      stylepack trunks info runs/mine/trunk.safetensors
+    """
     path = find_trunk(trunk or None)
     known = [one for one in known_trunks().values() if one.path == path]
     shown = known[0] if known else ShelvedTrunk(path.stem, path)
@@ -109,20 +116,25 @@ def install(
         str,
         typer.Argument(
             metavar="SOURCE",
-            help="A folder that `train` wrote, that in a zip, a trunk file, an https address.",
+            help="A run folder of `train`, a zip of one, a trunk file, or an https URL.",
         ),
     ],
     name: Annotated[
-        str, typer.Option("--as", help="The trunk's name.  (default: the source's)")
+        str,
+        typer.Option("--as", metavar="NAME", help="The trunk's name (default: the source's)."),
     ] = "",
     replace: Replace = False,
     sha256: Annotated[
-        str, typer.Option(metavar="HEX", help="The SHA-256 that the source must have.")
+        str, typer.Option(metavar="HEX", help="SHA-256 that the source must have.")
     ] = "",
 ) -> None:
-    """Check a trunk and the packs that come with it, and install all of them or none.
+    """Check a trunk and its packs, and install all of them or none.
 
-    Its packs go by their names where those are free, and by TRUNK/NAME always.
+    The packs are found as TRUNK/NAME, and as NAME where that is free.
+
+    Examples:
+      stylepack trunks install runs/mine
+      stylepack trunks install https://example.org/mine.zip --as theirs
     """
     name = checked_trunk_name(name or name_from(source))
 
@@ -144,7 +156,12 @@ def remove(
     name: TrunkName,
     yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Delete a trunk that you installed and the packs that came with it."""
+    """Delete an installed trunk and the packs that came with it.
+
+    Examples:
+      stylepack trunks remove mine
+      stylepack trunks remove mine -y
+    """
     folder = removable_trunk(name)
     if not yes:
         console.say(str(folder))
@@ -153,8 +170,9 @@ def remove(
 
 
 def name_from(source: str) -> str:
-    """A trunk's name from its source: of a folder's, its own; of `.../mine/trunk.safetensors`,
-    the folder's; of another file's or an address's, without its endings.
+    """A trunk's name from its source, without suffixes.
+
+    The folder's for `.../mine/trunk.safetensors`, else that of the folder, file or URL itself.
     """
     path = Path(urlsplit(source).path) if "://" in source else Path(source).absolute()
     if path.name == TRUNK_FILE:
@@ -163,7 +181,7 @@ def name_from(source: str) -> str:
 
 
 def place_of(trunk: ShelvedTrunk) -> dict[str, Any]:
-    """Names of its packs, its hash, and where it lies."""
+    """Names of a trunk's packs, its hash, its size and its file."""
     return {
         "packs": [pack.name for pack in packs_on(trunk)],
         "sha256": trunk.sha256,

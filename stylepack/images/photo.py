@@ -1,16 +1,19 @@
 """Photographs: reading, resizing, compositing and saving, with their metadata."""
 
 import io
+import os
+import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageCms
 from torch import Tensor
 
-from stylepack.errors import PhotoError, UsageError
+from stylepack.errors import PhotoError, UsageError, option
 from stylepack.files import replacing
 from stylepack.images.color import STRIP
 from stylepack.images.decoding import Bytes, as_rgb, colour, decode, from_srgb
@@ -23,17 +26,33 @@ WITH_QUALITY = frozenset(["JPEG", "WEBP", "AVIF", "HEIF"])
 SUBSAMPLINGS = ("4:4:4", "4:2:2", "4:2:0")
 MOST_SIDE = {"JPEG": 65_500, "WEBP": 16_383, "GIF": 65_535, "TGA": 65_535, "AVIF": 65_536}  # pixels
 TRANSPARENT = 255  # index of the transparent colour of a GIF
+SHOWN_SIDE = 1600  # pixels of a picture in a notebook
 GAP = 3  # multiple of the final size at which pictures are decoded or reduced first
 MOST_ASPECT = 10  # ratio of long to short side of pictures that are not cropped
 
 
 @dataclass(frozen=True)
 class SaveOptions:
-    """Options for writing a picture; `quality` is Pillow's, 1..100."""
+    """How a picture is written.
+
+    `quality` is that of JPEG, WebP and AVIF, 1..100; `subsampling` is JPEG's; without `metadata`
+    no EXIF is written, nor how the picture was made.
+
+    Raises:
+        UsageError: a quality or a subsampling that does not exist.
+    """
 
     quality: int = 95
     subsampling: str = "4:4:4"
     metadata: bool = True
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.quality <= 100:
+            raise UsageError(f"quality is {self.quality}; it must be from 1 to 100")
+        if self.subsampling not in SUBSAMPLINGS:
+            raise UsageError(
+                f"{option('subsampling')} is '{self.subsampling}'; use {', '.join(SUBSAMPLINGS)}"
+            )
 
 
 @dataclass(frozen=True)
@@ -64,13 +83,51 @@ class Photo:
         return cls(pixels.float().mul(255).round_().clamp_(0, 255).to("cpu", torch.uint8))
 
     @classmethod
-    def from_image(cls, image: Image.Image) -> "Photo":
-        """The pixels of a Pillow image of any mode, on white."""
-        return cls(_planes(decode(image, background="white").rgb))
+    def from_image(cls, image: Image.Image, *, background: str = "white") -> "Photo":
+        """The pixels of a Pillow image of any mode.
 
-    def to_image(self) -> Image.Image:
-        """The pixels as an RGB Pillow image."""
-        return Image.fromarray(self.pixels.permute(1, 2, 0).contiguous().numpy(), "RGB")
+        Args:
+            image: of any mode; it is turned upright by its EXIF orientation.
+            background: a colour that transparency is laid on; empty keeps it.
+        """
+        found = decode(image, background=background)
+        alpha = None if found.alpha is None else torch.from_numpy(found.alpha)
+        return cls(_planes(found.rgb), alpha)
+
+    def to_image(self, *, alpha: bool = False) -> Image.Image:
+        """The pixels as an RGB Pillow image; RGBA with `alpha`, if the picture has one."""
+        image = Image.fromarray(self.pixels.permute(1, 2, 0).contiguous().numpy(), "RGB")
+        if alpha and self.alpha is not None:
+            image.putalpha(Image.fromarray(self.alpha.numpy(), "L"))
+        return image
+
+    def __repr__(self) -> str:
+        width, height = self.size
+        return f"<Photo {width}x{height}{'' if self.alpha is None else ', with alpha'}>"
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """(H, W, 3) uint8, or (H, W, 4) with an alpha, for `numpy.asarray`."""
+        rgb = self.pixels.permute(1, 2, 0).numpy()
+        if self.alpha is None:
+            return np.array(rgb, dtype=dtype, copy=copy)
+        if copy is False:
+            raise ValueError("pixels and alpha are separate; an array of both is a copy")
+        return np.dstack([rgb, self.alpha.numpy()]).astype(dtype or np.uint8, copy=False)
+
+    def _repr_png_(self) -> bytes:
+        """A PNG for notebooks, with a long side of at most `SHOWN_SIDE` pixels."""
+        small = self.resized(SHOWN_SIDE) if max(self.size) > SHOWN_SIDE else self
+        encoded = io.BytesIO()
+        small.to_image(alpha=True).save(encoded, "PNG")
+        return encoded.getvalue()
+
+    def show(self) -> None:
+        """Show the picture: in the notebook that this runs in, else in a window."""
+        notebook = sys.modules.get("IPython")
+        if notebook is not None and notebook.get_ipython() is not None:
+            notebook.display.display(self)
+        else:
+            self.to_image(alpha=True).show()
 
     def resized(self, long_side: int) -> "Photo":
         """The same picture with a long side of `long_side` pixels; errors as in `scaled`."""
@@ -99,16 +156,30 @@ class Photo:
         pixels = composite(self.pixels, base.expand(self.pixels.shape), self.alpha)
         return replace(self, pixels=pixels, alpha=None)
 
-    def save(self, path: str | Path, options: SaveOptions | None = None) -> None:
-        """Write a file atomically, in the format of its suffix.
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        options: SaveOptions | None = None,
+        *,
+        quality: int | None = None,
+    ) -> None:
+        """Write a file in the format of its suffix, whole or not at all.
+
+        Args:
+            path: where; what is there is replaced.
+            options: how it is encoded.
+            quality: of JPEG, WebP and AVIF, 1..100, in place of the options'.
 
         Raises:
-            UsageError: Pillow cannot write that format.
-            StylepackError: the file cannot be written.
+            UsageError: Pillow cannot write that suffix, or a quality out of range.
+            StylepackError: the place cannot be written.
         """
         path = Path(path)
-        encoded = io.BytesIO()  # some encoders hang on a full disk
-        self.write(encoded, output_format(path), options or SaveOptions())
+        options = options or SaveOptions()
+        if quality is not None:
+            options = replace(options, quality=quality)
+        encoded = io.BytesIO()  # some encoders never end on a full disk
+        self.write(encoded, output_format(path), options)
         with replacing(path) as temporary:
             temporary.write_bytes(encoded.getbuffer())
 
@@ -158,7 +229,7 @@ def scaled(size: tuple[int, int], long_side: int) -> tuple[int, int]:
     width, height = (max(1, round(side * scale)) for side in size)
     if width * height > MOST_PIXELS:
         raise UsageError(
-            f"--size {long_side} makes {width}x{height} pixels; "
+            f"{option('size', long_side)} makes {width}x{height} pixels; "
             f"the limit is {MOST_PIXELS // 1_000_000} megapixels"
         )
     return width, height
@@ -226,8 +297,17 @@ def read_mask(source: str | Path) -> Tensor:
         PhotoError: not an image, or damaged.
     """
     with open_image(Path(source)) as image:
-        image.info.pop("icc_profile", None)  # mask values are shares, not colours
+        return mask_of_image(image)
+
+
+def mask_of_image(image: Image.Image) -> Tensor:
+    """A Pillow image of any mode as a mask: (H, W) uint8, black where it is transparent."""
+    profile = image.info.pop("icc_profile", None)  # mask values are shares, not colours
+    try:
         rgb = decode(image, background="black").rgb
+    finally:
+        if profile is not None:
+            image.info["icc_profile"] = profile
     return torch.from_numpy(np.array(Image.fromarray(rgb).convert("L")))
 
 

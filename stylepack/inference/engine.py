@@ -9,6 +9,7 @@ one up to rounding.  A small image is one strip, and nothing of it is computed t
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -26,6 +27,11 @@ Advance = Callable[[float], None]  # called with the share of the work that is d
 
 def ignore_progress(share: float) -> None:
     """Do nothing with the share of the work that is done."""
+
+
+def part_of(advance: Advance, start: float, end: float) -> Advance:
+    """Progress of a part of the work, as progress from `start` to `end` of all of it."""
+    return lambda share: advance(start + share * (end - start))
 
 
 @dataclass(frozen=True)
@@ -102,29 +108,30 @@ def paint_streaming(
     pixels = ImageRows(there, trunk.config.grain, dtype if int8 is None else torch.uint8)
     keep = _what_to_keep(trunk, pixels, memory.keep)
 
+    share = partial(part_of, course.reach)
+    reusable = memo.of(image) if memo and style.regions is None else None
+
     conv1 = Layer(work, "conv1", pixels)
-    known = memo.of(image).first if memo else None
+    known = reusable.first if reusable else None
     if known is not None and known.quantized == conv1.quantized:
         conv1.take_over(known)
     else:
-        conv1.measure(step, keep="conv1" in keep)
+        conv1.measure(step, keep="conv1" in keep, advance=share(0, 0.07))
     if conv1.quantized and conv1.code is None:  # 8 bits are too coarse even for this layer
         work = replace(work, products=None)
         pixels = ImageRows(there, trunk.config.grain, dtype)
         conv1 = Layer(work, "conv1", pixels).measure(step, keep="conv1" in keep)
-    if memo and conv1.kept is not None:
-        memo.first = conv1
+    if reusable and conv1.kept is not None:
+        reusable.first = conv1
     conv2 = Layer(work, "conv2", conv1, stride=2)
-    conv2.measure(step // 2, keep="conv2" in keep)
-    course.reach(0.15)
-    body = _body(work, conv2, step // 4)
+    conv2.measure(step // 2, keep="conv2" in keep, advance=share(0.07, 0.15))
+    body = _body(work, conv2, step // 4, share(0.15, 0.6))
     del conv1, conv2  # and their caches
-    course.reach(0.6)
-    up1 = DoublingLayer(work, "up1", body).measure(step // 2, keep="up1" in keep)
-    course.reach(0.7)
-    up2 = DoublingLayer(work, "up2", up1).measure(step, keep="up2" in keep)
-    course.reach(0.85)
-    out = Layer(work, "out", up2).measure(step, keep=True)
+    up1 = DoublingLayer(work, "up1", body)
+    up1.measure(step // 2, keep="up1" in keep, advance=share(0.6, 0.7))
+    up2 = DoublingLayer(work, "up2", up1)
+    up2.measure(step, keep="up2" in keep, advance=share(0.7, 0.85))
+    out = Layer(work, "out", up2).measure(step, keep=True, advance=share(0.85, 0.99))
 
     painted = torch.empty_like(image)
     height, width = image.shape[-2:]
@@ -151,16 +158,18 @@ class _Course:
         self.advance(self.share)
 
 
-def _body(work: Work, source: Source, step: int) -> TensorRows:
+def _body(work: Work, source: Source, step: int, advance: Advance) -> TensorRows:
     """conv3 and the residual blocks, (1, C, H/4, W/4): two such tensors at any time."""
     body = Body(Layer(work, "conv3", source, stride=2), step)
-    for block in range(1, work.trunk.config.residual_blocks + 1):
+    blocks = work.trunk.config.residual_blocks
+    for block in range(1, blocks + 1):
         inner = Layer(work, f"res{block}a", body.source())
         inner.measure(step, keep=True, buffer=body.buffer)
         outer = Layer(work, f"res{block}b", inner)
         outer.measure(step, keep=True, buffer=body.buffer, reuse_buffer_of=inner)
         body.add(outer)
         del inner, outer  # before the next block asks for its own memory
+        advance(block / blocks)
     return body.source(repeat=True)
 
 

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stylepack.errors import DeviceError, UsageError
+from stylepack.errors import DeviceError, UsageError, option
 from stylepack.inference.kernels import AffineCode, ConvFn
 from stylepack.network.convolution import add_rows, row_kernels, splits_rows
 from stylepack.network.device import has_amx, training_dtype
@@ -235,6 +235,7 @@ def painting_dtype(device: torch.device, precision: str = "auto") -> torch.dtype
         return torch.int8
     if precision == "int8":
         raise DeviceError(
-            f"int8 needs a processor with VNNI or AMX, not {device.type} here; use --precision auto"
+            f"int8 needs a processor with VNNI or AMX, not {device.type} here; "
+            f"use {option('precision', 'auto')}"
         )
     return torch.float16 if device.type == "cuda" else training_dtype(device)

@@ -18,10 +18,10 @@ from stylepack.inference.int8 import (
 )
 from stylepack.inference.kernels import AffineCode, ConvFn, doubling_product, product
 from stylepack.inference.regions import Regions
-from stylepack.inference.rows import Source, bordered
-from stylepack.inference.statistics import ChannelStatistics, strips
+from stylepack.inference.rows import Source, bordered, padded_rows
+from stylepack.inference.statistics import ChannelStatistics, RegionStatistics, strips
 from stylepack.network.norm import EPSILON
-from stylepack.network.trunk import Trunk, photograph_logits
+from stylepack.network.trunk import Trunk, padded_size, photograph_logits
 
 LARGE = 1 << 26  # cached activations from which on heap fragmentation matters
 _SMALLEST_STEP = 1e-9  # of an `AffineCode`, in place of a gamma of 0
@@ -64,15 +64,25 @@ class Style:
         """The style with the photograph's contrast applied: `Trunk.with_contrast` by strips."""
         if self.photo_contrast is None:
             return self
-        found = ChannelStatistics()
-        for a, b in strips(image.shape[-2], step):
-            found.add(photograph_logits(image[None, :, a:b].float().div_(255)))
-        mean, variance = found.joined()
-        contrast = torch.cat([variance.sqrt(), mean])
+        mean, variance = self._photo_statistics(image, step)
+        contrast = torch.cat([variance.sqrt(), mean], dim=-1)  # (6,), or (K, 6)
         last = trunk.slots["out"]
         vectors = self.vectors.clone()
         vectors[:, last.gamma.start : last.beta.stop] += self.photo_contrast[:, None] * contrast
         return replace(self, vectors=vectors, photo_contrast=None)
+
+    def _photo_statistics(self, image: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        """Mean and variance of the photograph's logits, (3,) each, or (K, 3) of the regions."""
+        if self.regions is None:
+            whole = ChannelStatistics()
+            for a, b in strips(image.shape[-2], step):
+                whole.add(photograph_logits(image[None, :, a:b].float().div_(255)))
+            return whole.joined()
+        regions = RegionStatistics(self.regions)
+        height, width = padded_size(*image.shape[-2:])
+        for a, b in strips(height, step):
+            regions.add(photograph_logits(padded_rows(image, a, b, width)), a)
+        return regions.joined()
 
 
 @dataclass(frozen=True)
@@ -186,6 +196,7 @@ class Layer:
         keep: bool,
         buffer: Tensor | None = None,
         reuse_buffer_of: "Layer | None" = None,
+        advance: Callable[[float], None] = lambda share: None,
     ) -> "Layer":
         """Find each channel's mean and variance, and for a quantized layer its range.
 
@@ -195,23 +206,34 @@ class Layer:
             buffer: where, (1, C, H, W); if None, allocated for large layers.
             reuse_buffer_of: the layer before, of the same size, whose cache is overwritten.  For
                 3x3 kernels of stride 1.
+            advance: called with the share of the rows that are done, 0..1.
         """
-        statistics = ChannelStatistics(with_extremes=self.quantized)
+        quantized, regions = self.quantized, self.regions
+        statistics = ChannelStatistics(with_extremes=quantized and regions is None)
+        inside = RegionStatistics(regions, with_extremes=quantized) if regions else None
         before = None if reuse_buffer_of is None else reuse_buffer_of.kept
         kept = StripCache(self.make_buffer() if buffer is None else buffer) if keep else None
         for a, b in strips(self.height, strip_rows):
             self.tick()
             raw = self.convolve(a, b)
             statistics.add(raw)
+            if inside is not None:
+                inside.add(raw, a)
             if before is not None:
                 before.forget(b - 1)
             if kept is not None:
                 kept.add(a, raw)
+            advance(b / self.height)
         self.kept = kept
-        self.mean, self.variance = statistics.joined()
+        self.mean, self.variance = mean, variance = statistics.joined()
+        if inside is not None:
+            mean, variance = inside.joined()
+            inverse_std = (variance + EPSILON).rsqrt()
+            self.rescale = (self.variance + EPSILON).sqrt() * inverse_std
+            self.recentre = (self.mean - mean) * inverse_std
         self.range_in_sigmas = None
-        if self.quantized:
-            self.range_in_sigmas = statistics.spread(self.mean, self.variance).range_in_sigmas()
+        if quantized:
+            self.range_in_sigmas = (inside or statistics).spread(mean, variance).range_in_sigmas()
         return self
 
     def take_over(self, other: "Layer") -> "Layer":
@@ -300,8 +322,10 @@ class Layer:
             return F.batch_norm(raw, self.mean, self.variance, gamma[0], beta[0], eps=EPSILON)
         whitened = F.batch_norm(raw, self.mean, self.variance, eps=EPSILON)
         b = a + raw.shape[-2]
-        scale = self.regions.mixed(gamma.to(raw.dtype), a, b, self.width)
-        shift = self.regions.mixed(beta.to(raw.dtype), a, b, self.width)
+        # From the whole picture's mean and deviation to those of each region.
+        scale, shift = gamma * self.rescale, beta + gamma * self.recentre
+        scale = self.regions.mixed(scale.to(raw.dtype), a, b, self.width)
+        shift = self.regions.mixed(shift.to(raw.dtype), a, b, self.width)
         return torch.addcmul(shift, whitened, scale)
 
     def convolve(self, a: int, b: int) -> Tensor:

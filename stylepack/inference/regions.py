@@ -1,8 +1,9 @@
 """Different styles in different regions of one picture, painted in one pass.
 
-Gamma and beta become maps: at every pixel of every layer the weighted sum of the styles' values,
-with the masks at that layer's scale as weights.  Statistics stay those of the whole image, so a
-soft edge of a mask is a gradual change of style.
+At every pixel of every layer the norm is the weighted sum of the styles' norms, with the masks at
+that layer's scale as weights.  Each style's norm takes its mean and variance over its own region,
+weighted in the same way, so a region looks as it does when it is painted alone.  A soft edge of a
+mask is a gradual change of style.
 """
 
 from collections.abc import Sequence
@@ -37,14 +38,18 @@ class Regions:
             scale *= 2
 
     def mixed(self, values: Tensor, a: int, b: int, width: int) -> Tensor:
-        """Rows a to b of the map of gammas or betas, `values` (K, C), for a layer of this width.
+        """Rows a to b of the map of scales or shifts, `values` (K, C), for a layer of this width.
 
         Returns:
             (1, C, b - a, width) of their dtype, channels_last.
         """
-        halved = self._halved.get(width)
-        weights = self._weights(a, b) if halved is None else halved[a:b]
+        weights = self.weights(a, b, width)
         return (weights.to(values.dtype) @ values)[None].permute(0, 3, 1, 2)
+
+    def weights(self, a: int, b: int, width: int) -> Tensor:
+        """Rows a to b at the scale of a layer of this width: (b - a, width, K) float32."""
+        halved = self._halved.get(width)
+        return self._weights(a, b) if halved is None else halved[a:b]
 
     def _weights(self, a: int, b: int) -> Tensor:
         """Rows a to b at full size, or to the last one: (b - a, W, K) float32."""

@@ -52,10 +52,7 @@ class ImageRows:
 
     def write(self, into: Tensor, a: int, b: int) -> None:
         """Write rows a to b; padding repeats the image's last row and column."""
-        last = self.image.shape[-2] - 1
-        strip = self.image[None, :, min(a, last) : min(b, last + 1)]
-        padding = (0, self.width - strip.shape[-1], 0, b - a - strip.shape[-2])
-        x = F.pad(strip.float().div_(255), padding, mode="replicate")
+        x = padded_rows(self.image, a, b, self.width)
         if self.amount:
             x = x.add(self._grain(a, b, x.device), alpha=self.amount)
         into.copy_(x if self.code is None else self.code.of(x))
@@ -65,6 +62,17 @@ class ImageRows:
         if device.type == "cpu":
             return grain(a, b, self.width)
         return grain_on(device, self.height, self.width)[a:b]
+
+
+def padded_rows(image: Tensor, a: int, b: int, width: int) -> Tensor:
+    """Rows a to b of a (3, H, W) uint8 image: (1, 3, b - a, width) float32 in 0..1.
+
+    Padding repeats the image's last row and column.
+    """
+    last = image.shape[-2] - 1
+    strip = image[None, :, min(a, last) : min(b, last + 1)]
+    padding = (0, width - strip.shape[-1], 0, b - a - strip.shape[-2])
+    return F.pad(strip.float().div_(255), padding, mode="replicate")
 
 
 class TensorRows:

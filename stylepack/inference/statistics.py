@@ -7,9 +7,11 @@ import torch
 from torch import Tensor
 
 from stylepack.inference.int8 import Spread, extremes
+from stylepack.inference.regions import Regions
 from stylepack.network.norm import moments
 
 _PART = 1 << 21  # activations that are read at once
+_LEAST_AREA = 1e-6  # pixels; a region without any has area 0
 
 
 def strips(height: int, step: int) -> Iterator[tuple[int, int]]:
@@ -62,3 +64,55 @@ class ChannelStatistics:
         """Extremes with the `joined` mean and variance, on the CPU."""
         lows, highs = zip(*self._extremes, strict=True)
         return Spread(torch.stack(lows).amin(0), torch.stack(highs).amax(0), mean, variance.sqrt())
+
+
+class RegionStatistics:
+    """Mean and variance of each channel in each of K regions, gathered over strips.
+
+    A pixel counts in each region by its weight there.  Strips are joined as in `ChannelStatistics`.
+    """
+
+    def __init__(self, regions: Regions, *, with_extremes: bool = False) -> None:
+        self.regions, self.with_extremes = regions, with_extremes
+        self._found: list[tuple[Tensor, Tensor, Tensor]] = []  # (K,), (K, C), (K, C) of each strip
+        self._extremes: list[tuple[Tensor, Tensor]] = []  # (K, C) each
+
+    def add(self, x: Tensor, a: int) -> None:
+        """Take in a strip of activations, (1, C, h, W), whose first row is a."""
+        weights = self.regions.weights(a, a + x.shape[-2], x.shape[-1]).flatten(0, 1)
+        rows = x[0].permute(1, 2, 0).flatten(0, 1).float()  # (h W, C)
+        area = weights.sum(0)
+        shares = (weights / area.clamp_min(_LEAST_AREA)).T
+        middle = rows.mean(0)  # near it the squares lose fewer digits
+        rows = rows - middle
+        apart = shares @ rows
+        variance = (shares @ rows.square() - apart.square()).clamp_min(0)
+        self._found.append((area, middle + apart, variance))
+        if self.with_extremes:
+            inside = (weights > 0).T[..., None]
+            low = torch.where(inside, rows, torch.inf).amin(1) + middle
+            high = torch.where(inside, rows, -torch.inf).amax(1) + middle
+            self._extremes.append((low, high))
+
+    def joined(self) -> tuple[Tensor, Tensor]:
+        """Mean and variance, (K, C) float32 each; 0 and 1 where a region has no pixel."""
+        some = self._found[0][1]
+        joining = torch.device("cpu") if some.is_mps else some.device
+        mean = torch.zeros(some.shape, dtype=torch.float64, device=joining)
+        variance = torch.zeros_like(mean)
+        count = torch.zeros(len(some), 1, dtype=torch.float64, device=joining)
+        for area, its_mean, its_variance in self._found:
+            count = count + area.to(count)[:, None]
+            share = area.to(count)[:, None] / count.clamp_min(_LEAST_AREA)
+            apart = its_mean.to(mean) - mean
+            mean = mean + share * apart
+            variance = variance + share * (its_variance.to(mean) - variance)
+            variance = variance + share * (1 - share) * apart.square()
+        variance = torch.where(count > 0, variance, torch.ones_like(variance))
+        return mean.float().to(some.device), variance.float().to(some.device)
+
+    def spread(self, mean: Tensor, variance: Tensor) -> Spread:
+        """The extremes of every region beside its statistics as `joined`, (K, C) each."""
+        lows, highs = zip(*self._extremes, strict=True)
+        low, high = torch.stack(lows).amin(0), torch.stack(highs).amax(0)
+        return Spread(torch.minimum(low, mean), torch.maximum(high, mean), mean, variance.sqrt())

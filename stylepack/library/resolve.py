@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stylepack.bundled import BUNDLED_TRUNK
-from stylepack.errors import StylepackError, UsageError
+from stylepack.errors import StylepackError, UsageError, option
 from stylepack.library.shelf import Shelf
 from stylepack.library.trunks import ShelvedTrunk, find_trunk, trunk_of
 from stylepack.packs.header import parse_content, read_content
@@ -47,13 +47,30 @@ class FoundPack:
 class Loaded:
     """A trunk with the SHA-256 of its data, and packs that fit it.
 
-    `left_out`: errors of packs that were not given by name, by reference.
+    `left_out` has the errors of packs that nobody asked for by name, by their references.  `file`
+    is the trunk's; `force` accepts packs that do not name their trunk.
     """
 
     trunk: Trunk
     sha256: str
     packs: dict[str, Pack]
     left_out: dict[str, StylepackError] = field(default_factory=dict)
+    file: Path = BUNDLED_TRUNK
+    force: bool | None = None
+
+    def including(self, references: Iterable[str]) -> Loaded:
+        """The same with more packs by name or file; those that are here are not read again.
+
+        Raises:
+            UsageError: an unknown pack.
+            PackError: a pack that is damaged or belongs to another trunk.
+        """
+        missing = [one for one in dict.fromkeys(references) if one not in self.packs]
+        if not missing:
+            return self
+        wanted = [one for one in missing if one != IDENTITY]
+        more = resolve(wanted, self.file, identity=IDENTITY in missing).load(self.force)
+        return replace(self, packs=self.packs | more.packs)
 
 
 @dataclass(frozen=True)
@@ -98,8 +115,8 @@ class Selection:
 
         if self.packs:
             packs = {reference: checked(pack, reference) for reference, pack in self.packs.items()}
-            return Loaded(network, digest, packs)
-        loaded = Loaded(network, digest, {})
+            return Loaded(network, digest, packs, file=self.trunk, force=force)
+        loaded = Loaded(network, digest, {}, file=self.trunk, force=force)
         for reference, path in packs_on(self.trunk):
             try:
                 pack = checked(FoundPack.read(path), reference)
@@ -160,7 +177,8 @@ def _identity_pack(trunk: Path, shelf: Shelf) -> FoundPack:
     digest = ShelvedTrunk(trunk.stem, trunk).sha256
     if digest and pack.manifest.trunk_sha256 != digest:
         raise UsageError(
-            f"--strength needs the identity style of trunk {digest[:12]}, and there is no {beside}"
+            f"{option('strength')} needs the identity style of trunk {digest[:12]}, and there is "
+            f"no {beside}"
         )
     return pack
 

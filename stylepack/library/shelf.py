@@ -2,6 +2,8 @@
 
 import difflib
 import os
+import re
+import shlex
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,18 +15,26 @@ from pathlib import Path
 from platformdirs import user_cache_path, user_data_path
 
 from stylepack.bundled import ASSETS, BUNDLED
-from stylepack.errors import PackError, UsageError
+from stylepack.errors import PackError, StylepackError, UsageError, worded
 from stylepack.files import make_folder
 from stylepack.library.plugins import packages
 from stylepack.library.state import read_hidden
 from stylepack.library.transaction import recover
 from stylepack.packs.header import MissingFileError
-from stylepack.packs.manifest import NAME_PATTERN, SUFFIX, Manifest, read_manifest, typed_name
+from stylepack.packs.manifest import (
+    NAME_PATTERN,
+    SUFFIX,
+    Manifest,
+    plain,
+    read_manifest,
+    typed_name,
+)
 
 HOME_VARIABLE = "STYLEPACK_HOME"
 MOVE_HOME = f"set {HOME_VARIABLE} to a folder you own"
 NOWHERE = Path(os.devnull, "stylepack")  # a folder that cannot exist
 BUNDLED_PACKS = ASSETS / "packs"
+PICTURES = frozenset([".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".gif", ".bmp", ".heic"])
 
 
 class Origin(StrEnum):
@@ -149,11 +159,15 @@ class Shelf:
         if _is_path(reference):
             with suppress(OSError, RuntimeError):  # a name too long, or an unknown user's home
                 path = Path(reference).expanduser()
-                if path.is_file():
+                if path.is_file() and not _is_picture(reference):
                     return path
+            if _is_picture(reference):
+                raise UsageError(_picture_advice(reference))
             raise UsageError(
                 f"no such pack file: {reference}; packs by name: `stylepack packs list`"
             )
+        if _is_picture(reference):
+            raise UsageError(_picture_advice(reference))
         packs = self.visible
         if reference in packs:
             return packs[reference].path
@@ -166,9 +180,27 @@ class Shelf:
             raise UsageError(
                 f"there are several packs '{reference}'; choose one: {', '.join(several)}"
             )
-        close = difflib.get_close_matches(reference, packs, n=1, cutoff=0.5)
-        hint = f"did you mean '{close[0]}'?" if close else "see `stylepack packs list`"
-        raise UsageError(f"no pack '{reference}'; {hint}")
+        raise UsageError(f"no pack '{reference}'; {self._hint(reference)}")
+
+    def _hint(self, reference: str) -> str:
+        """The pack that was probably meant, or those whose artist or title was given."""
+        before, colon, weight = reference.rpartition(":")
+        if colon and before in self.visible:
+            return f"write a weight with '=': {before}={weight}"
+        words = plain(reference.replace("-", " ")).split()
+        matches = []
+        for name, pack in self.visible.items() if words else ():
+            with suppress(StylepackError, OSError):
+                manifest = pack.manifest()
+                artist = str(manifest.style_image.get("artist", ""))
+                if set(words) <= set(re.findall(r"\w+", plain(f"{artist} {manifest.title}"))):
+                    matches.append(name)
+        if matches:
+            return f"there is {', '.join(matches)}" if len(matches) < 9 else "see `packs list -q`"
+        close = difflib.get_close_matches(reference, self.visible, n=1, cutoff=0.5)
+        if close:
+            return f"did you mean '{close[0]}'?"
+        return f"see {worded('`stylepack packs list`', 'stylepack.packs()')}"
 
 
 def shelf() -> dict[str, Shelved]:
@@ -264,7 +296,7 @@ def check_free(name: str, replace: bool = False) -> None:
     if taken and not replace:
         raise PackError(
             f"a pack '{name}' {taken.presence} already; choose another name or replace it with "
-            "--replace"
+            f"{worded('--replace', 'replace=True')}"
         )
     packs_folder()
 
@@ -295,6 +327,18 @@ def _moved_home() -> Path | None:
         return Path(moved).expanduser() if moved else None
     except RuntimeError as error:
         raise UsageError(f"{HOME_VARIABLE} is '{moved}': {error}") from error
+
+
+def _is_picture(reference: str) -> bool:
+    """Whether a reference is the name of a picture, by its suffix."""
+    return Path(reference).suffix.lower() in PICTURES
+
+
+def _picture_advice(reference: str) -> str:
+    learn = worded(
+        f"`stylepack add-style {shlex.quote(reference)}`", f"stylepack.add_style({reference!r})"
+    )
+    return f"{reference} is a picture, not a pack; learn its style first: {learn}"
 
 
 def _is_path(reference: str) -> bool:

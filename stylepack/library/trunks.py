@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stylepack.bundled import BUNDLED, BUNDLED_TRUNK
-from stylepack.errors import PackError, StylepackError, UsageError, WrongTrunkError
+from stylepack.errors import PackError, StylepackError, UsageError, WrongTrunkError, worded
 from stylepack.library.shelf import MOVE_HOME, Origin, Shelved, every_pack, trunk_folders
 from stylepack.library.transaction import staging
 from stylepack.packs.header import Header, read_header
@@ -133,7 +133,8 @@ def trunk_of(hashes: Mapping[str, str]) -> Path:
     if digest not in names:
         raise WrongTrunkError(
             f"pack '{reference}' belongs to trunk {digest[:12]}, which is not installed; install "
-            "it: `stylepack trunks install FOLDER`, or give its file with --trunk FILE"
+            "it: `stylepack trunks install FOLDER`, or give its file with "
+            f"{worded('--trunk FILE', 'trunk=')}"
         )
     return known_trunks()[names[digest]].path
 

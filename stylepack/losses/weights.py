@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from stylepack.bundled import BUNDLED_LOSS_NETWORK
-from stylepack.errors import TrainingError, UsageError, first_line
+from stylepack.errors import TrainingError, UsageError, first_line, option
 from stylepack.files import make_folder
 from stylepack.library.shelf import MOVE_HOME, cache_folder
 from stylepack.library.transaction import staging
@@ -95,7 +95,9 @@ def load_vgg(
 def read_weights(file: Path) -> tuple[dict[str, Tensor], str | None]:
     """(tensors by torchvision's names, input normalization in the file's metadata or None)."""
     if not file.is_file():
-        raise UsageError(f"no such file: {file}; --vgg-weights takes a .safetensors or .pth file")
+        raise UsageError(
+            f"no such file: {file}; {option('vgg_weights')} takes a .safetensors or .pth file"
+        )
     try:
         if file.suffix == ".safetensors":
             with safe_open(file, framework="pt") as opened:
@@ -157,7 +159,7 @@ def _torchvision_weights(recipe: Recipe) -> dict[str, Tensor]:
         except (OSError, RuntimeError, HTTPException) as error:
             raise TrainingError(
                 f"cannot fetch the {recipe.loss_network} weights ({first_line(error)}); download "
-                f"{entry.url} and give the file with --vgg-weights"
+                f"{entry.url} and give the file with {option('vgg_weights')}"
             ) from error
     return state
 
@@ -178,5 +180,5 @@ def import_torchvision_models() -> ModuleType:
         raise TrainingError(
             f"{found} does not work with torch {torch.__version__}; run: "
             "pip install --upgrade --force-reinstall torch torchvision "
-            "(or give the weights as a file with --vgg-weights)"
+            f"(or give the weights as a file with {option('vgg_weights')})"
         ) from error

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import torch
 
-from stylepack.errors import DeviceError, UsageError
+from stylepack.errors import DeviceError, UsageError, option
 
 AMPERE = (8, 0)  # the first of NVIDIA's GPUs that multiply bfloat16
 NO_MEMORY = re.compile(
@@ -40,10 +40,12 @@ def pick_device(name: str = "auto") -> torch.device:
         device.type == "mps" and not torch.backends.mps.is_available()
     )
     if missing or device.type not in DEVICES:
-        raise DeviceError(f"this machine has no {name} device; use --device auto or cpu")
+        raise DeviceError(f"this machine has no {name} device; use {option('device', 'auto')}")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         count = torch.cuda.device_count()
-        raise DeviceError(f"no {name}: there are cuda:0 to cuda:{count - 1}; use --device auto")
+        raise DeviceError(
+            f"no {name}: there are cuda:0 to cuda:{count - 1}; use {option('device', 'auto')}"
+        )
     return device
 
 

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -144,6 +145,12 @@ def common_license(manifests: Iterable[Manifest]) -> str:
     """The licence that all packs share, else ""."""
     licenses = {manifest.license for manifest in manifests}
     return licenses.pop() if len(licenses) == 1 else ""
+
+
+def plain(text: str) -> str:
+    """Text for searching: without case and accents."""
+    apart = unicodedata.normalize("NFKD", text)
+    return "".join(c for c in apart if not unicodedata.combining(c)).casefold()
 
 
 def in_words(value: Any) -> str:

@@ -1,8 +1,9 @@
 """Mixes of packs, and grids of mixes.  No torch here."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from stylepack.errors import UsageError
 from stylepack.packs.header import shown
@@ -53,6 +54,9 @@ class Mix:
         return ",".join(f"{reference}={weight:.4g}" for reference, weight in self.parts)
 
 
+AnyMix = str | Path | Mapping[str, float] | Sequence[str | Path] | Mix
+
+
 def parse_mix(text: str) -> Mix:
     """Parse `starry=0.5,scream=0.5`; a part without a weight counts 1.
 
@@ -62,6 +66,28 @@ def parse_mix(text: str) -> Mix:
         UsageError: an empty part, or a weight that is not a number from 0 up.
     """
     return merge(_parse_part(part.strip(), text) for part in text.split(","))
+
+
+def as_mix(mix: object) -> Mix:
+    """A mix of a text, a path, a dictionary, or a list of packs in equal parts.
+
+    Raises:
+        UsageError: another type, or weights that make no mix.
+    """
+    if isinstance(mix, Mix):
+        return mix
+    if isinstance(mix, str):
+        return parse_mix(mix)
+    if isinstance(mix, Path):
+        return Mix(((str(mix), 1.0),))
+    if isinstance(mix, Mapping):
+        return parse_mix(",".join(f"{name}={weight}" for name, weight in mix.items()))
+    if isinstance(mix, Sequence) and mix:
+        return merge(part for one in mix for part in as_mix(one).parts)
+    raise UsageError(
+        f"a mix cannot be {'an empty' if mix in ([], ()) else 'a'} {type(mix).__name__}; give a "
+        "text like 'starry=0.5,wave=0.5', a dict, a list of packs, or the path of a pack"
+    )
 
 
 def merge(parts: Iterable[tuple[str, float]]) -> Mix:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stylepack.errors import PackError, UsageError, WrongTrunkError
+from stylepack.errors import PackError, UsageError, WrongTrunkError, worded
 from stylepack.network.trunk import TrunkConfig
 from stylepack.packs.header import Header, read_content, shown
 from stylepack.packs.manifest import LARGEST_PACK, Manifest, common_license
@@ -136,12 +136,13 @@ def check_trunk(
     if not manifest.trunk_sha256:
         if force:
             return
-        advice = "leave it out" if force is None else "add --force to use it anyway"
+        anyway = f"add {worded('--force', 'force=True')} to use it anyway"
+        advice = "leave it out" if force is None else anyway
         raise WrongTrunkError(f"pack {source} does not say which trunk it belongs to; {advice}")
     if manifest.trunk_sha256 != trunk_sha256:
         raise WrongTrunkError(
             f"pack {source} belongs to trunk {manifest.trunk_sha256[:12]}, this trunk is "
-            f"{trunk_sha256[:12]}; give its trunk with --trunk FILE"
+            f"{trunk_sha256[:12]}; give its trunk with {worded('--trunk FILE', 'trunk=')}"
         )
 
 

@@ -1,23 +1,26 @@
 """Painting many photographs: files are decoded and encoded while the network paints."""
 
 import io
+import logging
 import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import cast
 
 from stylepack.errors import PhotoError, StylepackError
 from stylepack.files import make_folder
 from stylepack.images.formats import output_format
-from stylepack.images.photo import Photo, SaveOptions, check_sides, read_photo
+from stylepack.images.photo import Photo, SaveOptions, check_sides, read_photo, scaled
 from stylepack.inference.engine import Advance, ignore_progress
 from stylepack.network.device import is_out_of_memory
 from stylepack.painting.jobs import STANDARD, Job
 from stylepack.painting.stylizer import PaintOptions, Stylizer
 
 AHEAD = 2  # photographs decoded ahead, or the number of threads if larger
+_log = logging.getLogger("stylepack")
 PIECE = 1 << 20  # bytes
 BEHIND = 1  # paintings that wait to be written, or the number of threads minus 1 if larger
 
@@ -50,8 +53,19 @@ class Painter:
 
     def read(self, job: Job) -> Photo:
         """Decode a photograph at its final size, and check that the output format can hold it."""
-        source = io.BytesIO(_from_standard_input()) if job.source == STANDARD else job.source
+        source: Path | io.BytesIO = job.source
+        if job.source == STANDARD:
+            source = io.BytesIO(_from_standard_input())
+            source.name = "standard input"
         photo = read_photo(source, self.options.reading_size, background=self.background)
+        size = self.options.size
+        if isinstance(size, int) and self.options.upscale and size > max(photo.size):
+            scaled(photo.size, size)  # refuses too large a one
+            _log.warning(
+                "--size %d is larger than a photograph, which keeps its size: its strokes become "
+                "finer; --no-upscale enlarges it",
+                size,
+            )
         check_sides(photo.size, self._format(job))
         return photo
 

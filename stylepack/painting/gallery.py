@@ -48,9 +48,14 @@ class Label:
         )
 
     @property
+    def title_and_name(self) -> str:
+        """`The Starry Night (starry)`, or the name alone where the title is the same."""
+        return self.name if self.title == self.name else f"{self.title} ({self.name})"
+
+    @property
     def caption(self) -> str:
-        """Title and artist if a contact sheet has glyphs for them, else the name."""
-        lines = [self.title if _is_spelt(self.title) else self.name]
+        """Title, name and artist for a contact sheet, as far as it can spell them."""
+        lines = [self.title_and_name if _is_spelt(self.title) else self.name]
         if self.artist and _is_spelt(self.artist):
             lines.append(self.artist)
         return "\n".join(lines)

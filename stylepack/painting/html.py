@@ -22,7 +22,7 @@ def gallery_page(rows: Sequence[GalleryRow], labels: Sequence[Label]) -> str:
     (script,) = re.findall(r"<script>(.*?)</script>", template, re.DOTALL)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     choosers = [
-        _chooser("style", "Style", [label.title for label in labels]),
+        _chooser("style", "Style", [label.title_and_name for label in labels]),
         _chooser("photo", "Photograph", [row.name for row in rows]),
     ]
     return Template(template).substitute(
@@ -80,8 +80,11 @@ def _facts(label: Label) -> str:
         for thing, licence in (("painting", label.painting_licence), ("pack", label.pack_licence))
         if licence
     )
-    return (f"<span>{escape(painter)}</span>" if painter else "") + (
-        f"<small>{escape(licences)}</small>" if licences else ""
+    name = f"<code>{escape(label.name)}</code> " if label.name != label.title else ""
+    return (
+        name
+        + (f"<span>{escape(painter)}</span>" if painter else "")
+        + (f"<small>{escape(licences)}</small>" if licences else "")
     )
 
 

@@ -1,9 +1,12 @@
 """Jobs: the photographs to paint, and the files to write."""
 
 import glob
+import logging
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from stylepack.errors import UsageError
@@ -11,8 +14,12 @@ from stylepack.files import written_through
 from stylepack.images.clips import CLIP_SUFFIXES, CONTAINERS, clip_suffix, is_clip
 from stylepack.images.formats import can_write, find_images, output_format
 from stylepack.launchers import worker
+from stylepack.packs.manifest import IDENTITY, SUFFIX
+from stylepack.packs.mix import Mix
 
-MARK = ".stylized"
+_log = logging.getLogger("stylepack")
+_MORE = re.compile(r"\d+-more")
+NAMED = 3  # packs in a mark; of more, the first ones are named
 STANDARD = Path("-")  # standard input or output
 
 
@@ -24,8 +31,21 @@ class Job:
     target: Path
 
 
+def mark_of(mixes: Iterable[Mix]) -> str:
+    """The mark of painted files' names: `.starry`, `.starry+scream`, `.starry+scream+2-more`."""
+    references = [name for mix in mixes for name, weight in mix.parts if weight]
+    names = [*dict.fromkeys(Path(one).name.removesuffix(SUFFIX) for one in references)]
+    if len(names) > NAMED:
+        names = [*names[: NAMED - 1], f"{len(names) - NAMED + 1}-more"]
+    return f".{'+'.join(names)}"
+
+
 def plan_jobs(
-    photos: Sequence[str], output: str | None, mark: str = MARK, extension: str = ""
+    photos: Sequence[str],
+    output: str | None,
+    mark: str,
+    extension: str = "",
+    known: Callable[[], Set[str]] = frozenset,
 ) -> list[Job]:
     """Pair photographs with the files to write; folders are searched and keep their structure.
 
@@ -34,6 +54,8 @@ def plan_jobs(
         output: a file for one photograph, a folder for several, `-`, or None for beside it.
         mark: ending of the names of painted files.
         extension: like `.png`; empty keeps each photograph's.
+        known: gives the names of installed packs: files of folders and patterns whose names end in
+            them are paintings and are left out.
 
     Raises:
         UsageError: a path that does not exist, several photographs for one file, or an output that
@@ -46,27 +68,28 @@ def plan_jobs(
     if output == "":
         raise UsageError("-o is empty; give a file, a folder or -")
     try:
-        return _planned(photos, output, mark, extension)
-    except OSError as error:  # for example, a name is too long
+        return _planned(photos, output, Paintings(mark, known), extension)
+    except OSError as error:  # a name that is too long, for one
         reason = error.strerror or error
         raise UsageError(f"cannot access {error.filename}: {reason}; give another name") from error
 
 
-def _planned(photos: Sequence[str], output: str | None, mark: str, extension: str) -> list[Job]:
-    sources = _sources(photos, mark)
+def _planned(
+    photos: Sequence[str], output: str | None, paintings: "Paintings", extension: str
+) -> list[Job]:
+    sources = _sources(photos, paintings)
     if not sources:
         raise UsageError(
-            "nothing to paint: there are only painted photographs; name one to paint it again"
+            "nothing to paint: there are only paintings here; name a file to paint it again"
         )
+    paintings.warn()
     several = len(sources) > 1 or any(Path(photo).is_dir() for photo in photos)
     place = Path(output) if output is not None else None
     into = place is not None and (
         several or place.is_dir() or not place.suffix or str(output).endswith(("/", os.sep))
     )
     if place and place != STANDARD and place.exists() and not (place.is_file() or place.is_dir()):
-        raise UsageError(
-            f"-o {output} is neither a file nor a folder; for standard output give -o -"
-        )
+        raise UsageError(f"-o {output} is a device; for standard output, give -o -")
     if several and (STANDARD in (place, *(source for source, _ in sources))):
         raise UsageError("standard input and output are for one photograph; give files or a folder")
     one_file = place is not None and (can_write(place.suffix) or is_clip(place))
@@ -77,7 +100,7 @@ def _planned(photos: Sequence[str], output: str | None, mark: str, extension: st
         raise UsageError(f"-o {output} is not in --format {extension[1:]}; leave one of them out")
     jobs: dict[Path, Job] = {}
     for source, relative in sources:
-        name = painted_name(source, mark, extension)
+        name = painted_name(source, paintings.mark, extension)
         if place == STANDARD or (place is None and source == STANDARD):
             target = STANDARD
         elif place is None:
@@ -120,8 +143,8 @@ def share_of(jobs: Sequence[Job], shard: str, environment: Mapping[str, str]) ->
     return list(jobs[rank::size])
 
 
-def painted_name(source: Path, mark: str = MARK, extension: str = "") -> str:
-    """`photo.jpg` -> `photo.stylized.jpg`; formats that cannot be written become PNG, or MP4.
+def painted_name(source: Path, mark: str, extension: str = "") -> str:
+    """`photo.jpg` -> `photo.starry.jpg`; formats that cannot be written become PNG, or MP4.
 
     An `extension` of clips is for clips, one of pictures for pictures.
     """
@@ -134,28 +157,66 @@ def painted_name(source: Path, mark: str = MARK, extension: str = "") -> str:
     return f"{source.stem}{mark}{extension or kept}"
 
 
-def is_painted(path: Path, mark: str = MARK) -> bool:
-    """Whether a file is named like a painted one."""
-    return mark != "" and path.stem.endswith(mark)
+class Paintings:
+    """Recognises paintings by their names, which end in this command's mark or in packs' names.
+
+    `known` gives the names of installed packs; it is called once, if a name has two suffixes.
+    """
+
+    def __init__(self, mark: str, known: Callable[[], Set[str]]) -> None:
+        self.mark, self._get_known = mark, known
+        self.found: list[Path] = []  # those of other marks
+
+    @cached_property
+    def _known(self) -> Set[str]:
+        return {name.rpartition("/")[2] for name in self._get_known()} - {IDENTITY}
+
+    def __contains__(self, path: Path) -> bool:
+        if self.mark and path.stem.endswith(self.mark):
+            return True
+        before, dot, tail = path.stem.rpartition(".")
+        if not (before and dot and tail):
+            return False
+        names = [name for name in tail.split("+") if not _MORE.fullmatch(name)]
+        painted = bool(names) and all(name in self._known for name in names)
+        if painted:
+            self.found.append(path)
+        return painted
+
+    def warn(self) -> None:
+        """Say which files were taken for paintings in other styles."""
+        if self.found:
+            _log.warning(
+                "left out paintings: %d, such as %s; name a file to paint it again",
+                len(self.found),
+                self.found[0].name,
+            )
 
 
 def is_done(job: Job) -> bool:
-    """Whether a job's file is there.  Files are written whole, so an empty one is not ours."""
+    """Whether a job's file exists.  Files are written whole, so an empty one is another's."""
     there = job.target != STANDARD and job.target.is_file()
     return there and job.target.stat().st_size > 0
 
 
-def _sources(photos: Sequence[str], mark: str) -> list[tuple[Path, Path]]:
-    """`_find` for all of them, each file once, and none that is a painting of another."""
+def _sources(photos: Sequence[str], paintings: Paintings) -> list[tuple[Path, Path]]:
+    """`_find` for all of them, each file once, without paintings of other files among them."""
     found: dict[str, tuple[Path, Path]] = {}
     for photo in photos:
-        for source, relative in _find(photo, mark):
+        for source, relative in _find(photo, paintings):
             found.setdefault(os.path.realpath(source), (source, relative))
-    paintings = {source.with_name(source.stem + mark) for source, _ in found.values() if mark}
-    return [one for one in found.values() if one[0].with_suffix("") not in paintings]
+    stems = {(source.parent, source.stem) for source, _ in found.values()}
+
+    def is_of_another(source: Path) -> bool:
+        """Whether a shell's pattern has named a photograph and its painting."""
+        mark = paintings.mark if source.stem.endswith(paintings.mark or "\0") else ""
+        original = source.stem.removesuffix(mark) if mark else source.stem.rpartition(".")[0]
+        return (source.parent, original) in stems and source in paintings
+
+    return [one for one in found.values() if not is_of_another(one[0])]
 
 
-def _find(photo: str, mark: str) -> list[tuple[Path, Path]]:
+def _find(photo: str, paintings: Paintings) -> list[tuple[Path, Path]]:
     """(file, its path below the folder that was named) for one argument."""
     if not photo:
         raise UsageError("a photograph's name is empty; give files, folders, patterns or -")
@@ -164,7 +225,7 @@ def _find(photo: str, mark: str) -> list[tuple[Path, Path]]:
         return [(path, path)]
     if path.is_dir():
         files = find_images(path, also=CLIP_SUFFIXES)
-        return [(file, file.relative_to(path)) for file in files if not is_painted(file, mark)]
+        return [(file, file.relative_to(path)) for file in files if file not in paintings]
     if path.exists():
         return [(path, Path(path.name))]
     if path.is_symlink():
@@ -175,8 +236,8 @@ def _find(photo: str, mark: str) -> list[tuple[Path, Path]]:
         raise UsageError(f"no such file or folder: {photo}; give a photograph or a folder")
     files = [match for match in matches if match.is_file()]
     if not files:
-        return [one for match in matches for one in _find(str(match), mark)]
-    return [(match, Path(match.name)) for match in files if not is_painted(match, mark)]
+        return [one for match in matches for one in _find(str(match), paintings)]
+    return [(match, Path(match.name)) for match in files if match not in paintings]
 
 
 def _check_folder(folder: Path) -> None:

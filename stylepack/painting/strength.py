@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from stylepack.errors import UsageError
 from stylepack.inference.layers import Style
 
 _ROWS = 1024  # rows that are processed at once
@@ -35,6 +36,16 @@ class PhotoResidual:
             restored = torch.add(painted[:, rows], residual, alpha=self.share)
             painted[:, rows] = restored.round_().clamp_(0, 255)
         return painted
+
+
+def check_strength(strength: float) -> None:
+    """Refuse a strength out of range.
+
+    Raises:
+        UsageError: it is.
+    """
+    if not STRENGTHS[0] <= strength <= STRENGTHS[1]:
+        raise UsageError(f"strength is {strength}; it must be from 0 to {STRENGTHS[1]}")
 
 
 def at_strength(vectors: Tensor, identity: Tensor, strength: float, last: int) -> Tensor:

@@ -1,21 +1,21 @@
 """A trunk and its styles, ready to paint photographs."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from math import prod
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar, cast, overload
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from stylepack.errors import DeviceError, UsageError
+from stylepack.errors import DeviceError, UsageError, option
 from stylepack.images.color import keep_colors as with_colors_of
-from stylepack.images.photo import Photo, composite, fit_mask, read_mask, read_photo
+from stylepack.images.photo import Photo, composite, fit_mask
 from stylepack.images.upscale import enlarge, keep_strokes
 from stylepack.inference.engine import (
     Advance,
@@ -23,6 +23,7 @@ from stylepack.inference.engine import (
     StripBudget,
     ignore_progress,
     paint_streaming,
+    part_of,
 )
 from stylepack.inference.int8 import Products, painting_dtype
 from stylepack.inference.layers import Style
@@ -36,10 +37,12 @@ from stylepack.network.device import (
 )
 from stylepack.network.trunk import Trunk
 from stylepack.packs.manifest import IDENTITY
-from stylepack.packs.mix import Mix, parse_mix
+from stylepack.packs.mix import AnyMix, Mix, as_mix
 from stylepack.packs.pack import Pack, blend
-from stylepack.painting.strength import STRENGTHS, PhotoResidual, at_strength, style_of
+from stylepack.painting.pictures import Array, File, Mask, Picture, as_mask, as_photos
+from stylepack.painting.strength import PhotoResidual, at_strength, check_strength, style_of
 
+InMemory = TypeVar("InMemory", Image.Image, Array, Tensor)
 FULL: Literal["full"] = "full"  # size
 SMALLEST_SIZE = 16  # pixels of a long side
 LARGE = 1_300_000  # pixels above which a photograph is painted coarse to fine
@@ -59,8 +62,8 @@ class PaintOptions:
     size: int | Literal["full"] | None = None
     upscale: bool = True
     keep_colors: bool = False
-    mask: str | Path | Tensor | None = None
-    region_masks: Sequence[str | Path | Tensor] = ()
+    mask: Mask | None = None
+    region_masks: Sequence[Mask] = ()
 
     def __post_init__(self) -> None:
         size = self.size
@@ -79,7 +82,7 @@ class Stylizer:
     `mixes`: normalized, the first outside all regions; `packs`: by name or path.  `residual`: for
     strengths below 1.  `dtype`: torch.int8 for 8-bit convolutions, or the float dtype of
     activations and weights.  The trunk is moved to the device and, except for int8, to the dtype in
-    place.
+    place.  `loaded`: the trunk and packs, to which `changed` adds more.
     """
 
     def __init__(
@@ -92,6 +95,9 @@ class Stylizer:
         dtype: torch.dtype,
         provenance: str = "",
         residual: "PhotoResidual | None" = None,
+        *,
+        strength: float = 1.0,
+        loaded: Loaded | None = None,
     ) -> None:
         self.int8 = Products() if dtype == torch.int8 else None
         self.trunk = trunk.to(device, torch.float32 if self.int8 else dtype)
@@ -102,15 +108,17 @@ class Stylizer:
         self.dtype = dtype
         self.provenance = provenance
         self.residual = residual
+        self.strength = strength
+        self.loaded = loaded
         self.memory = memory_for(device)
         keep_large_blocks()
 
     @classmethod
     def load(
         cls,
-        mix: str | Path | Mapping[str, float] | Mix,
+        mix: AnyMix,
         *,
-        regions: Sequence[str | Path | Mapping[str, float] | Mix] = (),
+        regions: Sequence[AnyMix] = (),
         strength: float = 1.0,
         trunk: str | Path | None = None,
         device: str = "auto",
@@ -121,7 +129,8 @@ class Stylizer:
 
         Args:
             mix: like `starry=0.5,scream=0.5` or `{"starry": 0.5, "scream": 0.5}`; names or
-                paths of packs, weights from 0 up; or the path of one pack.
+                paths of packs, weights from 0 up; or the path of one pack; or a list of packs,
+                which are mixed in equal parts.
             regions: more mixes, one for each mask given to `paint`.
             strength: 0 is the photograph, 1 the mix, up to 1.5 beyond it, on the line from the
                 trunk's identity pack `photo` through the mix.  Below 1 painting takes two passes:
@@ -136,10 +145,10 @@ class Stylizer:
             PackError: a damaged pack or trunk, or a pack of another trunk.
             DeviceError: the device or int8 is not available.
         """
-        mixes = [_as_mix(part).normalised() for part in (mix, *regions)]
-        references = (reference for part in mixes for reference in part.references)
+        wanted = [as_mix(one).normalised() for one in (mix, *regions)]
+        references = (reference for one in wanted for reference in one.references)
         packs = resolve(references, trunk, identity=strength != 1).load(force)
-        return cls.on(packs, mixes, strength=strength, device=device, precision=precision)
+        return cls.on(packs, wanted, strength=strength, device=device, precision=precision)
 
     @classmethod
     def on(
@@ -161,10 +170,19 @@ class Stylizer:
             UsageError: an unknown precision, or a strength out of range.
             DeviceError: the device or int8 is not available.
         """
-        if not STRENGTHS[0] <= strength <= STRENGTHS[1]:
-            raise UsageError(f"strength is {strength}; it must be from 0 to {STRENGTHS[1]}")
+        check_strength(strength)
         chosen = pick_device(device)
-        dtype = painting_dtype(chosen, precision)
+        return cls._of(loaded, mixes, strength, chosen, painting_dtype(chosen, precision))
+
+    @classmethod
+    def _of(
+        cls,
+        loaded: Loaded,
+        mixes: Sequence[Mix],
+        strength: float,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> "Stylizer":
         network, packs = loaded.trunk, loaded.packs
         vectors = torch.stack(
             [blend([packs[name].vector for name in mix.references], mix.weights) for mix in mixes]
@@ -174,8 +192,42 @@ class Stylizer:
             identity = packs[IDENTITY].vector
             vectors = at_strength(vectors, identity, strength, network.slots["out"].gamma.start)
             residual = PhotoResidual(identity[None], 1 - strength) if strength < 1 else None
-        made = _provenance(mixes, strength, packs, loaded.sha256)
-        return cls(network, style_of(vectors), mixes, packs, chosen, dtype, made, residual)
+        return cls(
+            network,
+            style_of(vectors),
+            mixes,
+            packs,
+            device,
+            dtype,
+            _provenance(mixes, strength, packs, loaded.sha256),
+            residual,
+            strength=strength,
+            loaded=loaded,
+        )
+
+    def changed(
+        self,
+        mix: AnyMix | None = None,
+        *,
+        regions: Sequence[AnyMix] | None = None,
+        strength: float | None = None,
+    ) -> "Stylizer":
+        """A stylizer on the same trunk and device with another mix, other regions or strength.
+
+        Packs that are not loaded yet are loaded; they must belong to the same trunk.
+
+        Raises:
+            StylepackError: as `load`.
+        """
+        if self.loaded is None:
+            raise UsageError("this Stylizer has one mix alone; make one with Stylizer.load")
+        first = self.mix if mix is None else as_mix(mix).normalised()
+        others = self.mixes[1:] if regions is None else [as_mix(m).normalised() for m in regions]
+        strength = self.strength if strength is None else strength
+        check_strength(strength)
+        needed = [name for one in (first, *others) for name in one.references]
+        loaded = self.loaded.including([*needed, *([IDENTITY] if strength != 1 else [])])
+        return self._of(loaded, [first, *others], strength, self.device, self.dtype)
 
     @property
     def mix(self) -> Mix:
@@ -192,28 +244,70 @@ class Stylizer:
         made.int8 = Products() if self.int8 is not None else None  # it is of one style
         return made
 
+    @overload
     def paint(
         self,
-        photo: str | Path | Image.Image | Photo,
+        photo: InMemory,
         *,
+        mix: AnyMix | None = None,
+        strength: float | None = None,
+        regions: Sequence[tuple[Mask, AnyMix]] = (),
         size: int | Literal["full"] | None = None,
         upscale: bool = True,
         keep_colors: bool = False,
-        mask: str | Path | Tensor | None = None,
-        region_masks: Sequence[str | Path | Tensor] = (),
+        mask: Mask | None = None,
+        region_masks: Sequence[Mask] = (),
         advance: Advance = ignore_progress,
-    ) -> Photo:
-        """Paint a photograph: a file, a Pillow image or a `Photo`.
+    ) -> InMemory: ...
+
+    @overload
+    def paint(
+        self,
+        photo: File | Photo,
+        *,
+        mix: AnyMix | None = None,
+        strength: float | None = None,
+        regions: Sequence[tuple[Mask, AnyMix]] = (),
+        size: int | Literal["full"] | None = None,
+        upscale: bool = True,
+        keep_colors: bool = False,
+        mask: Mask | None = None,
+        region_masks: Sequence[Mask] = (),
+        advance: Advance = ignore_progress,
+    ) -> Photo: ...
+
+    def paint(
+        self,
+        photo: Picture,
+        *,
+        mix: AnyMix | None = None,
+        strength: float | None = None,
+        regions: Sequence[tuple[Mask, AnyMix]] = (),
+        size: int | Literal["full"] | None = None,
+        upscale: bool = True,
+        keep_colors: bool = False,
+        mask: Mask | None = None,
+        region_masks: Sequence[Mask] = (),
+        advance: Advance = ignore_progress,
+    ) -> Photo | Image.Image | Array | Tensor:
+        """Paint a photograph; its size stays.
 
         Args:
-            photo: the photograph.
+            photo: a path, an open binary file or a `Photo`, for a `Photo`; or a Pillow image, a
+                NumPy array, (H, W, 3) or (H, W, 4), or a torch tensor, (C, H, W) or (N, C, H, W),
+                for one of the same kind, dtype and device.  Arrays and tensors are uint8, or
+                floats in 0..1.
+            mix: used instead of the loaded one, as in `load`.
+            strength: used instead of the loaded one, 0 to 1.5.
+            regions: (mask, mix) pairs; each mix is painted where its mask is white.
             size: None paints photographs above 1.3 megapixels coarse to fine, with strokes as
                 large as in one of about a megapixel; `full` paints them in one pass.  A number is
                 the long side in pixels to paint at: the smaller, the larger the strokes.
             upscale: return the photograph's size and edges, also with a `size`.
             keep_colors: take only the lightness from the painting.
-            mask: painted where white, the photograph where black; a file, or (H, W) uint8.
-            region_masks: one such mask for each region's mix.
+            mask: painted where white, the photograph where black; a path, a Pillow image, or an
+                (H, W) array or tensor of bool, uint8 or floats in 0..1.
+            region_masks: one such mask for each of the regions given to `load`.
             advance: called with the share of the work that is done, 0..1.
 
         Raises:
@@ -221,8 +315,22 @@ class Stylizer:
             PhotoError: not an image, or damaged.
             DeviceError: it does not fit into the device's memory.
         """
-        options = PaintOptions(size, upscale, keep_colors, mask, region_masks)
-        return self.paint_with(options, _as_photo(photo, options.reading_size), advance)
+        painter = self
+        if mix is not None or strength is not None or regions:
+            if regions and region_masks:
+                raise UsageError("give masks in regions or in region_masks, not in both")
+            mixes = [one for _, one in regions] if regions else None
+            painter = self.changed(mix, regions=mixes, strength=strength)
+        masks = [one for one, _ in regions] or region_masks
+        options = PaintOptions(size, upscale, keep_colors, mask, masks)
+        photos, back = as_photos(photo, options.reading_size)
+        painted = [
+            painter.paint_with(
+                options, one, part_of(advance, n / len(photos), (n + 1) / len(photos))
+            )
+            for n, one in enumerate(photos)
+        ]
+        return cast(Photo | Image.Image | Array | Tensor, back(painted))
 
     def paint_with(
         self,
@@ -237,7 +345,9 @@ class Stylizer:
         """
         size, regions = options.size, len(self.mixes) - 1
         if len(options.region_masks) != regions:
-            raise UsageError(f"{len(options.region_masks)} masks for {regions} regions")
+            raise UsageError(
+                f"{len(options.region_masks)} masks for {regions} regions; give one for each"
+            )
         try:
             small = photo.resized(size) if isinstance(size, int) else photo
             target = photo if options.upscale else small
@@ -246,10 +356,10 @@ class Stylizer:
             if not is_out_of_memory(error):
                 raise
             width, height = photo.size
-            instead = "" if self.device.type == "cpu" else ", or try --device cpu"
+            instead = "" if self.device.type == "cpu" else f", or try {option('device', 'cpu')}"
             raise DeviceError(
                 f"{width}x{height} pixels do not fit in the memory of {self.device}; make the "
-                f"photograph or --size smaller{instead}"
+                f"photograph or {option('size')} smaller{instead}"
             ) from error
         return replace(target, pixels=pixels, provenance=self.provenance)
 
@@ -273,11 +383,11 @@ class Stylizer:
         if options.keep_colors:
             pixels = with_colors_of(pixels, photo.pixels)
         if options.mask is not None:
-            pixels = composite(pixels, photo.pixels, _as_mask(options.mask, photo.size))
+            pixels = composite(pixels, photo.pixels, _fitted_mask(options.mask, photo.size))
         return pixels
 
     def _coarse_to_fine(
-        self, photo: Photo, region_masks: Sequence[str | Path | Tensor], advance: Advance
+        self, photo: Photo, region_masks: Sequence[Mask], advance: Advance
     ) -> Tensor:
         """A large photograph, painted small and then again at its size: (3, H, W) uint8.
 
@@ -298,12 +408,12 @@ class Stylizer:
     def _network(
         self,
         pixels: Tensor,
-        region_masks: Sequence[str | Path | Tensor],
+        region_masks: Sequence[Mask],
         advance: Advance,
         memo: Memo | None = None,
     ) -> Tensor:
         """The trunk over (3, H, W) uint8, twice for a strength below 1."""
-        masks = [_as_mask(mask, (pixels.shape[2], pixels.shape[1])) for mask in region_masks]
+        masks = [_fitted_mask(mask, (pixels.shape[2], pixels.shape[1])) for mask in region_masks]
         style = replace(self.style, regions=Regions(masks, self.device) if masks else None)
         if self.residual is None:
             return self._pass(style, pixels, advance, memo)
@@ -350,37 +460,9 @@ def coarse_size(width: int, height: int) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def _as_photo(photo: object, size: int | None) -> Photo:
-    """A photograph; a file is read at a long side of `size` pixels."""
-    if isinstance(photo, Photo):
-        return photo
-    if isinstance(photo, Image.Image):
-        return Photo.from_image(photo)
-    if isinstance(photo, str | Path):
-        return read_photo(photo, size)
-    raise UsageError(
-        f"cannot paint a {type(photo).__name__}; give a path, a Pillow image or a Photo"
-    )
-
-
-def _as_mix(mix: object) -> Mix:
-    if isinstance(mix, Mix):
-        return mix
-    if isinstance(mix, str):
-        return parse_mix(mix)
-    if isinstance(mix, Path):
-        return Mix(((str(mix), 1.0),))
-    if isinstance(mix, Mapping):
-        return parse_mix(",".join(f"{name}={weight}" for name, weight in mix.items()))
-    raise UsageError(
-        f"a mix cannot be a {type(mix).__name__}; give a text like 'starry=0.5,wave=0.5', a dict "
-        "or the path of a pack"
-    )
-
-
-def _as_mask(mask: str | Path | Tensor, size: tuple[int, int]) -> Tensor:
-    """A mask file or (H, W) uint8 tensor, stretched to (width, height)."""
-    return fit_mask(mask if isinstance(mask, Tensor) else read_mask(mask), size)
+def _fitted_mask(mask: Mask, size: tuple[int, int]) -> Tensor:
+    """A mask stretched to (width, height): (H, W) uint8."""
+    return fit_mask(as_mask(mask), size)
 
 
 def _back_to_size(pixels: Tensor, small: Photo, photo: Photo) -> Tensor:

@@ -186,7 +186,7 @@ class Studio:
         painted = self.frames.whole(look, sheet, SAVE)
         if isinstance(painted, float):
             return JSONResponse({"share": painted}, 202)
-        path = await run_in_threadpool(save_picture, self.desk, painted)
+        path = await run_in_threadpool(save_picture, self.desk, painted, look)
         number = str(len(self.saved))
         self.saved[number] = path
         return JSONResponse({"path": str(path), "name": path.name, "number": number})

@@ -16,7 +16,7 @@ from torch import Tensor
 from stylepack.errors import StylepackError, UsageError
 from stylepack.files import replacing
 from stylepack.images.photo import Photo, read_mask, read_photo
-from stylepack.painting.jobs import painted_name
+from stylepack.painting.jobs import mark_of, painted_name
 from stylepack.painting.stylizer import LARGE, coarse_size
 from stylepack.studio.look import Look
 
@@ -176,9 +176,10 @@ class Desk:
                     temporary.write_bytes(self.mask_png(mask_id))
         return {mask_id: str(path) for mask_id, path in files.items()}
 
-    def free_name(self) -> Path:
+    def free_name(self, look: Look) -> Path:
         """Where the painted photograph can go without replacing anything."""
-        first = self.folder / painted_name(Path(self.current().name))
+        mark = mark_of([look.mix, *(region.mix for region in look.regions)])
+        first = self.folder / painted_name(Path(self.current().name), mark)
         path, number = first, 2
         while path.exists():
             path = first.with_name(f"{first.stem}-{number}{first.suffix}")

@@ -18,13 +18,13 @@ from stylepack.studio.desk import Desk
 from stylepack.studio.look import Look
 
 
-def save_picture(desk: Desk, painted: Photo) -> Path:
+def save_picture(desk: Desk, painted: Photo, look: Look) -> Path:
     """Write the painted photograph to the chosen folder, under a name that is free there.
 
     Raises:
         StylepackError: it cannot be written.
     """
-    path = desk.free_name()
+    path = desk.free_name(look)
     painted.save(path)
     return path
 

@@ -7,7 +7,8 @@ gradient for the convolutions, so nothing installed changes.
 import math
 import time
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import takewhile
 from pathlib import Path
 
@@ -70,10 +71,20 @@ def finetune_recipe(recipe: Recipe, steps: int | None = None) -> Recipe:
     )
 
 
+@dataclass(frozen=True)
+class Earlier:
+    """Where learning starts: a style, (style_size,), the mix it began as, and its updates."""
+
+    style: Tensor
+    started_from: Mix
+    updates: int = 0
+
+
 class Finetune:
     """Training of one style: iterate `train()`, then `evaluation()`, then take the `pack()`.
 
-    `max_time`: seconds from now in which the learning rate falls to its end.
+    `max_time`: seconds from now in which the learning rate falls to its end.  `earlier`: a style to
+    continue from; without it learning starts from the nearest mix of packs.
     """
 
     def __init__(
@@ -85,6 +96,7 @@ class Finetune:
         source: WeightSource,
         device: torch.device,
         max_time: float = math.inf,
+        earlier: "Earlier | None" = None,
     ) -> None:
         self.begun, self.max_time = time.monotonic(), max_time
         self.painting, self.recipe, self.source = painting, recipe, source
@@ -92,14 +104,17 @@ class Finetune:
         loaded = resolve((), trunk).load()
         self.trunk, self.digest, packs = loaded.trunk.to(device), loaded.sha256, loaded.packs
         objective = objective_for(recipe, source, [painting], device)
-        crops = on_device(Batches(self.photos, recipe, styles=1).draw(0).photos, device)
-        self.started_from = nearest_mix(self.trunk, packs, objective, crops)
-        start = blend(
-            [packs[name].style for name in self.started_from]
-            or [self.trunk.config.neutral_style()],
-            [*self.started_from.values()] or [1.0],
-        )
-        self.best = start[None].to(device)
+        if earlier is None:
+            crops = on_device(Batches(self.photos, recipe, styles=1).draw(0).photos, device)
+            mix = nearest_mix(self.trunk, packs, objective, crops)
+            start = blend(
+                [packs[name].style for name in mix] or [self.trunk.config.neutral_style()],
+                [*mix.values()] or [1.0],
+            )
+            earlier = Earlier(start, Mix(tuple(mix.items())))
+        self.earlier = earlier
+        self.best = earlier.style[None].to(device)
+        self.lowest, self.looked_at = math.inf, 0  # loss of `best`, and the update it is of
         self.trainer = Trainer(self.trunk, self.best, objective, recipe, frozen=True)
 
     def begin_again(self, style: Tensor, weight: float) -> None:
@@ -116,10 +131,9 @@ class Finetune:
         return self.photos.journal.around(self._steps())
 
     def _steps(self) -> Generator[Step]:
-        trainer, lowest, checks_since = self.trainer, math.inf, 0
+        trainer, checks_since = self.trainer, 0
         end, before = self.recipe.updates, 0
-        held_out = Batches(self.held_out, replace(self.recipe, batch=HELD_OUT_CROPS), styles=1)
-        unseen = self._with_targets(held_out.draw(0))
+        self.lowest, self.looked_at = math.inf, 0
         start = time.monotonic()
         planned = takewhile(lambda batch: batch.update < trainer.planned, self._batches())
         for steps in trainer.groups(planned):
@@ -134,16 +148,37 @@ class Finetune:
             before = update
             if not (due or last):
                 continue
-            loss = self._loss(unseen)
-            checks_since = 0 if loss < lowest * ENOUGH else checks_since + 1
-            lowest = min(lowest, loss)
-            if loss <= lowest * AS_GOOD:
-                self.best = trainer.average["style"].clone()
+            checks_since = 0 if self._look() else checks_since + 1
             if last:
                 return
             if checks_since == PATIENCE:
                 end = min(trainer.planned, update + FINISH)
                 trainer.planned = end
+
+    def _look(self) -> bool:
+        """Take the moving average as `best` unless it is worse; whether its loss still falls."""
+        loss = self._loss(self._unseen)
+        falls = loss < self.lowest * ENOUGH
+        self.lowest, self.looked_at = min(self.lowest, loss), self.trainer.update
+        if loss <= self.lowest * AS_GOOD:
+            self.best = self.trainer.average["style"].clone()
+        return falls
+
+    def settle(self) -> None:
+        """After `train()` was left early: let the latest style count, unless it is worse."""
+        if self.trainer.update > self.looked_at:
+            self._look()
+
+    @property
+    def updates(self) -> int:
+        """Updates that the style has had, earlier ones too."""
+        return self.earlier.updates + self.trainer.update
+
+    @cached_property
+    def _unseen(self) -> Batch:
+        """Crops of held-out photographs, always the same ones."""
+        held_out = Batches(self.held_out, replace(self.recipe, batch=HELD_OUT_CROPS), styles=1)
+        return self._with_targets(held_out.draw(0))
 
     @torch.no_grad()
     def _loss(self, batch: Batch) -> float:
@@ -175,21 +210,21 @@ class Finetune:
         """The evaluation of the best style on the held-out photographs, to be iterated."""
         return Evaluation(self.trunk, self.best, self.trainer.objective, self.held_out)
 
-    def pack(self, evaluation: Evaluation, author: str, license: str) -> Pack:
-        """The trained pack with its held-out losses, not yet written."""
+    def pack(self, evaluation: Evaluation | None, author: str, license: str) -> Pack:
+        """The trained pack, with its held-out losses if they are measured; nothing is written."""
         facts = provenance(
             self.recipe,
             self.source,
-            updates=self.trainer.update,
+            updates=self.updates,
             styles=1,
             photographs=len(self.photos.paths),
         )
-        (metrics,) = evaluation.metrics()
-        (style,) = evaluation.styles
+        (metrics,) = evaluation.metrics() if evaluation else ({},)
+        (style,) = self.best
         manifest = describe_pack(
             self.painting,
             self.digest,
-            {**facts, "started_from": str(Mix(tuple(self.started_from.items())))},
+            {**facts, "started_from": str(self.earlier.started_from)},
             metrics,
             thumbnail(self.trunk, style),
             author,

@@ -387,8 +387,8 @@ def test_letters_that_the_font_lacks() -> None:
     for character in spell("Aé«»“”…–’"):  # noqa: RUF001
         assert bytes(font.getmask(character)) != missing
     assert Label("wave", "神奈川沖浪裏", "Hokusai").caption == "wave\nHokusai"
-    assert Label("wave", "The Wave", "葛飾北斎").caption == "The Wave"
-    assert Label("why", "Why?", "").caption == "Why?"
+    assert Label("wave", "The Wave", "葛飾北斎").caption == "The Wave (wave)"
+    assert Label("why", "Why?", "").caption == "Why? (why)"
     assert lines == {"": [""]}
 
 

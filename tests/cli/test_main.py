@@ -46,7 +46,7 @@ def test_a_mix_is_painted_beside_the_photograph(
 ) -> None:
     assert stylepack(["apply", str(photo), "--mix", "starry=1,scream=3"]) == 0
     said = capsys.readouterr()
-    target = photo.with_name("photo.stylized.jpg")
+    target = photo.with_name("photo.starry+scream.jpg")
     assert said.out == f"{target}\n"
     assert "starry=0.25,scream=0.75" in said.err
     with Image.open(target) as painted:
@@ -80,7 +80,7 @@ def test_exif_orientation_is_respected(tmp_path: Path, orientation: int) -> None
     exif[0x0112] = orientation
     picture(60, 44).save(path, exif=exif)
     assert stylepack(["apply", str(path), *STARRY]) == 0
-    with Image.open(tmp_path / "turned.stylized.jpg") as painted:
+    with Image.open(tmp_path / "turned.starry.jpg") as painted:
         assert painted.size == ((60, 44) if orientation == 1 else (44, 60))
 
 
@@ -89,7 +89,7 @@ def test_tiny_and_odd_sizes_are_painted(tmp_path: Path, size: tuple[int, int]) -
     path = tmp_path / "small.png"
     picture(*size).save(path)
     assert stylepack(["apply", str(path), *STARRY]) == 0
-    with Image.open(tmp_path / "small.stylized.png") as painted:
+    with Image.open(tmp_path / "small.starry.png") as painted:
         assert painted.size == size
 
 
@@ -98,11 +98,11 @@ def test_several_photographs_and_folders_go_into_a_folder(tmp_path: Path, photo:
     (folder / "day 2").mkdir(parents=True)
     picture(40, 32).save(folder / "a.png")
     picture(40, 32).save(folder / "day 2" / "b.gif")
-    picture(40, 32).save(folder / "a.stylized.png")
+    picture(40, 32).save(folder / "a.starry.png")
     out = tmp_path / "out"
     assert stylepack(["apply", str(photo), str(folder), *STARRY, "-o", str(out)]) == 0
     found = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
-    assert found == {"photo.stylized.jpg", "a.stylized.png", "day 2/b.stylized.gif"}
+    assert found == {"photo.starry.jpg", "a.starry.png", "day 2/b.starry.gif"}
 
 
 def test_one_bad_photograph_does_not_stop_the_rest(
@@ -112,8 +112,8 @@ def test_one_bad_photograph_does_not_stop_the_rest(
     bad.write_bytes(photo.read_bytes()[:300])
     assert stylepack(["apply", str(bad), str(photo), *STARRY]) == 1
     assert str(bad) in capsys.readouterr().err
-    assert photo.with_name("photo.stylized.jpg").exists()
-    assert not bad.with_name("bad.stylized.jpg").exists()
+    assert photo.with_name("photo.starry.jpg").exists()
+    assert not bad.with_name("bad.starry.jpg").exists()
 
 
 def test_packs_may_be_given_as_files_with_their_trunk(
@@ -175,7 +175,11 @@ def bad_input(tmp_path: Path) -> dict[str, tuple[list[str], int, str]]:
         "a folder": (["add-style", str(tmp_path / "empty")], 2, "is a folder; give the picture"),
         "a wrong name": (["add-style", good, "--name", "My Dream"], 2, "--name: 'My Dream'"),
         "a device": (["add-style", good, "--name", "con"], 2, "reserved on Windows"),
-        "identity": (["packs", "blend", "wave", "--name", "photo"], 2, "identity pack's name"),
+        "identity": (
+            ["packs", "blend", "wave", "--name", "photo"],
+            2,
+            "identity pack's",
+        ),
         "steps": (["grid", good, "--corners", "starry,wave", "--steps", "9999"], 2, "--steps"),
         "a sheet": (
             ["grid", good, "--corners", "a,b,c,d", "--steps", "90", "--size", "999"],
@@ -198,8 +202,8 @@ def bad_input(tmp_path: Path) -> dict[str, tuple[list[str], int, str]]:
         "onto itself": (["apply", good, *STARRY, "-o", good], 2, "the photograph itself"),
         "output below a file": (
             ["apply", good, *STARRY, "-o", str(text / "out.png")],
-            1,
-            "cannot make",
+            2,
+            "is a file, not a folder",
         ),
         "no such device": (["apply", good, *STARRY, "--device", "abacus"], 2, "abacus"),
         "no such trunk": (["apply", good, *STARRY, "--trunk", "no.safetensors"], 2, "no.safe"),
@@ -214,7 +218,7 @@ def bad_input(tmp_path: Path) -> dict[str, tuple[list[str], int, str]]:
         ),
         "recipe unknown": (["add-style", good, "--recipe", "soup"], 2, "johnson"),
         "resume nothing": (["train", "--resume", str(tmp_path)], 1, "not a run folder"),
-        "train without": (["train"], 2, "--styles DIR --photos DIR"),
+        "train without": (["train"], 2, "--styles FOLDER --photos FOLDER"),
     }
 
 
@@ -297,7 +301,7 @@ def test_install_apply_and_remove_a_pack(
     source = tmp_path / "wave.safetensors"
     shutil.copyfile(BUNDLED_PACKS / "wave.safetensors", source)
     assert stylepack(["packs", "install", str(source)]) == 0
-    assert "'wave' is installed already, with the same content" in capsys.readouterr().err
+    assert "'wave' is already installed, with the same content" in capsys.readouterr().err
     assert shelf()["wave"].bundled
     assert stylepack(["packs", "install", str(source), "--as", "surf"]) == 0
     assert stylepack(["apply", str(photo), "--style", "surf"]) == 0

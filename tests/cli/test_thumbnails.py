@@ -102,7 +102,7 @@ def test_pipes_get_no_pictures(capsys: pytest.CaptureFixture[str], monkeypatch) 
     assert stylepack(["packs", "list"]) == 0
     assert "\x1b" not in capsys.readouterr().out
     assert stylepack(["packs", "list", "--thumbnails"]) == 2
-    assert "terminals that show images" in capsys.readouterr().err
+    assert "a terminal that shows images" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")

@@ -25,7 +25,8 @@ from stylepack.inference.regions import Regions
 from stylepack.inference.rows import PaddedRows, TensorRows, bordered
 from stylepack.inference.statistics import ChannelStatistics
 from stylepack.network import grain as grain_module
-from stylepack.network.trunk import Trunk, TrunkConfig
+from stylepack.network.norm import EPSILON
+from stylepack.network.trunk import Trunk, TrunkConfig, pad_to_stride, photograph_logits
 from stylepack.painting import stylizer as module
 
 NEEDS_INT8 = pytest.mark.skipif(not int8_is_fast(), reason="no instructions for it here")
@@ -239,17 +240,95 @@ def test_narrow_floats_in_strips_are_those_in_one_piece(
     assert -10 * (whole - painter.paint(photo).to_float()).square().mean().log10() >= 45
 
 
-def test_a_style_everywhere_is_the_same_in_regions() -> None:
+def painted_in_regions(
+    trunk: Trunk, styles: torch.Tensor, own: torch.Tensor, image: torch.Tensor, masks: torch.Tensor
+) -> torch.Tensor:
+    """The network in plain operations in float64, each style's norms over its own region.
+
+    Masks are (K, H, W) and sum to 1; the result is (3, H, W) in 0..255.
+    """
+    height, width = image.shape[-2:]
+    pixels = pad_to_stride(image[None].double() / 255)
+    weights = pad_to_stride(masks[None].double())
+    trunk, styles = deepcopy(trunk).double(), styles.double()
+
+    def moments(x: torch.Tensor, share: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        mean = (x * share).sum((2, 3)) / share.sum()
+        return mean, ((x - mean[..., None, None]).square() * share).sum((2, 3)) / share.sum()
+
+    def norm(name: str, x: torch.Tensor) -> torch.Tensor:
+        slot, result = trunk.slots[name], torch.zeros_like(x)
+        shares = F.avg_pool2d(weights, weights.shape[-1] // x.shape[-1])
+        for k, style in enumerate(styles):
+            share = shares[:, k : k + 1]
+            if not share.sum():
+                continue
+            mean, variance = moments(x, share)
+            gamma, beta = style[slot.gamma], style[slot.beta]
+            if name == "out":
+                middle, spread = moments(photograph_logits(pixels).double(), weights[:, k : k + 1])
+                gamma, beta = gamma + own[k] * spread[0].sqrt(), beta + own[k] * middle[0]
+            whitened = (x - mean[..., None, None]) / (variance[..., None, None] + EPSILON).sqrt()
+            result += share * (whitened * gamma[:, None, None] + beta[:, None, None])
+        return result
+
+    def layer(name: str, x: torch.Tensor, stride: int = 1) -> torch.Tensor:
+        kernel = trunk.get_parameter(f"{name}.weight")
+        edge = [kernel.shape[-1] // 2] * 4
+        return norm(name, F.conv2d(F.pad(x, edge, mode="reflect"), kernel, stride=stride))
+
+    def doubled(name: str, x: torch.Tensor) -> torch.Tensor:
+        kernel = trunk.get_parameter(f"{name}.weight")
+        x = F.interpolate(x, scale_factor=2, mode="nearest")
+        return norm(name, F.conv2d(F.pad(x, [1] * 4, mode="replicate"), kernel))
+
+    grainy = pixels + trunk.config.grain * grain_module.grain(0, *pixels.shape[-2:]).double()
+    x = layer("conv1", grainy).relu()
+    x = layer("conv3", layer("conv2", x, 2).relu(), 2).relu()
+    for block in range(1, trunk.config.residual_blocks + 1):
+        x = x + layer(f"res{block}b", layer(f"res{block}a", x).relu())
+    x = layer("out", doubled("up2", doubled("up1", x).relu()).relu())
+    return 255 * torch.sigmoid(x[0, :, :height, :width])
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    height=st.integers(9, 60),
+    width=st.integers(9, 60),
+    rows=st.sampled_from([4, 12, 64]),
+    keep=st.sampled_from([0, 1 << 30]),
+    seed=st.integers(0, 1000),
+    trunk=st.sampled_from([TRUNK, GRAINY]),
+    hard=st.booleans(),
+)
+def test_each_region_is_normalised_by_itself(
+    height: int, width: int, rows: int, keep: int, seed: int, trunk: Trunk, hard: bool
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    image = torch.randint(0, 256, (3, height, width), generator=generator, dtype=torch.uint8)
+    styles = torch.randn(3, SMALL.style_size, generator=generator)
+    own = torch.tensor([0.0, 1.0, 0.5])
+    masks = torch.randint(0, 128, (2, height, width), generator=generator, dtype=torch.uint8)
+    if hard:  # one region is a half of the picture, one is nowhere
+        masks = torch.zeros_like(masks)
+        masks[0, :, : width // 2] = 255
+    regions = Regions([*masks], torch.device("cpu"))
+    painted = paint_streaming(trunk, Style(styles, regions, own), image, StripBudget(1, rows, keep))
+    claimed = masks.double() / 255
+    whole = torch.cat([1 - claimed.sum(0, keepdim=True), claimed])
+    assert (painted - painted_in_regions(trunk, styles, own, image, whole)).abs().max() <= 1
+
+
+def test_regions_of_one_style_everywhere_are_that_style() -> None:
     # One path takes maxima and the other norms, gammas below 0 among them.
     generator = torch.Generator().manual_seed(0)
     image = torch.randint(0, 256, (3, 50, 70), generator=generator, dtype=torch.uint8)
-    style = torch.randn(SMALL.style_size, generator=generator)
-    mask = torch.randint(0, 256, (50, 70), generator=generator, dtype=torch.uint8)
-    regions = Regions([mask], torch.device("cpu"))
-    alone = paint_streaming(TRUNK, Style(style[None]), image, StripBudget(1, 12, 0))
-    in_regions = Style(style.expand(2, -1), regions)
-    twice = paint_streaming(TRUNK, in_regions, image, StripBudget(1, 12, 0))
-    assert (alone.int() - twice.int()).abs().max() <= 1
+    styles = torch.randn(2, SMALL.style_size, generator=generator)
+    white = torch.full((50, 70), 255, dtype=torch.uint8)
+    alone = paint_streaming(TRUNK, Style(styles[1:]), image, StripBudget(1, 12, 0))
+    regions = Regions([white], torch.device("cpu"))
+    everywhere = paint_streaming(TRUNK, Style(styles, regions), image, StripBudget(1, 12, 0))
+    assert (alone.int() - everywhere.int()).abs().max() <= 1
 
 
 def test_of_the_body_two_tensors_are_there_at_any_time() -> None:

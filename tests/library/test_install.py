@@ -107,7 +107,7 @@ def test_the_same_content_again_is_said_and_no_error(install, make_pack) -> None
     before = shelf()["dots"].path.stat().st_mtime_ns
     for words in ([path], [path, "--replace"]):
         code, said = install(*words)
-        assert (code, said) == (0, "'dots' is installed already, with the same content\n")
+        assert (code, said) == (0, "'dots' is already installed, with the same content\n")
     assert shelf()["dots"].path.stat().st_mtime_ns == before
 
 

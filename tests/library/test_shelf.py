@@ -59,7 +59,7 @@ def test_a_misspelt_name_gets_a_suggestion(typed: str, meant: str) -> None:
 
 
 def test_a_name_like_no_other_is_sent_to_the_list() -> None:
-    with pytest.raises(UsageError, match="see `stylepack packs list`"):
+    with pytest.raises(UsageError, match=r"see stylepack\.packs"):
         find_pack("zzzzzz")
 
 

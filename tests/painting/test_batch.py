@@ -19,12 +19,14 @@ from stylepack.errors import UsageError
 from stylepack.images.photo import Photo, SaveOptions
 from stylepack.launchers import worker
 from stylepack.network.device import is_out_of_memory
+from stylepack.packs.mix import Mix
 from stylepack.painting import stylizer as stylizer_module
 from stylepack.painting.batch import Painter
-from stylepack.painting.jobs import STANDARD, Job, is_done, plan_jobs, share_of
+from stylepack.painting.jobs import STANDARD, Job, is_done, mark_of, plan_jobs, share_of
 from stylepack.painting.stylizer import Stylizer
 
 STARRY = ["--style", "starry"]
+MARK = ".starry"
 
 
 @pytest.fixture
@@ -45,12 +47,12 @@ def test_a_folder_of_mixed_sizes_is_painted_in_order(
 ) -> None:
     out = tmp_path / "out"
     assert stylepack(["apply", str(folder), *STARRY, "-o", str(out), "--jobs", "3"]) == 0
-    assert names(out) == [f"{index}.stylized.png" for index in range(5)]
+    assert names(out) == [f"{index}.starry.png" for index in range(5)]
     assert capsys.readouterr().out.splitlines() == [str(out / name) for name in names(out)]
     for index in range(5):
         with (
             Image.open(folder / f"{index}.png") as before,
-            Image.open(out / f"{index}.stylized.png") as after,
+            Image.open(out / f"{index}.starry.png") as after,
         ):
             assert before.size == after.size
 
@@ -59,7 +61,7 @@ def test_each_of_many_is_painted_as_it_is_alone(folder: Path, tmp_path: Path) ->
     assert stylepack(["apply", str(folder), *STARRY, "-o", str(tmp_path / "many")]) == 0
     alone = tmp_path / "alone.png"
     assert stylepack(["apply", str(folder / "1.png"), *STARRY, "-o", str(alone)]) == 0
-    assert (tmp_path / "many" / "1.stylized.png").read_bytes() == alone.read_bytes()
+    assert (tmp_path / "many" / "1.starry.png").read_bytes() == alone.read_bytes()
 
 
 def test_skip_existing_paints_only_what_is_missing(
@@ -67,11 +69,11 @@ def test_skip_existing_paints_only_what_is_missing(
 ) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    (out / "2.stylized.png").write_bytes(b"mine")
+    (out / "2.starry.png").write_bytes(b"mine")
     words = ["apply", str(folder), *STARRY, "-o", str(out), "--skip-existing"]
     assert stylepack(words) == 0
     assert len(capsys.readouterr().out.splitlines()) == 4
-    assert (out / "2.stylized.png").read_bytes() == b"mine"
+    assert (out / "2.starry.png").read_bytes() == b"mine"
     assert stylepack(words) == 0
     assert "nothing to do" in capsys.readouterr().err
 
@@ -94,7 +96,7 @@ def test_bad_files_are_named_and_the_rest_painted(
     assert "1.png" in said.err
     assert "3.png" in said.err
     assert "2 of 5 photographs failed" in said.err
-    assert names(out) == ["0.stylized.png", "2.stylized.png", "4.stylized.png"]
+    assert names(out) == ["0.starry.png", "2.starry.png", "4.starry.png"]
     assert len(said.out.splitlines()) == 3
 
 
@@ -113,27 +115,101 @@ def test_a_suffix_is_no_path(folder: Path, mark: str) -> None:
 def test_no_photograph_is_painted_over(folder: Path) -> None:
     place = folder.with_name("place")
     place.mkdir()
-    (place / "0.stylized.png").write_bytes((folder / "0.png").read_bytes())
+    (place / "0.starry.png").write_bytes((folder / "0.png").read_bytes())
     with pytest.raises(UsageError, match="would overwrite"):
-        plan_jobs([str(folder / "0.png"), str(place / "0.stylized.png")], str(place))
+        plan_jobs([str(folder / "0.png"), str(place / "0.starry.png")], str(place), MARK)
+
+
+def test_marks_name_the_packs() -> None:
+    def mark(*parts: tuple[str, float]) -> str:
+        return mark_of([Mix(parts)])
+
+    assert mark(("starry", 1.0)) == ".starry"
+    assert mark(("mine/dawn", 0.5), ("x/Dusk.safetensors", 0.5)) == ".dawn+Dusk"
+    assert mark(("starry", 1.0), ("wave", 0.0)) == ".starry"
+    assert mark(*((name, 0.2) for name in "abcde")) == ".a+b+3-more"
+    assert mark_of([Mix((("starry", 1.0),)), Mix((("wave", 1.0),))]) == ".starry+wave"
+
+
+def test_paintings_in_other_styles_are_left_out_with_a_line(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("0.wave", "1.wave+starry", "2.mine+2-more", "3.photo", "4.v2", "wave"):
+        (folder / f"{name}.png").write_bytes((folder / "0.png").read_bytes())
+    known = {"wave", "starry", "home/mine", "photo"}
+    jobs = plan_jobs([str(folder)], None, MARK, known=lambda: known)
+    assert [job.source.name for job in jobs] == [
+        *("0.png", "1.png", "2.png", "3.photo.png", "3.png", "4.png", "4.v2.png", "wave.png")
+    ]
+    assert "left out paintings: 3, such as 0.wave.png" in caplog.text
+    named = plan_jobs([str(folder / "0.wave.png")], None, MARK, known=lambda: known)
+    assert named[0].target.name == "0.wave.starry.png"
+
+
+def test_two_styles_go_to_two_files_and_replacing_one_is_said(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photo = str(folder / "0.png")
+    assert stylepack(["apply", photo, *STARRY]) == 0
+    assert stylepack(["apply", photo, "--style", "wave"]) == 0
+    assert "replaced" not in capsys.readouterr().err
+    assert (folder / "0.starry.png").read_bytes() != (folder / "0.wave.png").read_bytes()
+    assert stylepack(["apply", photo, *STARRY]) == 0
+    assert f"replaced {folder / '0.starry.png'}" in capsys.readouterr().err
+    assert stylepack(["apply", str(folder), *STARRY]) == 0
+    assert "replaced 1 file; --skip-existing keeps them" in capsys.readouterr().err
+
+
+def test_a_size_above_the_photographs_says_what_it_does(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photo = folder / "0.png"
+    with Image.open(photo) as before:
+        size = before.size
+    assert stylepack(["apply", str(photo), *STARRY, "--size", str(max(size) + 40)]) == 0
+    assert "--no-upscale enlarges it" in capsys.readouterr().err
+    with Image.open(folder / "0.starry.png") as after:
+        assert after.size == size
+    enlarged = ["--size", str(2 * max(size)), "--no-upscale"]
+    assert stylepack(["apply", str(photo), *STARRY, *enlarged]) == 0
+    assert "enlarges" not in capsys.readouterr().err
+    with Image.open(folder / "0.starry.png") as after:
+        assert max(after.size) == 2 * max(size)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--style", "starry", "--style", "wave"], "--mix starry=0.5,wave=0.5"),
+        (["--mix", "starry=1", "--mix", "wave=1"], "give it once: --mix starry=1,wave=1"),
+        (["--style", "dusk.jpg"], "`stylepack add-style dusk.jpg`"),
+        (["--mix", "starry:0.5"], "write a weight with '=': starry=0.5"),
+        (["--style", "van gogh"], "there is nightcafe, starry, wheatfield"),
+    ],
+)
+def test_what_was_probably_meant_is_named(
+    folder: Path, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert stylepack(["apply", str(folder / "0.png"), *words]) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_what_a_shell_makes_of_a_pattern_is_painted_once(folder: Path) -> None:
-    (folder / "0.stylized.png").write_bytes((folder / "0.png").read_bytes())
-    names = ["0.png", "0.stylized.png", "./0.png", "1.png"]
-    jobs = plan_jobs([str(folder / name) for name in names], None)
+    (folder / "0.starry.png").write_bytes((folder / "0.png").read_bytes())
+    names = ["0.png", "0.starry.png", "./0.png", "1.png"]
+    jobs = plan_jobs([str(folder / name) for name in names], None, MARK)
     assert [job.source.name for job in jobs] == ["0.png", "1.png"]
-    alone = plan_jobs([str(folder / "0.stylized.png")], None)
-    assert [job.target.name for job in alone] == ["0.stylized.stylized.png"]
+    alone = plan_jobs([str(folder / "0.starry.png")], None, MARK)
+    assert [job.target.name for job in alone] == ["0.starry.starry.png"]
 
 
 def test_standard_input_stands_alone(folder: Path) -> None:
     with pytest.raises(UsageError, match="one photograph"):
-        plan_jobs(["-", str(folder / "0.png")], None)
+        plan_jobs(["-", str(folder / "0.png")], None, MARK)
 
 
 def test_a_pattern_is_expanded(folder: Path) -> None:
-    jobs = plan_jobs([str(folder / "[0-2].png")], None)
+    jobs = plan_jobs([str(folder / "[0-2].png")], None, MARK)
     assert [job.source.name for job in jobs] == ["0.png", "1.png", "2.png"]
 
 
@@ -232,7 +308,7 @@ def test_too_little_memory_for_one_photograph_does_not_stop_the_rest(
     Image.new("RGB", (40, 33)).save(folder / "last.png")
     assert stylepack(["apply", str(folder / "0.png"), str(folder / "last.png"), *STARRY]) == 1
     out, err = capsys.readouterr()
-    assert "last.stylized.png" in out
+    assert "last.starry.png" in out
     assert "not enough memory for" in err
     assert "1 of 2 photographs failed; the rest are painted" in err
 
@@ -246,8 +322,8 @@ def test_a_full_standard_output_is_named(folder: Path) -> None:
 
 
 def test_a_pattern_opens_folders_if_it_finds_nothing_else(folder: Path) -> None:
-    jobs = plan_jobs([str(folder.parent / f"{folder.name[:1]}*")], None)
-    assert len(jobs) == len(plan_jobs([str(folder)], None))
+    jobs = plan_jobs([str(folder.parent / f"{folder.name[:1]}*")], None, MARK)
+    assert len(jobs) == len(plan_jobs([str(folder)], None, MARK))
 
 
 def test_a_file_called_like_standard_output_is_not_what_was_painted(
@@ -259,8 +335,8 @@ def test_a_file_called_like_standard_output_is_not_what_was_painted(
 
 
 def test_a_folder_may_have_a_dot(folder: Path, tmp_path: Path) -> None:
-    [job] = plan_jobs([str(folder / "0.png")], f"{tmp_path / 'v2.0'}/")
-    assert job.target == tmp_path / "v2.0" / "0.stylized.png"
+    [job] = plan_jobs([str(folder / "0.png")], f"{tmp_path / 'v2.0'}/", MARK)
+    assert job.target == tmp_path / "v2.0" / "0.starry.png"
 
 
 def test_a_masks_name_may_have_an_equals_sign(tmp_path: Path) -> None:
@@ -272,10 +348,10 @@ def test_a_masks_name_may_have_an_equals_sign(tmp_path: Path) -> None:
 def test_links_that_lead_nowhere_are_named_or_passed_over(folder: Path) -> None:
     (folder / "x.png").symlink_to("nowhere")
     with pytest.raises(UsageError, match=r"x\.png is a broken link"):
-        plan_jobs([str(folder / "x.png")], None)
+        plan_jobs([str(folder / "x.png")], None, MARK)
     with pytest.raises(UsageError, match="no such file or folder"):
-        plan_jobs([str(folder / "x*.png")], None)
-    assert len(plan_jobs([str(folder / "*.png")], None)) == 5
+        plan_jobs([str(folder / "x*.png")], None, MARK)
+    assert len(plan_jobs([str(folder / "*.png")], None, MARK)) == 5
 
 
 @pytest.mark.parametrize(
@@ -285,7 +361,7 @@ def test_links_that_lead_nowhere_are_named_or_passed_over(folder: Path) -> None:
         ("0.png", "", "-o is empty"),
         (f"{'x' * 300}.png", None, "give another name"),
         ("0.png", f"{'x' * 300}.png", "give another name"),
-        ("0.png", "/dev/null", "neither a file nor a folder; for standard output give -o -"),
+        ("0.png", "/dev/null", "is a device; for standard output, give -o -"),
     ],
 )
 def test_names_that_cannot_be_meant_are_refused(
@@ -293,7 +369,7 @@ def test_names_that_cannot_be_meant_are_refused(
 ) -> None:
     monkeypatch.chdir(folder)
     with pytest.raises(UsageError, match=words):
-        plan_jobs([photo], output)
+        plan_jobs([photo], output, MARK)
 
 
 def test_a_region_without_a_file_is_refused() -> None:
@@ -326,7 +402,7 @@ def test_memory_that_runs_out_anywhere_stops_one_photograph(
     assert stylepack(words) == 1
     out, err = capsys.readouterr()
     assert f"not enough memory to read {folder / '0.png'}" in err
-    assert out.splitlines() == [str(folder / "1.stylized.png")]
+    assert out.splitlines() == [str(folder / "1.starry.png")]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there are no such terminals")
@@ -340,10 +416,10 @@ def test_paths_go_to_stdout_where_the_progress_is_on_a_terminal(folder: Path) ->
     shown = os.read(terminal, 1 << 16)
     os.close(terminal)
     assert done.stdout.decode().splitlines() == [
-        str(folder / f"{index}.stylized.png") for index in range(5)
+        str(folder / f"{index}.starry.png") for index in range(5)
     ]
     assert b"painting starry=1" in shown
-    assert b"stylized.png" not in shown
+    assert b"starry.png" not in shown
 
 
 def test_standard_input_that_cannot_be_read_is_named(folder: Path) -> None:
@@ -391,7 +467,7 @@ def test_as_many_photographs_are_read_ahead_as_there_are_threads(
             return photo
 
     monkeypatch.setattr(Painter, "read", noted)
-    jobs = plan_jobs([str(folder)], str(tmp_path / "out"))
+    jobs = plan_jobs([str(folder)], str(tmp_path / "out"), MARK)
     painter = Painter(Paints(), SaveOptions())  # type: ignore[arg-type]
     assert [one.error for one in painter.paint_all(jobs, workers=4)] == [None] * 5
     assert counted[0] == 4

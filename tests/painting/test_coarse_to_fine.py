@@ -1,5 +1,6 @@
 """Large photographs are painted coarse to fine."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -161,7 +162,7 @@ def test_progress_rises_to_one_over_both_paintings(starry: Stylizer) -> None:
     starry.paint(photo(192, 128), advance=shares.append)
     assert shares == sorted(shares)
     assert shares[-1] == pytest.approx(1)
-    assert len(shares) == 10
+    assert max(b - a for a, b in pairwise([0.0, *shares])) < 0.2
 
 
 def test_a_folder_may_mix_sizes(tmp_path: Path) -> None:
@@ -169,7 +170,7 @@ def test_a_folder_may_mix_sizes(tmp_path: Path) -> None:
         picture(width, 100, seed=width).save(tmp_path / f"{name}.png")
     words = ["apply", "--style", "wave", "-o", str(tmp_path / "out"), str(tmp_path)]
     assert stylepack(words) == 0
-    found = {name: read_photo(tmp_path / f"out/{name}.stylized.png") for name in "abcd"}
+    found = {name: read_photo(tmp_path / f"out/{name}.wave.png") for name in "abcd"}
     assert torch.equal(found["a"].pixels, found["c"].pixels)
     assert torch.equal(found["b"].pixels, found["d"].pixels)
     assert found["b"].size == (192, 100)

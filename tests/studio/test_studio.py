@@ -250,7 +250,7 @@ def test_the_saved_picture_is_the_commands(
     mask = studio.client.post("mask", params={"width": 24, "height": 16}, content=values).json()
     look = {**LOOK, "regions": [{"mask": mask["id"], "mix": [["scream", 100]]}], **more}
     saved = saved_by(studio, look)
-    assert Path(saved["path"]) == folder / "a photo.stylized.png"
+    assert Path(saved["path"]) == folder / "a photo.starry+wave+scream.png"
     command = studio.ask("command", look, masks=1).json()["command"]
     monkeypatch.chdir(tmp_path)
     with Image.open(saved["path"]) as image:
@@ -288,7 +288,7 @@ def test_commands_quote_what_a_shell_would_read() -> None:
 def test_nothing_is_replaced_in_the_folder(studio: Served, photo: Path, folder: Path) -> None:
     studio.studio.lay(photo)
     names = [saved_by(studio, LOOK)["name"] for _ in range(3)]
-    assert names == [f"a photo.stylized{more}.png" for more in ("", "-2", "-3")]
+    assert names == [f"a photo.starry+wave{more}.png" for more in ("", "-2", "-3")]
     first, again = (studio.client.get(f"saved/{number}").content for number in (0, 2))
     assert first == again == (folder / names[0]).read_bytes()
 

@@ -55,7 +55,7 @@ def test_durations_loops_and_transparency_stay(
     assert paint(source) == 0
     before, durations, loop = frames_of(source)
     written = suffix.replace("apng", "png")
-    after, kept, again = frames_of(tmp_path / f"turn.stylized{written}")
+    after, kept, again = frames_of(tmp_path / f"turn.dots{written}")
     assert (kept, again) == (durations, loop) == (DURATIONS, 3)
     for old, new in zip(before, after, strict=True):
         assert new[:20, :20, 3].max() == 0
@@ -69,7 +69,7 @@ def test_other_formats_of_animations_can_be_written(
 ) -> None:
     source = animation(tmp_path / "turn.gif")
     assert paint(source, "--format", "webp") == 0
-    assert frames_of(tmp_path / "turn.stylized.webp")[1] == DURATIONS
+    assert frames_of(tmp_path / "turn.dots.webp")[1] == DURATIONS
 
 
 def test_a_photograph_can_be_made_of_the_first_frame(
@@ -78,7 +78,7 @@ def test_a_photograph_can_be_made_of_the_first_frame(
     source = animation(tmp_path / "turn.gif")
     assert paint(source, "--format", "jpg") == 0
     assert "only the first picture is read" in capsys.readouterr().err
-    with Image.open(tmp_path / "turn.stylized.jpg") as image:
+    with Image.open(tmp_path / "turn.dots.jpg") as image:
         assert image.size == (64, 48)
 
 
@@ -90,7 +90,7 @@ def test_of_a_cut_off_animation_what_is_there_is_painted(
     source.write_bytes(whole[: len(whole) * 3 // 4])
     assert paint(source) == 1
     assert "2 frames are painted" in capsys.readouterr().err
-    assert len(frames_of(tmp_path / "turn.stylized.gif")[0]) == 2
+    assert len(frames_of(tmp_path / "turn.dots.gif")[0]) == 2
 
 
 def test_animations_need_no_packages_of_clips(
@@ -100,5 +100,5 @@ def test_animations_need_no_packages_of_clips(
 
     monkeypatch.setattr(needs, "find_spec", lambda name: None)
     assert paint(animation(tmp_path / "turn.png", loop=0)) == 0
-    assert frames_of(tmp_path / "turn.stylized.png")[2] == 0
+    assert frames_of(tmp_path / "turn.dots.png")[2] == 0
     assert paint(tmp_path / "turn.png", "--steady", "0.5") == 1

@@ -39,7 +39,7 @@ def test_times_sound_and_name_of_a_clip_stay(
     times = [0, 512, 700, 2000, 2100, 5000]
     clip = write_clip(tmp_path / "clip.mp4", pan(6), times=times, sound=True)
     assert paint(clip) == 0
-    painted = tmp_path / "clip.stylized.mp4"
+    painted = tmp_path / "clip.dots.mp4"
     assert capsys.readouterr().out == f"{painted}\n"
     assert times_of(painted) == times_of(clip)
     assert len(sound_of(clip)) > 5
@@ -70,14 +70,14 @@ def test_containers_are_kept(tmp_path: Path, paint: Paint, suffix: str) -> None:
     codec = "libvpx-vp9" if suffix == ".webm" else "libx264"
     clip = write_clip(tmp_path / f"clip{suffix}", pan(3), codec=codec)
     assert paint(clip) == 0
-    assert len(read_clip(tmp_path / f"clip.stylized{suffix}")) == 3
+    assert len(read_clip(tmp_path / f"clip.dots{suffix}")) == 3
 
 
 @pytest.mark.parametrize("codec", ["hevc", "vp9", "av1"])
 def test_other_codecs(tmp_path: Path, paint: Paint, codec: str) -> None:
     clip = write_clip(tmp_path / "clip.mp4", pan(3))
     assert paint(clip, "--codec", codec) == 0
-    painted = tmp_path / "clip.stylized.mp4"
+    painted = tmp_path / "clip.dots.mp4"
     with av.open(str(painted)) as container:
         assert container.streams.video[0].codec_context.name in (codec, f"lib{codec}", "libdav1d")
     assert len(read_clip(painted)) == 3
@@ -86,7 +86,7 @@ def test_other_codecs(tmp_path: Path, paint: Paint, codec: str) -> None:
 def test_old_containers_become_mp4(tmp_path: Path, paint: Paint) -> None:
     clip = write_clip(tmp_path / "clip.avi", pan(3), codec="mpeg4")
     assert paint(clip) == 0
-    assert len(read_clip(tmp_path / "clip.stylized.mp4")) == 3
+    assert len(read_clip(tmp_path / "clip.dots.mp4")) == 3
 
 
 def test_turned_clips_are_painted_upright(tmp_path: Path, paint: Paint) -> None:
@@ -95,7 +95,7 @@ def test_turned_clips_are_painted_upright(tmp_path: Path, paint: Paint) -> None:
     assert upright.shape == (64, 48, 3)
     assert mean_apart(upright, np.rot90(read_clip(clip)[0])) < 3
     assert paint(clip) == 0
-    with av.open(str(tmp_path / "clip.stylized.mp4")) as container:
+    with av.open(str(tmp_path / "clip.dots.mp4")) as container:
         video = container.streams.video[0]
         assert (video.width, video.height) == (48, 64)
         assert video.sample_aspect_ratio == Fraction(3, 4)
@@ -105,7 +105,7 @@ def test_turned_clips_are_painted_upright(tmp_path: Path, paint: Paint) -> None:
 def test_odd_sides_are_made_even(tmp_path: Path, paint: Paint) -> None:
     clip = write_clip(tmp_path / "clip.mkv", pan(2, 63, 47), codec="ffv1", pixels="yuv444p")
     assert paint(clip) == 0
-    assert read_clip(tmp_path / "clip.stylized.mkv")[0].shape == (48, 64, 3)
+    assert read_clip(tmp_path / "clip.dots.mkv")[0].shape == (48, 64, 3)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_what_is_lost_is_said(
     clip = write_clip(tmp_path / "clip.mkv", pan(2), **made)  # type: ignore[arg-type]
     assert paint(clip) == 0
     assert said in capsys.readouterr().err
-    assert len(read_clip(tmp_path / "clip.stylized.mkv")) == 2
+    assert len(read_clip(tmp_path / "clip.dots.mkv")) == 2
 
 
 def test_hdr_white_is_nearly_white_and_black_is_black(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_hdr_white_is_nearly_white_and_black_is_black(tmp_path: Path) -> None:
 
 def test_a_clip_of_one_frame(tmp_path: Path, paint: Paint) -> None:
     assert paint(write_clip(tmp_path / "clip.mp4", pan(1))) == 0
-    assert len(read_clip(tmp_path / "clip.stylized.mp4")) == 1
+    assert len(read_clip(tmp_path / "clip.dots.mp4")) == 1
 
 
 def test_of_a_clip_that_is_cut_off_what_is_there_is_painted(
@@ -150,11 +150,11 @@ def test_of_a_clip_that_is_cut_off_what_is_there_is_painted(
     clip = tmp_path / "clip.mp4"
     clip.write_bytes(whole[: len(whole) * 6 // 10])
     assert paint(clip) == 1
-    there = len(read_clip(tmp_path / "clip.stylized.mp4"))
+    there = len(read_clip(tmp_path / "clip.dots.mp4"))
     assert 5 < there < 38
     said = capsys.readouterr()
     assert f"error: {clip} is cut off: {there} frames are there" in said.err
-    assert said.out.endswith("clip.stylized.mp4\n")
+    assert said.out.endswith("clip.dots.mp4\n")
 
 
 @pytest.mark.parametrize(
@@ -320,7 +320,7 @@ def test_subtitles_and_chapters_travel_where_they_can(
 ) -> None:
     clip = with_subtitles(tmp_path / "clip.mkv", write_clip(tmp_path / "x.mkv", pan(4)))
     assert paint(clip) == 0
-    with av.open(str(tmp_path / "clip.stylized.mkv")) as container:
+    with av.open(str(tmp_path / "clip.dots.mkv")) as container:
         (text,) = container.streams.subtitles
         assert text.metadata["language"] == "eng"
         assert [one["metadata"]["title"] for one in container.chapters()] == ["Calm", "Storm"]

@@ -1,4 +1,4 @@
-"""`stylepack packs blend`: a mix as a pack of its own."""
+"""`stylepack packs blend`, `export` and `new`: files made of packs."""
 
 from __future__ import annotations
 
@@ -29,32 +29,38 @@ def blend(
     mix: Annotated[
         str,
         typer.Argument(
-            metavar="A=W,B=W",
-            help="Packs (names or files) with weights.",
+            metavar="A=X,B=Y",
+            help="Packs, by name or file, with weights.",
             autocompletion=complete_mix,
         ),
     ],
-    name: Annotated[str, typer.Option(help="The new pack's name.")],
+    name: Annotated[str, typer.Option(metavar="NAME", help="The new pack's name.")],
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="Write this file.  (default: install the pack)"),
+        typer.Option(
+            "-o", "--output", metavar="FILE", help="Write a file instead of installing the pack."
+        ),
     ] = None,
-    title: Annotated[str, typer.Option(help="The new pack's title.")] = "",
+    title: Annotated[str, typer.Option(metavar="TEXT", help="The new pack's title.")] = "",
     author: Author = None,
     license: License = None,
     replace: Replace = False,
     trunk: TrunkFile = None,
     force: Force = False,
 ) -> None:
-    """Make one pack of a mix: painting with it is painting with the mix.
+    """Make one pack of a mix; it paints the same as the mix.
 
-    The pack says what it was made of.  Its licence is that of the packs if they have the same.
+    The pack records its parts. Its licence is the packs', if they share one.
+
+    Examples:
+      stylepack packs blend starry=0.5,scream=0.5 --name night
+      stylepack packs blend starry=0.7,wave=0.3 --name sea -o sea.safetensors
     """
     wanted = parse_mix(mix).normalised()
     selection = resolve(wanted.references, trunk)
     typed_name(name, "--name")
     if name == IDENTITY:
-        raise UsageError(f"--name: '{IDENTITY}' is the identity pack's name; choose another")
+        raise UsageError(f"--name {IDENTITY} is the identity pack's; choose another name")
     if output and output.suffix != SUFFIX:
         raise UsageError(f"-o is {output}; name it like {name}{SUFFIX}")
     if output:
@@ -67,10 +73,10 @@ def blend(
     loaded = selection.load(force)
     if not output:
         check_free(name, replace)
-    told = Manifest(
+    described = Manifest(
         name=name, title=title, author=author or "", license=license or "", date=today()
     )
-    blended = blend_packs(wanted, loaded.packs, told)
+    blended = blend_packs(wanted, loaded.packs, described)
     picture = thumbnail(loaded.trunk, blended.style, blended.manifest.own_contrast)
     blended = blended.with_thumbnail(picture)
     if output:
@@ -79,7 +85,9 @@ def blend(
     else:
         done = f"installed '{name}' as {install_new(blended, loaded.trunk.config, replace)}"
     if not blended.manifest.license:
-        console.warn("the packs do not have one licence in common: the blend names none; --license")
+        console.warn(
+            "the packs do not share a licence, so the blend has none; set one with --license"
+        )
     console.say(done)
 
 
@@ -91,7 +99,7 @@ def export(
         list[str] | None,
         typer.Argument(
             metavar="PACK",
-            help="Packs by name or file.  (default: every pack of the trunk)",
+            help="Packs, by name or file (default: all of the trunk).",
             autocompletion=complete_pack,
         ),
     ] = None,
@@ -99,11 +107,14 @@ def export(
     replace: Replace = False,
     force: Force = False,
 ) -> None:
-    r"""Write a trunk as ONNX, and packs as JSON beside it, to be blended where they are run.
+    """Write a trunk as ONNX and packs as JSON beside it.
 
-    The model takes a photograph of any size and a style, and is checked against torch.  Both
-    files are written or none; their paths are printed to stdout.  A link as FILE is written
-    through.  Needs `pip install 'stylepack\[export]'`.
+    The model takes a photograph of any size and a style, and is checked against torch. Both
+    files are written or none. Needs `pip install 'stylepack[export]'`.
+
+    Examples:
+      stylepack packs export -o trunk.onnx
+      stylepack packs export starry wave -o trunk.onnx
     """
     if output.suffix != ".onnx":
         like = output.stem.strip(".") if output.suffix else ""
@@ -127,7 +138,7 @@ def export(
     loaded = selection.load(force)
     found = loaded.packs
     if not found:
-        raise UsageError(f"no pack of {selection.trunk} is installed; name packs by their files")
+        raise UsageError(f"no installed pack belongs to {selection.trunk}; give packs as files")
     content, apart = checked_model(loaded.trunk, [pack.vector for pack in found.values()])
     text = packs_beside(found, loaded.trunk, loaded.sha256, output.name)
     with staging(output.parent, "choose another -o", own=False, names=names) as stage:
@@ -143,27 +154,27 @@ def export(
 def new(
     folder: Annotated[
         Path,
-        typer.Argument(metavar="NAME", help="The package's name, or a folder to make by its name."),
+        typer.Argument(metavar="NAME", help="The package's name, or a folder of that name."),
     ],
     packs: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="PACK",
-            help="Packs by name or file.  (default: all that you installed)",
+            help="Packs, by name or file (default: all you installed).",
             autocompletion=complete_pack,
         ),
     ] = None,
     trunk: TrunkFile = None,
 ) -> None:
-    """Write a Python package with packs, ready to build: whoever installs it by pip has them.
+    """Write a Python package with packs, ready to build and to install with pip.
 
-    The package's folder is printed to stdout.
+    Examples:
+      stylepack packs new my-styles
+      stylepack packs new my-styles dream starry
     """
     wanted = packs or list(user_packs())
     if not wanted:
-        raise UsageError(
-            "you have no packs of your own; name some: `stylepack packs new NAME PACK`"
-        )
+        raise UsageError("you have installed no packs; name some: `stylepack packs new NAME PACK`")
     selection = resolve(wanted, trunk).by_name()
     named = {name: pack.path for name, pack in selection.packs.items()}
     hashes = [pack.manifest.trunk_sha256 for pack in selection.packs.values()]
@@ -173,9 +184,9 @@ def new(
 
     unlicensed = write_collection(folder, named, selection.trunk, in_words(its_name))
     for name in unlicensed:
-        console.warn(f"'{name}' names no licence: say in README.md what others may do with it")
+        console.warn(f"'{name}' has no licence; say in README.md what others may do with it")
     if its_name != "bundled":
-        console.warn(f"trunk '{its_name}' is not bundled: whoever uses the packs needs it as well")
+        console.warn(f"trunk '{its_name}' is not bundled; users of the packs need it as well")
     more = f" and {len(named) - SHOWN} more" if len(named) > SHOWN else ""
     shown, there = ", ".join([*named][:SHOWN]), shlex.quote(str(folder))
     console.say(f"wrote {shown}{more}; build it: cd {there} && python -m build --wheel")

@@ -1,4 +1,4 @@
-"""`stylepack packs install`, `remove`, `hide` and `restore`: what is put on the shelf and off."""
+"""`stylepack packs install`, `remove`, `hide`, `restore`, `verify` and `diff`."""
 
 from __future__ import annotations
 
@@ -16,32 +16,39 @@ from stylepack.library.shelf import bundled_packs, find_pack
 from stylepack.library.trunks import find_trunk
 
 PackArgument = Annotated[
-    str, typer.Argument(help="A pack by name or file.", autocompletion=complete_pack)
+    str, typer.Argument(help="A pack, by name or file.", autocompletion=complete_pack)
 ]
 
 
 def install(
     sources: Annotated[
         list[str],
-        typer.Argument(
-            metavar="SOURCE", help="Pack files, folders, zips, wheels, https addresses."
-        ),
+        typer.Argument(metavar="SOURCE", help="Pack files, folders, zips, wheels or https URLs."),
     ],
-    name: Annotated[str, typer.Option("--as", help="Install one pack under another name.")] = "",
+    name: Annotated[
+        str, typer.Option("--as", metavar="NAME", help="Install one pack as NAME.")
+    ] = "",
     replace: Replace = False,
     sha256: Annotated[
-        str, typer.Option(metavar="HEX", help="The SHA-256 that the one source must have.")
+        str, typer.Option(metavar="HEX", help="SHA-256 that the source must have.")
     ] = "",
     trunk: TrunkFile = None,
     force: Force = False,
 ) -> None:
-    """Check packs and copy them to your shelf: all of them, or none if one is refused."""
+    """Check packs and install all of them, or none if one is refused.
+
+    Examples:
+      stylepack packs install dream.safetensors
+      stylepack packs install https://example.org/packs.zip
+    """
     from stylepack.library.fetch import gather
 
     with console.meter("fetching", len(sources)) as meter:
         files = gather(sources, sha256, meter.share)
     if name and len(files) > 1:
-        raise UsageError(f"--as {name} is one name for {len(files)} packs; install them one by one")
+        raise UsageError(
+            f"--as {name} is one name, but there are {len(files)} packs; install them one by one"
+        )
 
     from stylepack.library.install import check_packs, install_as_planned
 
@@ -49,7 +56,7 @@ def install(
     named = [(name or manifest.name, file) for manifest, file in zip(manifests, files, strict=True)]
     plan, placed = install_as_planned(named, replace)
     for same in plan.same:
-        console.say(f"'{same}' is installed already, with the same content")
+        console.say(f"'{same}' is already installed, with the same content")
     for path in placed:
         verb = "replaced" if path.stem in plan.replaced else "installed"
         console.say(f"{verb} '{path.stem}' as {path}")
@@ -62,7 +69,12 @@ def remove(
     ],
     yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Delete packs that you installed."""
+    """Delete installed packs.
+
+    Examples:
+      stylepack packs remove dream
+      stylepack packs remove dream sea -y
+    """
     files = {removable(name): name for name in names}
     if not yes:
         for file in files:
@@ -72,7 +84,7 @@ def remove(
     for file, name in files.items():
         console.say(f"removed {remove_pack(name)}")
         if file.stem in bundled_packs():
-            console.say(f"'{file.stem}' is the bundled pack again")
+            console.say(f"'{file.stem}' is now the bundled pack again")
 
 
 def hide(
@@ -80,7 +92,12 @@ def hide(
         list[str], typer.Argument(metavar="NAME", help="Packs.", autocompletion=complete_pack)
     ],
 ) -> None:
-    """Take bundled packs out of the list; `restore` brings them back."""
+    """Hide bundled packs; `restore` brings them back.
+
+    Examples:
+      stylepack packs hide kirchner
+      stylepack packs hide lilies marine
+    """
     for name in hide_packs(names):
         console.say(f"hid '{name}'; bring it back: stylepack packs restore {name}")
 
@@ -90,9 +107,14 @@ def restore(
         list[str] | None,
         typer.Argument(metavar="NAME", help="Packs.", autocompletion=complete_hidden),
     ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All that are hidden.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="All hidden packs.")] = False,
 ) -> None:
-    """Bring hidden packs back."""
+    """Bring hidden packs back.
+
+    Examples:
+      stylepack packs restore kirchner
+      stylepack packs restore --all
+    """
     if bool(names) == everything:
         raise UsageError("give the names of hidden packs or --all")
     back = restore_packs(None if everything else names)
@@ -106,7 +128,12 @@ def verify(
     ] = None,
     trunk: TrunkFile = None,
 ) -> None:
-    """Read every trunk and installed pack again: hashes, headers, and every number."""
+    """Check every trunk and pack again, their hashes, headers and numbers.
+
+    Examples:
+      stylepack packs verify
+      stylepack packs verify dream
+    """
     from stylepack.library.verify import verify
 
     verdicts = list(verify(find_trunk(trunk) if trunk else None, names or ()))
@@ -118,15 +145,19 @@ def verify(
     bad = sum(not one.good for one in verdicts)
     if bad:
         raise PackError(
-            f"{bad} of {len(verdicts)} files are bad; install those packs again, or remove them"
+            f"{bad} of {len(verdicts)} files are damaged; install those packs again, or remove them"
         )
 
 
 def diff(first: PackArgument, second: PackArgument) -> None:
-    """Show how far two packs are apart, norm by norm, and what they say differently.
+    """Show how far two packs are apart, norm by norm, and how their metadata differ.
 
-    gamma and beta: |a - b| / sqrt(|a| |b|), 0 for the same.  cosine: between the two packs'
-    ways from the neutral style, 1 for the same direction, 0 for unrelated ones.
+    gamma and beta: |a - b| / sqrt(|a| |b|), 0 if they are equal. cosine: of the angle between
+    the packs as seen from the neutral style, 1 for the same direction, 0 for unrelated ones.
+
+    Examples:
+      stylepack packs diff starry wheatfield
+      stylepack packs diff dream.safetensors dream
     """
     paths = find_pack(first), find_pack(second)
 
@@ -138,9 +169,9 @@ def diff(first: PackArgument, second: PackArgument) -> None:
         for one in compare(a, b, config)
     ]
     console.show_table(("norm", "gamma", "beta", "cosine"), rows)
-    told = differing_metadata(a, b)
-    if told:
+    differing = differing_metadata(a, b)
+    if differing:
         stems = (paths[0].stem, paths[1].stem)
         names = stems if stems[0] != stems[1] else ("first", "second")
         print()
-        console.show_table(("metadata", *names), told)
+        console.show_table(("metadata", *names), differing)

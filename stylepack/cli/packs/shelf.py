@@ -1,4 +1,4 @@
-"""`stylepack packs`: what is on the shelf."""
+"""`stylepack packs`: the installed packs."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ import typer
 
 from stylepack.cli import console
 from stylepack.cli.completion import complete_pack
+from stylepack.cli.options import App
 from stylepack.cli.packs.make import blend, export, new
 from stylepack.cli.packs.manage import diff, hide, install, remove, restore, verify
 from stylepack.cli.packs.thumbnails import MOST, protocol, show_thumbnails
 from stylepack.errors import StylepackError, UsageError
 from stylepack.library.shelf import faults, find_pack, shelf
 from stylepack.library.trunks import name_of, trunk_names
-from stylepack.packs.manifest import Manifest, in_words, read_manifest
+from stylepack.packs.manifest import Manifest, in_words, plain, read_manifest
 
 LONGEST_CELL = 60  # characters of a title or a name in the list on a terminal
+WIDE = 110  # columns of a terminal from which on the list shows everything
 
-packs = typer.Typer(
-    help="List, inspect, install, blend and remove style packs.", no_args_is_help=True
-)
+packs = App(help="List, inspect, install, blend and remove style packs.")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -41,25 +41,30 @@ def list_packs(
             "-q",
             "--query",
             metavar="TEXT",
-            help="Only packs with this in their name, title, artist, tags or description.",
+            help="Search names, titles, artists, tags and descriptions.",
         ),
     ] = "",
     thumbnails: Annotated[
         bool | None,
         typer.Option(
             "--thumbnails/--no-thumbnails",
-            help="Show example pictures.  (default: where the terminal shows images)",
+            help="Example pictures (default: if the terminal shows images).",
             show_default=False,
         ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """List the installed packs."""
+    """List the installed packs.
+
+    Examples:
+      stylepack packs list
+      stylepack packs list -q monet
+    """
     kind = protocol(os.environ) if sys.stdout.isatty() and not as_json else ""
     if thumbnails and not kind:
         raise UsageError(
-            "--thumbnails is for terminals that show images, like kitty, iTerm2 or foot, and not "
-            "for pipes; see `stylepack gallery`"
+            "--thumbnails needs a terminal that shows images, like kitty, iTerm2 or foot; see "
+            "`stylepack gallery`"
         )
     entries, broken = [], []
     for reference, shelved in shelf().items():
@@ -70,21 +75,25 @@ def list_packs(
             if not shelved.vanished(error):
                 broken.append(str(error))
             continue
-        if query.casefold() in searched(reference, manifest):
+        if plain(query) in searched(reference, manifest):
             facts |= {"bundled": shelved.bundled, "from": shelved.came_with}
             entries.append((facts, manifest))
     if as_json:
         print_json([facts for facts, _ in entries])
     else:
-        columns = ("name", "title", "artist", "licence", "trunk", "size", "from")
+        columns: tuple[str, ...] = ("name", "title", "artist", "licence", "trunk", "size", "from")
         trunks = trunk_names()
-        console.show_table(columns, [row(facts, trunks) for facts, _ in entries])
+        rows = [row(facts, trunks) for facts, _ in entries]
+        if sys.stdout.isatty() and get_terminal_size().columns < WIDE:
+            columns = ("name", "title", "artist", "from")
+            rows = [(*cells[:3], cells[-1]) for cells in rows]
+        console.show_table(columns, rows)
         few = thumbnails or len(entries) <= MOST
         if kind and few and thumbnails is not False:
             pictures = [(facts["name"], manifest) for facts, manifest in entries]
             show_thumbnails(pictures, kind, get_terminal_size().columns)
         if query and not entries:
-            console.say(f"no pack has '{query}' in its name, title, artist, tags or description")
+            console.say(f"no pack matches '{query}'; see `stylepack packs list`")
     for message in (*broken, *faults()):
         console.warn(message)
 
@@ -92,11 +101,20 @@ def list_packs(
 @packs.command()
 def info(
     pack: Annotated[
-        str, typer.Argument(help="A pack by name or file.", autocompletion=complete_pack)
+        str,
+        typer.Argument(metavar="PACK", help="A name or file.", autocompletion=complete_pack),
     ],
+    everything: Annotated[
+        bool, typer.Option("--all", help="Hashes, the recipe and every other fact too.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Show all that a pack says about itself."""
+    """Show what a pack is, who made it and how well it paints.
+
+    Examples:
+      stylepack packs info starry
+      stylepack packs info dream.safetensors --all
+    """
     path = find_pack(pack)
     manifest = read_manifest(path)
     name = path.stem  # the name it goes by here
@@ -105,14 +123,36 @@ def info(
         return
     facts = summary(name, manifest, path)
     trunk = name_of(manifest.trunk_sha256, trunk_names())
-    rows = list((facts | {"trunk": f"{trunk} {manifest.trunk_sha256}".strip()}).items())
+    rows = every_fact(facts, manifest, trunk) if everything else essentials(facts, manifest, trunk)
+    console.show_table(("", ""), [(key, in_words(value)) for key, value in rows if value != ""])
+
+
+def essentials(facts: Mapping[str, Any], manifest: Manifest, trunk: str) -> list[tuple[str, Any]]:
+    """What most people ask of a pack, as rows."""
+    keys = ("name", "title", "artist", "year", "description", "author", "license", "merged_from")
+    metrics = manifest.metrics
+    losses = [f"{key} {metrics[key]}" for key in ("content", "style") if key in metrics]
+    on = f" on {metrics['photographs']} photographs" if "photographs" in metrics else ""
+    return [
+        *((key, facts[key]) for key in keys),
+        ("trunk", trunk or manifest.trunk_sha256[:12]),
+        ("losses", f"{', '.join(losses)}{on}" if losses else ""),
+        ("updates", manifest.train.get("updates", "")),
+        ("size", size_in_words(facts["bytes"])),
+        ("file", facts["path"]),
+    ]
+
+
+def every_fact(facts: Mapping[str, Any], manifest: Manifest, trunk: str) -> list[tuple[str, Any]]:
+    """All metadata of a pack, as rows."""
+    rows = [*{**facts, "trunk": f"{trunk} {manifest.trunk_sha256}".strip()}.items()]
     rows.append(("own_contrast", manifest.own_contrast or ""))
     rows.append(("thumbnail", f"{len(manifest.thumbnail):,} bytes" if manifest.thumbnail else ""))
     for key in ("style_image", "train", "metrics"):
         shown = ("artist", "year") if key == "style_image" else ()
         values = getattr(manifest, key)
         rows += [(f"{key}.{name}", value) for name, value in values.items() if name not in shown]
-    console.show_table(("", ""), [(key, in_words(value)) for key, value in rows if value != ""])
+    return rows
 
 
 packs.command()(install)
@@ -138,14 +178,13 @@ def row(facts: Mapping[str, Any], trunks: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def searched(name: str, manifest: Manifest) -> str:
-    """The words in which `list -q` looks."""
+    """The text that `list -q` searches."""
     artist = str(manifest.style_image.get("artist", ""))
-    words = (name, manifest.title, artist, manifest.tags, manifest.description)
-    return "\n".join(words).casefold()
+    return plain("\n".join((name, manifest.title, artist, manifest.tags, manifest.description)))
 
 
 def summary(name: str, manifest: Manifest, path: Path) -> dict[str, Any]:
-    """The short facts of a pack, as `list` and `info` show them."""
+    """The facts of a pack that `list` and `info` show."""
     return {
         "name": name,
         "title": manifest.title,
@@ -165,9 +204,9 @@ def summary(name: str, manifest: Manifest, path: Path) -> dict[str, Any]:
 
 
 def print_json(value: Any) -> None:
-    """JSON on stdout, null for NaN and infinities, which it does not have.
+    """Print JSON on stdout, with null for NaN and infinities.
 
-    What could steer a terminal, or is not a character, is escaped.
+    Control characters and lone surrogates are escaped.
     """
     text = json.dumps(_finite(value), indent=1, ensure_ascii=not console.takes_any_text(sys.stdout))
     if not text.replace("\n", "").isprintable():
@@ -184,7 +223,7 @@ def _finite(value: Any) -> Any:
 
 
 def shortened(text: str) -> str:
-    """A stranger's words, cut for a table."""
+    """Text of a pack, cut for a table."""
     return (
         text if len(text) <= LONGEST_CELL else f"{text[: LONGEST_CELL - 1]}\N{HORIZONTAL ELLIPSIS}"
     )

@@ -1,4 +1,4 @@
-"""`stylepack study`: the COMP6248 report's experiments, as they were and put right."""
+"""`stylepack study`: the COMP6248 report's experiments, as published and corrected."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from stylepack.cli.options import (
+    App,
     Device,
     LossNetwork,
     RecipeName,
@@ -45,10 +46,7 @@ from stylepack.lab.study.plans import (
 from stylepack.library.resolve import resolve
 from stylepack.recipe import RecipeChanges
 
-study = typer.Typer(
-    no_args_is_help=True,
-    help="Repeat the COMP6248 report's experiments on your own paintings and photographs.",
-)
+study = App(help="Repeat the COMP6248 report's experiments on your own paintings and photographs.")
 
 
 @study.command()
@@ -56,14 +54,17 @@ def compare(
     styles: Styles = None,
     photos: Photos = None,
     output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="FOLDER", help="Where the study goes.")
+        Path, typer.Option("-o", "--output", metavar="FOLDER", help="Folder for the study.")
     ] = Path("study-compare"),
     as_published: AsPublished = False,
     quick: Quick = False,
     names: Names = None,
     updates: Updates = None,
     seeds: Annotated[
-        int | None, typer.Option(help=f"Trainings of each network.  ({ComparePlan.seeds})")
+        int | None,
+        typer.Option(
+            metavar="N", help=f"Trainings of each network (default: {ComparePlan.seeds})."
+        ),
     ] = None,
     crop: Crop = None,
     batch: Batch = None,
@@ -74,15 +75,18 @@ def compare(
     vgg_input: VggInput = None,
     device: Device = "auto",
 ) -> None:
-    """One network of n styles against n networks of one style.
+    """Compare one network of n styles with n networks of one style.
 
-    The report gave each style of the first a fraction of the updates and
-    read one batch.  Without --as-published both sides are compared fairly
-    too: equal updates per style and in total, on held-out photographs, with
-    several seeds, and with what they cost.  The last painting is learned by
-    gamma and beta alone on the finished network, and from scratch.
+    The report gave each style of the first a fraction of the updates and measured one batch.
+    Without --as-published the two are also compared with equal updates, per style and in total,
+    on held-out photographs and with several seeds. The last painting is learned by gamma and
+    beta alone on the finished network, and from scratch.
 
-    A study that was stopped goes on when the same command is typed again.
+    To continue a study that was stopped, type the same command.
+
+    Examples:
+      stylepack study compare --styles paintings/ --photos photos/ --quick
+      stylepack study compare --styles paintings/ --photos photos/ --as-published
     """
     changes = {"updates": updates, "seeds": seeds, "photographs": limit}
     plan = planned(ComparePlan, published=as_published, quick=quick, changes=changes)
@@ -110,7 +114,7 @@ def interpolate(
     styles: Styles = None,
     photos: Photos = None,
     output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="FOLDER", help="Where the study goes.")
+        Path, typer.Option("-o", "--output", metavar="FOLDER", help="Folder for the study.")
     ] = Path("study-interpolate"),
     as_published: AsPublished = False,
     quick: Quick = False,
@@ -118,17 +122,26 @@ def interpolate(
         str | None,
         typer.Option(
             metavar="A,B[,C,...]",
-            help=f"Packs; the sweep is from A to B.  ({','.join(CORNERS)})",
+            help=f"Packs; the sweep is from A to B (default: {','.join(CORNERS)}).",
         ),
     ] = None,
     photo: Annotated[
-        Path | None, typer.Option(help="The grid's photograph.  (default: the first one)")
+        Path | None,
+        typer.Option(metavar="FILE", help="The grid's photograph (default: the first)."),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(min=2, help=f"From corner to corner.  ({InterpolatePlan.steps})")
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=2,
+            help=f"Pictures from corner to corner (default: {InterpolatePlan.steps}).",
+        ),
     ] = None,
     alphas: Annotated[
-        int | None, typer.Option(min=2, help=f"Points of the sweep.  ({InterpolatePlan.alphas})")
+        int | None,
+        typer.Option(
+            metavar="N", min=2, help=f"Points of the sweep (default: {InterpolatePlan.alphas})."
+        ),
     ] = None,
     limit: Limit = None,
     recipe: RecipeName = None,
@@ -138,14 +151,17 @@ def interpolate(
     trunk: TrunkFile = None,
     device: Device = "auto",
 ) -> None:
-    """Mixes between any number of packs, and the style losses on the way from one to another.
+    """Paint mixes between packs, and measure style losses from one pack to another.
 
-    Between two or four corners weights are bilinear, between others by
-    inverse distance; they sum to 1.  --as-published leaves them unnormalised.
-    The sweep, style loss of A and of B against alpha, needs the paintings
-    that the packs were learned from: --styles.
+    Between two or four corners the weights are bilinear, between more by inverse distance; they
+    sum to 1, but not with --as-published. The sweep, style loss of A and of B against alpha,
+    needs the packs' paintings (--styles).
 
-    A study that was stopped goes on when the same command is typed again.
+    To continue a study that was stopped, type the same command.
+
+    Examples:
+      stylepack study interpolate --quick
+      stylepack study interpolate --corners starry,wave --styles paintings/
     """
     changes = {
         "corners": split("--corners", corners) or None,
@@ -176,11 +192,11 @@ def losses(
     styles: Styles = None,
     photos: Photos = None,
     output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="FOLDER", help="Where the study goes.")
+        Path, typer.Option("-o", "--output", metavar="FOLDER", help="Folder for the study.")
     ] = Path("study-losses"),
     run: Annotated[
         Path | None,
-        typer.Option(metavar="RUN", help="Draw the curves of this run of `train`; train nothing."),
+        typer.Option(metavar="RUN", help="Draw the curves of a run of `train` instead."),
     ] = None,
     as_published: AsPublished = False,
     quick: Quick = False,
@@ -191,7 +207,7 @@ def losses(
     ] = None,
     block_norms: Annotated[
         int | None,
-        typer.Option(min=1, max=2, help="Norms of a residual block; the report's has one, twice."),
+        typer.Option(metavar="N", min=1, max=2, help="Norms in a residual block (report: 1)."),
     ] = None,
     updates: Updates = None,
     crop: Crop = None,
@@ -204,13 +220,16 @@ def losses(
     vgg_input: VggInput = None,
     device: Device = "auto",
 ) -> None:
-    """Content and style loss of each style of an n-style network over its updates.
+    """Plot content and style losses of an n-style network's styles over its updates.
 
-    Without --as-published three ways to select the styles of an update get
-    the same budget.  Losses are taken on the batches that are trained on and
-    on held-out photographs, the same ones for every style.
+    Without --as-published, three ways to select the styles of an update get the same budget.
+    Losses are measured on training batches and on held-out photographs.
 
-    A study that was stopped goes on when the same command is typed again.
+    To continue a study that was stopped, type the same command.
+
+    Examples:
+      stylepack study losses --styles paintings/ --photos photos/ --quick
+      stylepack study losses --run runs/mine
     """
     if run is not None:
         from stylepack.lab.study.losses import RunCurves
@@ -252,28 +271,35 @@ def losses(
 def reconstruct(
     styles: Styles = None,
     output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="FOLDER", help="Where the study goes.")
+        Path, typer.Option("-o", "--output", metavar="FOLDER", help="Folder for the study.")
     ] = Path("study-reconstruct"),
     as_published: AsPublished = False,
     quick: Quick = False,
     name: Annotated[
-        str | None, typer.Option(help="This painting.  (default: the first by name)")
+        str | None,
+        typer.Option(metavar="NAME", help="The painting (default: the first by name)."),
     ] = None,
     layers: Annotated[
         str | None,
-        typer.Option(metavar="A,B,...", help=f"In order.  ({','.join(REPORT_LAYERS)})"),
+        typer.Option(
+            metavar="A,B,...", help=f"Layers in order (default: {','.join(REPORT_LAYERS)})."
+        ),
     ] = None,
-    optimizer: Annotated[
-        Optimizer | None, typer.Option(help="lbfgs is that of Gatys et al.")
-    ] = None,
+    optimizer: Annotated[Optimizer | None, typer.Option(help="lbfgs is Gatys et al.'s.")] = None,
     learning_rate: Annotated[
         float | None,
-        typer.Option(help=f"Adam's.  ({ReconstructPlan.learning_rate}; as published 0.001)"),
+        typer.Option(
+            metavar="X",
+            help=f"Adam's rate (default: {ReconstructPlan.learning_rate}; as published: 0.001).",
+        ),
     ] = None,
     side: Annotated[
-        int | None, typer.Option(min=32, help="Of the image, in pixels.  (256)")
+        int | None,
+        typer.Option(metavar="N", min=32, help="Side of the image in pixels (default: 256)."),
     ] = None,
-    updates: Annotated[int | None, typer.Option(help="Updates of an image, at most.")] = None,
+    updates: Annotated[
+        int | None, typer.Option(metavar="N", help="Updates of an image at most.")
+    ] = None,
     seed: Seed = None,
     recipe: RecipeName = None,
     loss_network: LossNetwork = None,
@@ -281,13 +307,16 @@ def reconstruct(
     vgg_input: VggInput = None,
     device: Device = "auto",
 ) -> None:
-    """Images from noise that minimise the cumulative style loss tau_n of a painting.
+    """Optimise noise for the cumulative style loss tau_n of a painting.
 
-    tau_n is the sum of phi_1 to phi_n, the style losses at the first n
-    layers.  Shows the images side by side, every phi over the updates, and
-    the table of first phi and final tau.
+    tau_n is the sum of phi_1 to phi_n, the style losses at the first n layers. Reports the
+    images, every phi over the updates, and a table of first phi and final tau.
 
-    A study that was stopped goes on with the image that was not finished.
+    To continue a study that was stopped, type the same command.
+
+    Examples:
+      stylepack study reconstruct --styles paintings/ --quick
+      stylepack study reconstruct --styles paintings/ --name wave --optimizer adam
     """
     chosen = split("--layers", layers) or REPORT_LAYERS
     changes = {

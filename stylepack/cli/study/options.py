@@ -1,4 +1,4 @@
-"""What the studies' commands share: their options, and showing their progress."""
+"""Options and progress that the studies' commands share."""
 
 from __future__ import annotations
 
@@ -18,37 +18,37 @@ if TYPE_CHECKING:
     from stylepack.lab.study.materials import Request
     from stylepack.lab.study.study import Study
 
-Styles = Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of paintings.")]
+Styles = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Paintings.")]
 Photos = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="Folder of photographs.  (default: the five bundled ones)"),
+    typer.Option(metavar="FOLDER", help="Photographs (default: the five bundled ones)."),
 ]
 Names = Annotated[
     str | None,
-    typer.Option(metavar="A,B,...", help="These paintings.  (default: the first ones by name)"),
+    typer.Option(metavar="A,B,...", help="Paintings (default: the first by name)."),
 ]
 AsPublished = Annotated[
-    bool, typer.Option("--as-published", help="The COMP6248 report's settings and procedure.")
+    bool, typer.Option("--as-published", help="Use the report's settings and procedure.")
 ]
 Quick = Annotated[
-    bool, typer.Option("--quick", help="A small scale: under five minutes on a processor core.")
+    bool, typer.Option("--quick", help="Run at a small scale, under five minutes on one core.")
 ]
-Updates = Annotated[int | None, typer.Option(help="Updates of each network.")]
-Crop = Annotated[int | None, typer.Option(help="Crop size in pixels.")]
-Batch = Annotated[int | None, typer.Option(help="Photographs an update.")]
-Limit = Annotated[int | None, typer.Option(metavar="N", help="Photographs that are measured.")]
+Updates = Annotated[int | None, typer.Option(metavar="N", help="Updates of each network.")]
+Crop = Annotated[int | None, typer.Option(metavar="N", help="Crop size in pixels.")]
+Batch = Annotated[int | None, typer.Option(metavar="N", help="Photographs an update.")]
+Limit = Annotated[int | None, typer.Option(metavar="N", help="Photographs to measure.")]
 
 
 def split(option: str, names: str | None) -> tuple[str, ...]:
-    """`a,b` as it is typed after an option; nothing is nothing.
+    """Names in `a,b`, as typed after an option; none of nothing.
 
     Raises:
-        UsageError: a name stands there twice.
+        UsageError: a name is repeated.
     """
     found = [name.strip() for name in (names or "").split(",") if name.strip()]
     for name in found:
         if found.count(name) > 1:
-            raise UsageError(f"{option} has {name} twice")
+            raise UsageError(f"{option} names {name} twice")
     return tuple(found)
 
 
@@ -65,10 +65,10 @@ def request_of(
     vgg_input: str | None,
     device: str,
 ) -> Request:
-    """The request of a study, from what was typed.
+    """The request of a study, from the command's options.
 
-    The recipe is `seed`, the report's, under --as-published; Without a `loss_network` among
-    the changes the bundled one is taken where it serves and no VGG is at hand.
+    With --as-published the recipe is `seed`, the report's.  Unless `changes` names a loss network,
+    the bundled one is used where no VGG weights are cached and it has the recipe's layers.
     """
     base = load_recipe(recipe or ("seed" if published else "default"))
     chosen = study_recipe(base, quick=quick, changes=changes)
@@ -89,7 +89,7 @@ def follow_study(study: Study) -> None:
     with stop_on_signals("keeping what is done", console.say) as stop:
         done = follow(study.run(), "studying", total, stop=stop)
     if stop and done < total:
-        console.say(f"stopped after {done} of {total}; the same command goes on from here")
+        console.say(f"stopped after {done} of {total}; type the same command to continue")
         raise typer.Exit(stop.exit_code)
     console.say("drawing the figures")
     *_, report = study.write()
