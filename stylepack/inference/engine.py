@@ -49,9 +49,9 @@ class StripBudget:
 
 
 class Memo:
-    """What paintings of one image in many styles have in common, kept from one to the next.
+    """Cache of everything that paintings of one image in many styles share.
 
-    `first` is the first layer, whose convolution knows nothing of the style; `plain` is the image
+    `first`: the first layer, whose convolution does not depend on the style; `plain`: the image
     painted in the identity style, (3, H, W) uint8.  For one thread and one trunk.
     """
 

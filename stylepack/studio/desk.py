@@ -1,4 +1,4 @@
-"""What is on the desk: the photograph, its smaller copies and its masks, in the chosen folder."""
+"""The desk: the photograph, its smaller copies and its masks, in the chosen folder."""
 
 import hashlib
 import io

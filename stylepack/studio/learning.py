@@ -66,7 +66,7 @@ class Learning:
         """Begin to learn a painting under a name.
 
         Raises:
-            UsageError: the name is no pack's, or another painting is being learned.
+            UsageError: the name is invalid, or another painting is being learned.
             PackError: the name is taken.
             PhotoError: the painting is no picture.
         """

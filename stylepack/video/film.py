@@ -91,7 +91,7 @@ class FilmPainter:
 
     @property
     def damage(self) -> str:
-        """What is wrong with the clip, once its frames are painted; empty if nothing is."""
+        """A description of damage in the clip, once its frames are painted, or ""."""
         return self.clip.damage
 
     def finish(self) -> list[str]:

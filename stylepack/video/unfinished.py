@@ -1,4 +1,4 @@
-"""What is painted of a clip so far, in a hidden folder beside the file to write."""
+"""Painted segments of an unfinished clip, in a hidden folder beside the file to write."""
 
 import json
 import shutil
