@@ -68,7 +68,7 @@ class Learning:
         Raises:
             UsageError: the name is invalid, or another painting is being learned.
             PackError: the name is taken.
-            PhotoError: the painting is no picture.
+            PhotoError: the painting is not a picture.
         """
         if self.lane.busy:
             raise UsageError("another painting is being learned; wait for it or cancel it")
