@@ -55,9 +55,9 @@ class StripBudget:
 
 
 class Memo:
-    """Intermediate results that one image has in common in all styles.
+    """Cache of everything that paintings of one image in many styles share.
 
-    `first` is the first layer, whose convolution knows nothing of the style; `plain` is the image
+    `first`: the first layer, whose convolution does not depend on the style; `plain`: the image
     painted in the identity style, (3, H, W) uint8.  For one thread and one trunk.
     """
 

@@ -97,15 +97,11 @@ class Catalog:
         return look
 
     def stylizer(self, look: Look) -> Stylizer:
-        """Build the stylizer of a look.
-
-        Raises:
-            StylepackError: as `Stylizer.on`.
-        """
+        """The stylizer of a look; errors as in `Stylizer.on`."""
         return self._stylizer(look.mixes, look.strength)
 
     def one(self, reference: str) -> Stylizer:
-        """Build the stylizer of one pack at full strength."""
+        """The stylizer of one pack at full strength."""
         return self._stylizer([Mix(((reference, 1.0),))], 1.0)
 
     def _stylizer(self, mixes: list[Mix], strength: float) -> Stylizer:

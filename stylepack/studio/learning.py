@@ -66,9 +66,9 @@ class Learning:
         """Begin to learn a painting under a name.
 
         Raises:
-            UsageError: the name is not a valid pack name, or another painting is being learned.
+            UsageError: the name is invalid, or another painting is being learned.
             PackError: the name is taken.
-            PhotoError: the painting cannot be read as a picture.
+            PhotoError: the painting is not a picture.
         """
         if self.lane.busy:
             raise UsageError("another painting is being learned; wait for it or cancel it")

@@ -1,4 +1,4 @@
-"""Files that the studio writes to the chosen folder and the shelf: pictures, masks, packs."""
+"""Saving from the studio: pictures and masks to the chosen folder, packs to the shelf."""
 
 import os
 import shlex
@@ -44,7 +44,7 @@ def save_pack(catalog: Catalog, mix: Mix, name: str, title: str) -> str:
     """Install a mix as a pack, as `packs blend` does; return a sentence about it.
 
     Raises:
-        UsageError: the name is not a valid pack name.
+        UsageError: an invalid name.
         PackError: it is taken.
     """
     if name == IDENTITY:

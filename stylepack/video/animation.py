@@ -46,10 +46,7 @@ def _count(image: Image.Image) -> int:
 
 @dataclass(frozen=True)
 class _Look:
-    """Properties of a whole animation.
-
-    `frames` is 0 where damage hides how many there are; `loop` is None where it is not said.
-    """
+    """Properties of an animation: `frames` is 0 if damage hides them, `loop` None if not given."""
 
     frames: int
     loop: int | None

@@ -37,7 +37,7 @@ class Coding:
 
     @classmethod
     def of(cls, target: Path, codec: str = "", crf: int | None = None) -> "Coding":
-        """The coding of a file to write: by default H.264, and VP9 in WebM.
+        """The coding for a file: by default H.264, and VP9 in WebM.
 
         Raises:
             UsageError: an unknown codec or container, a codec that the container does not take,

@@ -91,7 +91,7 @@ class FilmPainter:
 
     @property
     def damage(self) -> str:
-        """Missing or damaged parts of the clip in a sentence, after painting; else empty."""
+        """A description of damage in the clip, once its frames are painted, or ""."""
         return self.clip.damage
 
     def finish(self) -> list[str]:

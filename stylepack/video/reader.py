@@ -50,7 +50,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Facts:
-    """Properties of a clip, known before it is decoded.
+    """Facts about a clip before it is decoded.
 
     `frames` is exact where the file can be searched.  `aspect` is the shape of an upright frame's
     pixels, `rate` the mean number of frames a second.

@@ -1,4 +1,4 @@
-"""The painted part of a clip, in a hidden folder beside the file to write."""
+"""Painted segments of an unfinished clip, in a hidden folder beside the file to write."""
 
 import json
 import shutil
