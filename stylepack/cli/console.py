@@ -120,7 +120,7 @@ def _narrowed(widths: list[int], room: int) -> list[int]:
     """Widths of the columns that go into `room` with gaps between them.
 
     The first, which names the row, stays whole; of the others the widest give way alike, and the
-    last ones go where not even `NARROW` is left.  Of two columns both stay.
+    last ones go where not even `NARROW` is left.  Both of two columns stay.
     """
     first, *others = widths
     fewest = 1 if len(widths) == 2 else 0

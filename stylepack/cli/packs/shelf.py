@@ -128,7 +128,7 @@ def info(
 
 
 def essentials(facts: Mapping[str, Any], manifest: Manifest, trunk: str) -> list[tuple[str, Any]]:
-    """What most people ask of a pack, as rows."""
+    """Rows with the essentials of a pack."""
     keys = ("name", "title", "artist", "year", "description", "author", "license", "merged_from")
     metrics = manifest.metrics
     losses = [f"{key} {metrics[key]}" for key in ("content", "style") if key in metrics]

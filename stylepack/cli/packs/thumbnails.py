@@ -65,7 +65,7 @@ def show_thumbnails(packs: Sequence[tuple[str, Manifest]], kind: str, columns: i
 
 
 def decoded(uri: str) -> Image | None:
-    """A stranger's data URI as a picture; None if it is no small JPEG or PNG."""
+    """A stranger's data URI as a picture; None unless it is a small JPEG or PNG."""
     from stylepack.images.decoding import as_rgb
     from stylepack.images.formats import open_image
 
