@@ -49,6 +49,9 @@ class Recipe:
     # The losses.
     relative: bool = True  # divide each loss by the size of its target
     scales: int = 2  # style is measured on the image and its half
+    # Relative weights of the style layers; none if all weigh the same.  Blocks 4 and 5 hold the
+    # strokes, and cost more content than the colours and grain of blocks 1 and 2.
+    layer_weights: tuple[float, ...] = (0.4, 0.4, 1.0, 2.0, 1.2)
     gram_divisor: GramDivisor = "size"  # C*H*W ("size") or H*W ("pixels")
     content_weight: float = 1.0
     similarity_weight: float = 0.4  # self-similarity of the content layers
@@ -99,6 +102,18 @@ class Recipe:
             )
         if len(self.widths) != 3 or not all(1 <= width <= 1024 for width in self.widths):
             raise UsageError(f"widths is {list(self.widths)}; it must be three numbers in 1..1024")
+        if not all(math.isfinite(w) and 0 <= w <= 1e6 for w in self.layer_weights) or (
+            self.layer_weights and not sum(self.layer_weights)
+        ):
+            raise UsageError(
+                f"layer_weights is {list(self.layer_weights)}; it must be numbers in 0..1e6, "
+                "one above 0"
+            )
+        if self.layer_weights and len(self.layer_weights) != len(self.style_layers):
+            raise UsageError(
+                f"layer_weights has {len(self.layer_weights)} numbers; it must have one for each "
+                f"of the {len(self.style_layers)} style_layers, or none"
+            )
         if self.ema == 1:
             raise UsageError("ema is 1; it must be below 1")
         if self.scales > self.most_scales:
@@ -182,6 +197,7 @@ _JOHNSON = Recipe(
     weights="IMAGENET1K_FEATURES",
     content_layers=("relu3_3",),
     style_layers=("relu1_2", "relu2_2", "relu3_3", "relu4_3"),
+    layer_weights=(),
     relative=False,
     scales=1,
     gram_divisor="size",
@@ -271,7 +287,9 @@ def recipe_from(values: dict[str, Any], source: object) -> Recipe:
 def _with(recipe: Recipe, values: dict[str, Any], source: object) -> Recipe:
     """A recipe with changed values; errors name their `source`, None for the command line."""
     hints = get_type_hints(Recipe)
-    checked = {}
+    checked: dict[str, Any] = {}
+    if values.get("style_layers") and "layer_weights" not in values:
+        checked["layer_weights"] = ()  # the base's belong to its own layers
     for key, value in values.items():
         if key not in hints:
             known = ", ".join(field.name for field in fields(Recipe))
@@ -303,11 +321,18 @@ def _read_toml(source: str) -> Recipe:
 
 def _checked(key: str, value: Any, expected: Any, source: object) -> Any:
     choices = get_args(expected)
-    if choices and choices[-1] is ...:  # tuple[str, ...] or tuple[int, ...]
+    if choices and choices[-1] is ...:  # tuple[str, ...] and the like
         kind = choices[0]
-        if isinstance(value, list) and value and all(type(item) is kind for item in value):
-            return tuple(value)
-        what = f"a list of {'layer names' if kind is str else 'whole numbers'}"
+        allowed = (int, float) if kind is float else (kind,)
+        may_be_empty = kind is float
+        if (
+            isinstance(value, list)
+            and (value or may_be_empty)
+            and all(type(item) in allowed for item in value)
+        ):
+            return tuple(kind(item) for item in value)
+        words = {str: "layer names", int: "whole numbers", float: "numbers"}
+        what = f"a list of {words[kind]}"
     elif choices:
         if value in choices:
             return value

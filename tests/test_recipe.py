@@ -130,6 +130,7 @@ def test_any_name_and_number_come_back_from_toml(tmp_path: Path, name: str, numb
 def test_a_toml_file_names_only_what_it_changes(tmp_path: Path) -> None:
     recipe = load_recipe(toml(tmp_path, 'style_weight = 7\nstyle_layers = ["relu1_1"]\n'))
     expected = {"name": "mine", "style_weight": 7.0, "style_layers": ("relu1_1",)}
+    expected["layer_weights"] = ()  # the default's belong to its five layers
     assert asdict(recipe) == asdict(Recipe()) | expected
     assert type(recipe.style_weight) is float
 
@@ -151,6 +152,10 @@ WRONG = {
     "no choice": ('decay = "linear"', "one of none, cosine"),
     "a list for a choice": ('decay = ["none"]', "one of none, cosine"),
     "text for a list": ('style_layers = "relu1_1"', "'style_layers'"),
+    "weights of other layers": ("layer_weights = [1, 2]", "has 2 numbers"),
+    "a negative weight": ("layer_weights = [1, 1, -1, 1, 1]", "must be numbers in 0..1e6"),
+    "no weight above 0": ("layer_weights = [0, 0, 0, 0, 0]", "one above 0"),
+    "words for weights": ('layer_weights = ["a"]', "'layer_weights' is ['a']"),
     "an empty list": ("style_layers = []", "'style_layers' is []"),
     "a list of numbers": ("content_layers = [1]", "'content_layers' is [1]"),
     "an unknown base": ('base = "jonson"', "no recipe 'jonson'"),

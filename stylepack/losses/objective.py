@@ -50,6 +50,9 @@ class Objective:
         self.identity = torch.tensor([p is None for p in paintings], device=network.device)
         balance = torch.tensor(weights or [1.0] * len(paintings), device=network.device)
         self.style_weights = recipe.style_weight * balance
+        layers = torch.tensor(recipe.layer_weights or [1.0] * len(recipe.style_layers))
+        share = layers / layers.mean()  # of the mean over layers
+        self.layer_weights = share.repeat(recipe.scales)[:, None].to(network.device)
 
     def __call__(
         self,
@@ -82,7 +85,9 @@ class Objective:
             weighted = weighted + recipe.similarity_weight * alike
         identity = self.identity[styles]
         pixels = losses.pixel_loss(painted, photos)
-        painting = self.style_weights[styles] * style
+        toward = terms * self.layer_weights
+        toward = toward.mean(0) if recipe.relative else toward.sum(0)
+        painting = self.style_weights[styles] * toward
         if recipe.lattice_weight:
             painting = painting + recipe.lattice_weight * losses.lattice_loss(painted, STRIDE)
         if recipe.hatching_weight:

@@ -146,6 +146,7 @@ def provenance(
         **{name: getattr(recipe, name) for name in RECORDED},
         "content_layers": list(recipe.content_layers),
         "style_layers": list(recipe.style_layers),
+        "layer_weights": list(recipe.layer_weights),
         "loss_weights": source.file.name if source.file else recipe.loss_weights,
         **versions(),
     }

@@ -48,7 +48,9 @@ class Judge:
 
     def __init__(self, weights: Path | None) -> None:
         layers = BLOCKS if weights else Recipe().style_layers
-        recipe = replace(Recipe(), loss_network="bundled", scales=1, style_layers=layers)
+        recipe = replace(
+            Recipe(), loss_network="bundled", scales=1, style_layers=layers, layer_weights=()
+        )
         self.recipe = replace(recipe, content_layers=layers[-1:])
         source = WeightSource(weights)
         self.network = load_loss_network(self.recipe, source, torch.device("cpu"), torch.float32)

@@ -31,6 +31,7 @@ RECIPE = Recipe(
     loss_network="vgg16",
     content_layers=("relu3_3",),
     style_layers=("relu1_2", "relu2_2", "relu3_3", "relu4_3"),
+    layer_weights=(),
     scales=1,
 )
 

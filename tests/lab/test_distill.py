@@ -280,7 +280,9 @@ def test_the_command_writes_the_file_and_says_how_good_it_is(
 
 def test_a_network_of_the_teachers_width_inherits_all_of_it(vgg_file: Path) -> None:
     torch.manual_seed(0)
-    recipe = Recipe(style_layers=("relu1_2", "relu2_2"), content_layers=("relu2_2",))
+    recipe = Recipe(
+        layer_weights=(), style_layers=("relu1_2", "relu2_2"), content_layers=("relu2_2",)
+    )
     teacher = Teachers.load(recipe, WeightSource(vgg_file), None, CPU, torch.float32)
     config = DistilledConfig(layers=("relu1_2", "relu2_2"), widths=(64, 128), padding="zeros")
     network = Distilled(config)

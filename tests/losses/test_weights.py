@@ -19,7 +19,7 @@ from stylepack.losses.vgg import INPUT_SCALES, VGG
 from stylepack.losses.weights import SCALE_KEY, WeightSource, load_vgg, read_weights
 from stylepack.recipe import Recipe
 
-SHALLOW = Recipe(content_layers=("relu1_2",), style_layers=("relu1_1",))
+SHALLOW = Recipe(content_layers=("relu1_2",), style_layers=("relu1_1",), layer_weights=())
 URL = "https://download.example.org/vgg19.pth"
 
 
@@ -128,7 +128,7 @@ def test_a_missing_file_says_what_is_taken(tmp_path: Path, name: str) -> None:
 
 def test_a_file_that_is_too_short_is_refused_by_name_and_layer(tmp_path, weights) -> None:
     save_file(weights, tmp_path / "vgg.safetensors")
-    deeper = Recipe(content_layers=("relu2_1",), style_layers=("relu1_1",))
+    deeper = Recipe(content_layers=("relu2_1",), style_layers=("relu1_1",), layer_weights=())
     with pytest.raises(UsageError, match=r"vgg\.safetensors does not reach conv2_1"):
         load(tmp_path / "vgg.safetensors", recipe=deeper)
 
