@@ -223,7 +223,8 @@ def apply(
     from stylepack.images.clips import CONTAINERS, unfinished_folder
     from stylepack.images.decoding import colour
     from stylepack.images.formats import output_format
-    from stylepack.images.photo import SaveOptions, read_mask
+    from stylepack.images.mask import read_mask
+    from stylepack.images.photo import SaveOptions
     from stylepack.painting.jobs import STANDARD, is_done, mark_of, plan_jobs, share_of
 
     saving = SaveOptions(quality, subsampling, not no_metadata)

@@ -3,11 +3,9 @@
 Conversion is by strips, so that only the decoder's picture and the result are in memory.
 """
 
-import io
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -24,6 +22,7 @@ from stylepack.images.budget import (
     room,
     tiff_tags,
 )
+from stylepack.images.color_profile import is_writable, to_srgb
 from stylepack.images.formats import quietly
 from stylepack.images.reduction import drafted_size, whole_factor
 
@@ -45,9 +44,6 @@ REDUCED, WHITE_IS_ZERO, SEPARATE, SIGNED = 1, 0, 2, 2
 WHOLE_COLOURS = (2, 5)  # RGB and CMYK
 WHITES = (1, 255, 65_535)  # possible white levels of greys without a declared range
 OVERSHOOT = 2  # multiple of white that floats may reach
-
-PROFILE_ERRORS = (ImageCms.PyCMSError, OSError, ValueError, TypeError)
-
 Bytes = NDArray[np.uint8]
 
 
@@ -257,44 +253,3 @@ class _Lightness:
         """The largest finite value."""
         strips = (self._values(strip) for _, strip in _strips(image))
         return max(float(values[np.isfinite(values)].max(initial=0)) for values in strips)
-
-
-@lru_cache(maxsize=8)
-def to_srgb(icc: bytes, mode: str) -> tuple[str, ImageCms.ImageCmsTransform | None]:
-    """(mode to convert to first, transform from there to sRGB) for RGB, CMYK, LAB or L.
-
-    The transform is None without a valid profile for the mode.
-    """
-    try:
-        if mode == "LAB":
-            profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
-        elif icc:
-            profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
-            if mode == "L" and profile.profile.xcolor_space.strip() == "RGB":
-                mode = "RGB"
-        else:
-            return "RGB", None
-        srgb = ImageCms.createProfile("sRGB")
-        return mode, ImageCms.buildTransform(profile, srgb, mode, "RGB")
-    except PROFILE_ERRORS:
-        return "RGB", None
-
-
-@lru_cache(maxsize=8)
-def from_srgb(icc: bytes) -> ImageCms.ImageCmsTransform:
-    """The transform from sRGB to a profile's colours.
-
-    Raises:
-        PyCMSError: the profile only supports the other direction.
-    """
-    profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
-    return ImageCms.buildTransform(ImageCms.createProfile("sRGB"), profile, "RGB", "RGB")
-
-
-def is_writable(icc: bytes) -> bool:
-    """Whether pictures can be converted to a profile's colours."""
-    try:
-        from_srgb(icc)
-    except PROFILE_ERRORS:
-        return False
-    return True

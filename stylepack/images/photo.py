@@ -15,9 +15,10 @@ from torch import Tensor
 
 from stylepack.errors import PhotoError, UsageError, option
 from stylepack.files import replacing
-from stylepack.images.color import STRIP
-from stylepack.images.decoding import Bytes, as_rgb, colour, decode, from_srgb
+from stylepack.images.color_profile import from_srgb
+from stylepack.images.decoding import Bytes, as_rgb, colour, decode
 from stylepack.images.formats import MOST_PIXELS, open_image, output_format
+from stylepack.images.mask import composite
 from stylepack.images.metadata import Metadata
 
 WITH_ALPHA = frozenset(["PNG", "WEBP", "TIFF", "JPEG2000", "AVIF", "HEIF", "GIF", "TGA"])
@@ -276,53 +277,6 @@ def read_photo(
         alpha = None if decoded.alpha is None else torch.from_numpy(decoded.alpha)
         photo = Photo(_planes(decoded.rgb), alpha, Metadata.of(image), decoded.icc)
         return photo.stretched(scaled(decoded.full, size)) if size else photo
-
-
-def composite(top: Tensor, bottom: Tensor, share: Tensor) -> Tensor:
-    """Lay (3, H, W) uint8 `top` on `bottom` by `share`, (H, W) uint8, 255 for `top` alone."""
-    result = torch.empty_like(top)
-    for a in range(0, top.shape[1], STRIP):
-        rows = slice(a, a + STRIP)
-        shares = share[rows].float().div_(255)
-        laid = torch.lerp(bottom[:, rows].float(), top[:, rows].float(), shares)
-        result[:, rows] = laid.round_().to(torch.uint8)
-    return result
-
-
-def read_mask(source: str | Path) -> Tensor:
-    """A mask: (H, W) uint8, white 255, black where it is transparent.
-
-    Raises:
-        UsageError: no such file.
-        PhotoError: not an image, or damaged.
-    """
-    with open_image(Path(source)) as image:
-        return mask_of_image(image)
-
-
-def mask_of_image(image: Image.Image) -> Tensor:
-    """A Pillow image of any mode as a mask: (H, W) uint8, black where it is transparent."""
-    profile = image.info.pop("icc_profile", None)  # mask values are shares, not colours
-    try:
-        rgb = decode(image, background="black").rgb
-    finally:
-        if profile is not None:
-            image.info["icc_profile"] = profile
-    return torch.from_numpy(np.array(Image.fromarray(rgb).convert("L")))
-
-
-def fit_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
-    """An (H, W) uint8 mask stretched to (width, height).
-
-    Raises:
-        UsageError: another shape or dtype.
-    """
-    if mask.dim() != 2 or mask.dtype != torch.uint8:
-        raise UsageError(f"a mask is {tuple(mask.shape)} {mask.dtype}; it must be (H, W) uint8")
-    if mask.shape == size[::-1]:
-        return mask
-    grey = Image.fromarray(mask.numpy(), "L")
-    return torch.from_numpy(np.array(grey.resize(size, Image.Resampling.BILINEAR)))
 
 
 def _planes(rgb: Bytes) -> Tensor:

@@ -14,7 +14,7 @@ from stylepack.errors import PhotoError, StylepackError
 from stylepack.files import make_folder
 from stylepack.images.formats import output_format
 from stylepack.images.photo import Photo, SaveOptions, check_sides, read_photo, scaled
-from stylepack.inference.engine import Advance, ignore_progress
+from stylepack.inference.strips import Advance, ignore_progress
 from stylepack.network.device import is_out_of_memory
 from stylepack.painting.jobs import STANDARD, Job
 from stylepack.painting.stylizer import PaintOptions, Stylizer

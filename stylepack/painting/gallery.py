@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 from stylepack.errors import UsageError, WrongTrunkError, printable
 from stylepack.images.contact_sheet import UNKNOWN, contact_sheet, spell
 from stylepack.images.photo import Photo, read_photo
-from stylepack.inference.engine import Advance, ignore_progress
+from stylepack.inference.strips import Advance, ignore_progress
 from stylepack.library.resolve import Loaded
 from stylepack.packs.manifest import IDENTITY, SUFFIX, Manifest
 from stylepack.packs.mix import Mix

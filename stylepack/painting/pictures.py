@@ -13,7 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from stylepack.errors import UsageError
-from stylepack.images.photo import Photo, mask_of_image, read_mask, read_photo
+from stylepack.images.mask import mask_of_image, read_mask
+from stylepack.images.photo import Photo, read_photo
 
 Array = NDArray[Any]
 File = str | os.PathLike[str] | BinaryIO

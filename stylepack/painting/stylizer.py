@@ -15,9 +15,13 @@ from torch import Tensor
 
 from stylepack.errors import DeviceError, UsageError, option
 from stylepack.images.color import keep_colors as with_colors_of
-from stylepack.images.photo import Photo, composite, fit_mask
+from stylepack.images.mask import composite, fit_mask
+from stylepack.images.photo import Photo
 from stylepack.images.upscale import enlarge, keep_strokes
-from stylepack.inference.engine import (
+from stylepack.inference.int8 import Products, painting_dtype
+from stylepack.inference.layers import Style
+from stylepack.inference.regions import Regions
+from stylepack.inference.strips import (
     Advance,
     Memo,
     StripBudget,
@@ -25,9 +29,6 @@ from stylepack.inference.engine import (
     paint_streaming,
     part_of,
 )
-from stylepack.inference.int8 import Products, painting_dtype
-from stylepack.inference.layers import Style
-from stylepack.inference.regions import Regions
 from stylepack.library.resolve import Loaded, resolve
 from stylepack.network.device import (
     exact_products,

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from stylepack.errors import StylepackError, UsageError
 from stylepack.files import replacing
-from stylepack.images.photo import Photo, read_mask, read_photo
+from stylepack.images.mask import read_mask
+from stylepack.images.photo import Photo, read_photo
 from stylepack.painting.jobs import mark_of, painted_name
 from stylepack.painting.stylizer import LARGE, coarse_size
 from stylepack.studio.look import Look

@@ -12,7 +12,7 @@ from PIL import Image
 
 from stylepack.errors import UsageError
 from stylepack.images.photo import Photo
-from stylepack.inference.engine import Advance, Memo
+from stylepack.inference.strips import Advance, Memo
 from stylepack.painting.stylizer import FULL, PaintOptions, Stylizer
 from stylepack.studio.catalog import Catalog
 from stylepack.studio.desk import Desk, Sheet

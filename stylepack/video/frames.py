@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stylepack.images.color import keep_colors
-from stylepack.images.photo import Photo, composite, fit_mask, scaled
+from stylepack.images.mask import composite, fit_mask
+from stylepack.images.photo import Photo, scaled
 from stylepack.painting.stylizer import Stylizer
 from stylepack.video.masks import over_time
 from stylepack.video.options import Film

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from stylepack.images.clips import is_clip
-from stylepack.images.photo import read_mask
+from stylepack.images.mask import read_mask
 from stylepack.video.needs import require
 from stylepack.video.options import Mask
 

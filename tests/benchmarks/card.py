@@ -46,7 +46,7 @@ tv_weight = 0.0
 """
 # What a card changes: files whose commands take the device that is there, or that pretend one.
 TESTS = (
-    *("training/test_compiled", "inference/test_engine", "network/test_trunk"),
+    *("training/test_compiled", "inference/test_strips", "network/test_trunk"),
     *("network/test_convolution", "losses/test_functional", "losses/test_vgg"),
     *("training/test_trainer", "cli/test_add_style", "painting/test_batch"),
     *("painting/test_stylizer", "lab/test_evaluate", "training/test_run", "test_signals"),

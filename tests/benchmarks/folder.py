@@ -13,7 +13,7 @@ from PIL import Image
 from stylepack import Stylizer
 from stylepack.bundled import BUNDLED_PHOTOS
 from stylepack.images.photo import SaveOptions, read_photo
-from stylepack.inference.engine import paint_streaming
+from stylepack.inference.strips import paint_streaming
 from stylepack.painting.batch import Painter
 from stylepack.painting.jobs import plan_jobs
 

@@ -115,7 +115,7 @@ def test_a_profile_that_leads_only_one_way_is_not_gone_back_to(
     def no_way_back(icc: bytes) -> None:
         raise ImageCms.PyCMSError("cannot build transform")
 
-    monkeypatch.setattr("stylepack.images.decoding.from_srgb", no_way_back)
+    monkeypatch.setattr("stylepack.images.color_profile.from_srgb", no_way_back)
     photo = read_photo(source)
     assert photo.icc is None
     photo.save(tmp_path / "again.png")

@@ -13,7 +13,8 @@ from PIL import Image, features
 
 from stylepack.errors import PhotoError, UsageError
 from stylepack.images.formats import open_image
-from stylepack.images.photo import read_mask, read_photo
+from stylepack.images.mask import read_mask
+from stylepack.images.photo import read_photo
 
 UPRIGHT = torch.arange(2 * 3 * 3, dtype=torch.uint8).view(2, 3, 3).numpy() * 10  # (H, W, RGB)
 STORED = {  # how a camera held each way stores the upright picture

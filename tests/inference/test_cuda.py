@@ -15,7 +15,7 @@ from conftest import TINY
 from stylepack.bundled import BUNDLED_PHOTOS
 from stylepack.cli.main import run as stylepack
 from stylepack.images.photo import Photo, read_photo
-from stylepack.inference.engine import StripBudget
+from stylepack.inference.strips import StripBudget
 from stylepack.losses.objective import Objective
 from stylepack.losses.weights import WeightSource, load_vgg
 from stylepack.network.trunk import Trunk

@@ -37,7 +37,7 @@ from stylepack.packs.trunk_file import load_trunk
 from stylepack.recipe import Recipe
 from stylepack.training.dataset import Batches, PhotoFolder
 from stylepack.training.reports.charts import draw_losses
-from stylepack.training.reports.losses_log import History
+from stylepack.training.reports.losses_csv import History
 
 CPU = torch.device("cpu")
 

@@ -13,7 +13,7 @@ from stylepack.cli.main import run as stylepack
 from stylepack.errors import UsageError
 from stylepack.images.photo import Photo, read_photo
 from stylepack.images.upscale import keep_strokes
-from stylepack.inference.engine import StripBudget
+from stylepack.inference.strips import StripBudget
 from stylepack.painting import stylizer as module
 from stylepack.painting.stylizer import LARGE, coarse_size
 

@@ -148,7 +148,7 @@ def test_a_region_everywhere_or_nowhere_is_one_mix(photo: Photo, starry: Stylize
 
 
 def test_regions_stream_as_they_paint_whole(photo: Photo) -> None:
-    from stylepack.inference.engine import StripBudget
+    from stylepack.inference.strips import StripBudget
 
     both = Stylizer.load("starry", regions=["wave"], device="cpu", precision="float32")
     mask = torch.zeros(64, 96, dtype=torch.uint8)

@@ -316,7 +316,7 @@ def test_another_photograph_makes_old_requests_wrong(studio: Served, photo: Path
 @pytest.mark.parametrize("strength", [100, 60])
 def test_kept_activations_paint_the_same(strength: int, photo: Path, folder: Path) -> None:
     """Frames share a first layer and an identity painting between looks: no pixel shows it."""
-    from stylepack.inference.engine import Memo
+    from stylepack.inference.strips import Memo
     from stylepack.painting.stylizer import FULL, PaintOptions
 
     picture_, memo = read_photo(photo), Memo()
@@ -334,8 +334,8 @@ def test_kept_activations_paint_the_same(strength: int, photo: Path, folder: Pat
 def test_signs_of_gammas_do_not_matter_to_what_is_kept(tiny_trunk: tuple[Path, str]) -> None:
     from conftest import TINY
 
-    from stylepack.inference.engine import Memo, StripBudget, paint_streaming
     from stylepack.inference.layers import Style
+    from stylepack.inference.strips import Memo, StripBudget, paint_streaming
     from stylepack.packs.trunk_file import load_trunk
 
     trunk, memo = load_trunk(tiny_trunk[0])[0], Memo()

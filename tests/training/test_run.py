@@ -20,9 +20,9 @@ from stylepack.packs.manifest import SUFFIX
 from stylepack.training.checkpoint import NAME, PREVIOUS, load_checkpoint, save_checkpoint
 from stylepack.training.dataset import Batch, PhotoFolder
 from stylepack.training.held_out import Evaluation
-from stylepack.training.reports import losses_log as history_module
+from stylepack.training.reports import losses_csv as history_module
 from stylepack.training.reports.charts import draw_losses
-from stylepack.training.reports.losses_log import History
+from stylepack.training.reports.losses_csv import History
 from stylepack.training.run import Run
 from stylepack.training.trainer import Step, Trainer
 

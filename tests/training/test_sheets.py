@@ -12,8 +12,9 @@ from PIL import Image
 
 from stylepack.packs.manifest import IDENTITY
 from stylepack.training.reports.charts import POINTS, averaged, draw_losses, read_curves
-from stylepack.training.reports.losses_log import History, TensorBoard
+from stylepack.training.reports.losses_csv import History
 from stylepack.training.reports.sheets import COLUMNS, draw_progress, save_moment
+from stylepack.training.reports.tensorboard import TensorBoard
 from stylepack.training.trainer import Step
 
 NAMES = ["dawn", IDENTITY]

@@ -35,7 +35,7 @@ from stylepack.training.checkpoint import (
     save_checkpoint,
 )
 from stylepack.training.held_out import Evaluation
-from stylepack.training.reports.losses_log import History
+from stylepack.training.reports.losses_csv import History
 from stylepack.training.run import Run
 from stylepack.training.settings import RunSettings
 from stylepack.training.trainer import Step, Trainer

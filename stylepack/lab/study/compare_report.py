@@ -20,7 +20,7 @@ from stylepack.lab.study.report import (
 )
 from stylepack.network.trunk import Trunk
 from stylepack.training.reports.charts import KINDS, Panel, draw_panels, read_curves
-from stylepack.training.reports.losses_log import NAME
+from stylepack.training.reports.losses_csv import NAME
 
 SIDES = {SHARED: "one network of n styles", SINGLE: "n networks of one style"}
 

@@ -25,7 +25,7 @@ from stylepack.lab.study.report import (
 from stylepack.lab.study.study import StudyFolder
 from stylepack.lab.study.trained import TrainedStudy
 from stylepack.training.reports.charts import KINDS, Panel, draw_losses, draw_panels, read_curves
-from stylepack.training.reports.losses_log import NAME
+from stylepack.training.reports.losses_csv import NAME
 from stylepack.training.settings import RunSettings
 
 

@@ -19,7 +19,7 @@ from stylepack.training.checkpoint import has_checkpoint, load_checkpoint, save_
 from stylepack.training.dataset import Batches, PhotoFolder, decoded, on_device, random_crop
 from stylepack.training.initial import untrained_trunk
 from stylepack.training.paintings import Painting
-from stylepack.training.reports.losses_log import NAME, History
+from stylepack.training.reports.losses_csv import NAME, History
 from stylepack.training.trainer import Step, Trainer
 
 CHECKPOINT_EVERY = 500  # updates

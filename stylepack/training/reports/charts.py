@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator
 
 from stylepack.files import replacing
-from stylepack.training.reports.losses_log import read_rows
+from stylepack.training.reports.losses_csv import read_rows
 
 COLOURS = tuple(f"C{number}" for number in range(10))
 # Four lines and seven marks: 28 curves can be distinguished in black and white.

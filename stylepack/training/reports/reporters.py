@@ -8,8 +8,9 @@ from stylepack.errors import StylepackError
 from stylepack.events import Journal
 from stylepack.network.device import is_out_of_memory
 from stylepack.training.dataset import PhotoFolder
-from stylepack.training.reports.losses_log import History, TensorBoard
+from stylepack.training.reports.losses_csv import History
 from stylepack.training.reports.sheets import Sheets
+from stylepack.training.reports.tensorboard import TensorBoard
 from stylepack.training.trainer import Step, Trainer
 
 
