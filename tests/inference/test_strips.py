@@ -395,7 +395,7 @@ def test_running_out_of_memory_falls_back_to_smaller_strips(
 def test_a_photograph_that_never_fits_is_refused_in_one_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def never(*arguments: object, int8: object) -> None:
+    def never(*arguments: object, **options: object) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried ...")
 
     monkeypatch.setattr(module, "paint_streaming", never)

@@ -130,7 +130,7 @@ def test_ctrl_c_leaves_a_clip_that_plays_and_resume_goes_on(
         patch.setattr(FramePainter, "paint", interrupted)
         assert run(words) == 130
     said = capsys.readouterr()
-    assert "stopped after 6 frames; --resume goes on from there" in said.err
+    assert "stopped after 6 frames; --resume continues" in said.err
     assert said.out == f"{out}\n"
     assert len(read_clip(out)) == 6
     assert run([*words, "--skip-existing"]) == 0
