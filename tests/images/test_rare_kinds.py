@@ -204,14 +204,14 @@ def test_a_place_that_cannot_be_is_refused_before_painting(tmp_path: Path, name:
     picture(16, 16).save(tmp_path / "a.png")
     (tmp_path / "link.png").symlink_to("nowhere/x.png")
     with pytest.raises(UsageError, match=r"is not there|is a file, not a folder"):
-        plan_jobs([str(tmp_path / "a.png")], str(tmp_path / name))
+        plan_jobs([str(tmp_path / "a.png")], str(tmp_path / name), ".wave")
 
 
 def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path: Path, monkeypatch) -> None:
     picture(16, 16).save(tmp_path / "a.png")
     monkeypatch.setattr("os.access", lambda *_: False)
     with pytest.raises(UsageError, match="cannot be written to; choose another -o"):
-        plan_jobs([str(tmp_path / "a.png")], str(tmp_path / "new" / "b.png"))
+        plan_jobs([str(tmp_path / "a.png")], str(tmp_path / "new" / "b.png"), ".wave")
 
 
 def test_of_a_linked_target_the_folder_that_it_leads_to_counts(tmp_path: Path) -> None:

@@ -145,7 +145,7 @@ def test_a_torchvision_that_does_not_match_is_told_in_one_sentence(monkeypatch) 
     assert "torchvision 0.1.2" in text
     assert f"torch {torch.__version__}" in text
     assert "pip install" in text
-    assert "--vgg-weights" in text
+    assert "vgg_weights" in text
     assert text.isprintable()
 
 
@@ -180,7 +180,7 @@ def test_a_failed_download_names_the_url_and_the_way_out(monkeypatch, home, erro
         raise error
 
     fake_torchvision(monkeypatch, fetch)
-    with pytest.raises(TrainingError, match=f"{URL} .*--vgg-weights") as refused:
+    with pytest.raises(TrainingError, match=f"{URL} .*vgg_weights") as refused:
         load(None)
     assert str(refused.value).isprintable()
     assert not list(home.rglob("*.safetensors"))

@@ -136,7 +136,7 @@ def test_a_pack_of_another_trunk_is_refused_naming_both(make_pack, tiny_trunk) -
 
 def test_a_pack_without_a_trunk_is_refused(make_pack, tiny_trunk) -> None:
     manifest = load_pack(make_pack(trunk_sha256=""), TINY).manifest
-    with pytest.raises(WrongTrunkError, match=r"'dots' does not say which trunk.*--force"):
+    with pytest.raises(WrongTrunkError, match=r"'dots' does not say which trunk.*force=True"):
         check_trunk(manifest, tiny_trunk[1], "'dots'", force=False)
     with pytest.raises(WrongTrunkError, match="leave it out"):
         check_trunk(manifest, tiny_trunk[1], "'dots'")

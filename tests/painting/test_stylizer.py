@@ -199,7 +199,7 @@ def test_what_cannot_be_painted_is_told(photo: Photo) -> None:
     with pytest.raises(UsageError, match="a mix cannot be a int; give a text"):
         Stylizer.load(7, device="cpu")  # type: ignore[arg-type]
     stylizer = Stylizer.load("wave", device="cpu")
-    with pytest.raises(UsageError, match="cannot paint a ndarray; give a path"):
+    with pytest.raises(UsageError, match=r"it must be \(H, W, 3\) or \(H, W, 4\); transpose it"):
         stylizer.paint(photo.pixels.numpy())
     with pytest.raises(UsageError, match="size is 0; it must be 16 or more"):
         stylizer.paint(photo, size=0)

@@ -264,7 +264,7 @@ def test_the_batch_that_was_found_stays_with_the_run(
     assert len((run / "losses.csv").read_text().splitlines()) == 1 + 2 * 3
     capsys.readouterr()
     assert stylepack(["train", "--resume", str(run), "--batch", "auto"]) == 2
-    assert "a run keeps what it found" in capsys.readouterr().err
+    assert "a resumed run keeps its batch" in capsys.readouterr().err
     assert stylepack([*arguments, str(tmp_path / "other"), "--batch", "four"]) == 2
     assert "--batch is 'four'" in capsys.readouterr().err
 
@@ -405,7 +405,7 @@ def test_the_machine_says_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_losses_of_an_update_on_cuda_never_wait_for_the_host(
     monkeypatch: pytest.MonkeyPatch, pretended: None
 ) -> None:
-    monkeypatch.setattr("stylepack.losses.objective.training_dtype", lambda _: torch.float32)
+    monkeypatch.setattr("stylepack.training.paintings.training_dtype", lambda _: torch.float32)
     monkeypatch.setattr("stylepack.training.trainer.training_dtype", lambda _: torch.float32)
     with FakeTensorMode(), torch.device("cuda:0"):  # no card is needed to pretend
         vgg = VGG("vgg19", (*SMALL.content_layers, *SMALL.style_layers))

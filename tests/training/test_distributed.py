@@ -31,8 +31,8 @@ decay = "none"
 # bfloat16 would round each process's gradients; in float32 two processes are nearly one.
 COMMAND = (
     "import sys, torch; torch.set_num_threads(1)\n"
-    "from stylepack.training import trainer, objective\n"
-    "trainer.training_dtype = objective.training_dtype = lambda device: torch.float32\n"
+    "from stylepack.training import trainer, paintings\n"
+    "trainer.training_dtype = paintings.training_dtype = lambda device: torch.float32\n"
     "from stylepack.cli.main import main; main()\n"
 )
 
@@ -88,7 +88,7 @@ def test_two_processes_train_as_one_does_and_go_on_together(
     assert "2 processes" in said
     both = ended(start("train", "--resume", str(two), "--updates", "4"))
     assert [code for code, _ in both] == [0, 0], both
-    for module in ("trainer", "objective"):
+    for module in ("trainer", "paintings"):
         monkeypatch.setattr(f"stylepack.training.{module}.training_dtype", lambda _: torch.float32)
     assert stylepack([*fresh, str(one)]) == 0
     assert len(rows(one)) == len(rows(two)) == 16
