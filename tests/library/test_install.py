@@ -130,7 +130,7 @@ def test_as_takes_only_names(install, make_pack, home: Path, name: str) -> None:
 def test_as_is_for_one_pack(install, three, tmp_path: Path) -> None:
     code, said = install(zipped(tmp_path / "p.zip", three), "--as", "x")
     assert code == 2
-    assert "one name for 3 packs" in said
+    assert "is one name, but there are 3 packs" in said
 
 
 def test_what_is_no_source_is_a_usage_error(install, tmp_path: Path) -> None:

@@ -213,7 +213,7 @@ def test_new_refuses_in_one_line(tmp_path: Path, monkeypatch, capsys) -> None:
             for name in ("Bad_Name", "a--b", "a-", "a" * 65, "stylepack", "bundled", "installed")
         ),
         (["taken", "wave"], "already exists"),
-        (["fine"], "you have no packs of your own"),
+        (["fine"], "you have installed no packs"),
         (["fine", "wvae"], "did you mean 'wave'"),
         (["no/fine", "wave"], "no such folder: no, for no/fine"),
     ):
@@ -243,7 +243,7 @@ def test_new_says_what_lacks(make_pack, tiny_trunk, tmp_path: Path, capsys) -> N
     assert stylepack(["trunks", "install", str(folder)]) == 0
     code, out, said = packs_command(capsys, "new", tmp_path / "dot-packs", "dots")
     assert (code, out) == (0, f"{tmp_path / 'dot-packs'}\n")
-    assert "'dots' names no licence" in said
+    assert "'dots' has no licence" in said
     assert "trunk 'mine' is not bundled" in said
     project = tomllib.loads((tmp_path / "dot-packs" / "pyproject.toml").read_text())["project"]
     assert "license" not in project
