@@ -352,7 +352,7 @@ def test_a_stopped_study_goes_on_to_the_same_end(
         with monkeypatch.context() as patched:
             stop_after(patched, pieces)
             assert stylepack([*command, str(parts)]) == 130
-        assert "the same command goes on from here" in capsys.readouterr().err
+        assert "type the same command to continue" in capsys.readouterr().err
         assert not (parts / "report.md").exists()
     for network in (parts / "networks").iterdir():  # as if it had been killed, not stopped
         if not (network / "packs").exists():
