@@ -256,7 +256,7 @@ def test_reconstruct_says_what_its_recipe_measures(
     corrected = text()
     assert "phi_i = ||G - A||^2 / ||A||^2" in corrected
     assert "Corrected: each phi is relative to its target" in corrected
-    assert re.search(r"deviation is 12\d\.\d of 255 as drawn and (89|90)\.\d as", corrected)
+    assert re.search(r"deviation is 12\d\.\d of 255 as drawn and (89|90)\.\d at", corrected)
     published = text(*seed_recipe)
     assert "the mean square of G - A, the Gram matrices divided by C H W" in published
     assert "As published: the layers' phi are summed unscaled" in published
@@ -523,10 +523,10 @@ def test_other_settings_are_refused_in_one_line(
         (["losses", "--names", "nonesuch", "--styles", "GALLERY"], "no painting 'nonesuch'"),
         (["losses", "--names", "dawn", "--styles", "GALLERY"], "needs at least 2"),
         (["compare", "--names", "dawn,noon", "--styles", "GALLERY"], "needs at least 3"),
-        (["reconstruct", "--layers", "conv1_1,conv1_1"], "--layers has conv1_1 twice"),
-        (["losses", "--selections", "random,random"], "--selections has random twice"),
-        (["losses", "--names", "dawn,noon,dawn"], "--names has dawn twice"),
-        (["interpolate", "--corners", "wave,wave"], "--corners has wave twice"),
+        (["reconstruct", "--layers", "conv1_1,conv1_1"], "--layers names conv1_1 twice"),
+        (["losses", "--selections", "random,random"], "--selections names random twice"),
+        (["losses", "--names", "dawn,noon,dawn"], "--names names dawn twice"),
+        (["interpolate", "--corners", "wave,wave"], "--corners names wave twice"),
         (["losses", "--styles", "GALLERY", "--photos", "FEW"], "--photos has 4 photographs; this "),
         (["compare", "--styles", "GALLERY", "--photos", "FEW"], "needs at least 5"),
         (["reconstruct", "--optimizer", "sgd"], "'sgd' is not one of 'adam', 'lbfgs'"),
