@@ -1,6 +1,7 @@
 """The Python API: what goes in, what comes out, and the snippets of docs/python.md."""
 
 import io
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -294,3 +295,13 @@ def test_a_style_is_learned_from_python(
     assert painted.shape == (16, 16, 3)
     with pytest.raises(StylepackError, match="replace=True"):
         stylepack.add_style(tmp_path / "painting.jpg", "dream", trunk=tiny_trunk[0])
+
+
+def test_a_picture_names_the_packs_it_is_painted_with_and_no_others(tmp_path: Path) -> None:
+    stylizer = Stylizer.load("starry", device="cpu")
+    photo = Photo.from_image(picture(40, 32))
+    named = [
+        set(json.loads(stylizer.paint(photo, mix=mix, strength=strength).provenance)["packs"])
+        for mix, strength in (("wave", None), ("scream", 0.5), ("starry", None))
+    ]
+    assert named == [{"wave"}, {"scream", "photo"}, {"starry"}]

@@ -184,7 +184,8 @@ class Stylizer:
         device: torch.device,
         dtype: torch.dtype,
     ) -> "Stylizer":
-        network, packs = loaded.trunk, loaded.packs
+        network = loaded.trunk
+        packs = {name: loaded.packs[name] for name in _references(mixes, strength)}
         vectors = torch.stack(
             [blend([packs[name].vector for name in mix.references], mix.weights) for mix in mixes]
         )
@@ -226,9 +227,9 @@ class Stylizer:
         others = self.mixes[1:] if regions is None else [as_mix(m).normalised() for m in regions]
         strength = self.strength if strength is None else strength
         check_strength(strength)
-        needed = [name for one in (first, *others) for name in one.references]
-        loaded = self.loaded.including([*needed, *([IDENTITY] if strength != 1 else [])])
-        return self._of(loaded, [first, *others], strength, self.device, self.dtype)
+        mixes = [first, *others]
+        loaded = self.loaded.including(_references(mixes, strength))
+        return self._of(loaded, mixes, strength, self.device, self.dtype)
 
     @property
     def mix(self) -> Mix:
@@ -444,6 +445,12 @@ class Stylizer:
             memory = replace(memory, strip=memory.strip // 4, rows=16, keep=0)
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
+
+
+def _references(mixes: Sequence[Mix], strength: float) -> list[str]:
+    """References of the packs that mixes are painted with at a strength."""
+    named = [reference for mix in mixes for reference in mix.references]
+    return [*dict.fromkeys([*named, *([IDENTITY] if strength != 1 else [])])]
 
 
 def memory_for(device: torch.device) -> StripBudget:
