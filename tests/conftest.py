@@ -1,5 +1,6 @@
 """Shared pieces: a home of its own for every test, small images, a tiny loss network."""
 
+import os
 import signal
 import socket
 from collections.abc import Generator, Iterator
@@ -44,6 +45,7 @@ updates = 4
 warmup = 2
 """
 torch.set_num_threads(1)  # two threads cost two to four times as much on a busy machine
+os.environ["OMP_NUM_THREADS"] = "1"  # in processes that tests start: other sums, other bits
 INTERRUPTS = pytest.StashKey["Interrupts"]()
 TINY = TrunkConfig(widths=(4, 6, 8), residual_blocks=1, edge_kernel=9)
 
