@@ -12,7 +12,7 @@ import typer
 from stylepack.cli import console
 from stylepack.cli.completion import complete_trunk
 from stylepack.cli.console import confirm
-from stylepack.cli.options import App, Replace
+from stylepack.cli.options import App, Replace, opt
 from stylepack.cli.packs.shelf import Json, print_json, size_in_words
 from stylepack.errors import StylepackError
 from stylepack.library.trunks import (
@@ -120,13 +120,10 @@ def install(
         ),
     ],
     name: Annotated[
-        str,
-        typer.Option("--as", metavar="NAME", help="The trunk's name (default: the source's)."),
+        str, opt("NAME", "The trunk's name (default: the source's).", names=("--as",))
     ] = "",
     replace: Replace = False,
-    sha256: Annotated[
-        str, typer.Option(metavar="HEX", help="SHA-256 that the source must have.")
-    ] = "",
+    sha256: Annotated[str, opt("HEX", "SHA-256 that the source must have.")] = "",
 ) -> None:
     """Check a trunk and its packs, and install all of them or none.
 

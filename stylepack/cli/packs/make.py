@@ -11,7 +11,7 @@ import typer
 
 from stylepack.cli import console
 from stylepack.cli.completion import complete_mix, complete_pack
-from stylepack.cli.options import Author, Force, License, Replace, TrunkFile
+from stylepack.cli.options import OUT, Author, Force, License, Replace, TrunkFile, opt
 from stylepack.errors import StylepackError, UsageError
 from stylepack.files import check_target, written_through
 from stylepack.library.resolve import resolve
@@ -34,14 +34,11 @@ def blend(
             autocompletion=complete_mix,
         ),
     ],
-    name: Annotated[str, typer.Option(metavar="NAME", help="The new pack's name.")],
+    name: Annotated[str, opt("NAME", "The new pack's name.")],
     output: Annotated[
-        Path | None,
-        typer.Option(
-            "-o", "--output", metavar="FILE", help="Write a file instead of installing the pack."
-        ),
+        Path | None, opt("FILE", "Write a file instead of installing the pack.", names=OUT)
     ] = None,
-    title: Annotated[str, typer.Option(metavar="TEXT", help="The new pack's title.")] = "",
+    title: Annotated[str, opt("TEXT", "The new pack's title.")] = "",
     author: Author = None,
     license: License = None,
     replace: Replace = False,
@@ -92,9 +89,7 @@ def blend(
 
 
 def export(
-    output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="FILE", help="The model, a .onnx.")
-    ],
+    output: Annotated[Path, opt("FILE", "The model, a .onnx.", names=OUT)],
     packs: Annotated[
         list[str] | None,
         typer.Argument(
@@ -153,8 +148,7 @@ def export(
 
 def new(
     folder: Annotated[
-        Path,
-        typer.Argument(metavar="NAME", help="The package's name, or a folder of that name."),
+        Path, typer.Argument(metavar="NAME", help="The package's name, or a folder of that name.")
     ],
     packs: Annotated[
         list[str] | None,

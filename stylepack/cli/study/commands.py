@@ -16,6 +16,7 @@ from stylepack.cli.options import (
     TrunkFile,
     VggInput,
     VggWeights,
+    opt,
 )
 from stylepack.cli.study.options import (
     AsPublished,
@@ -23,12 +24,13 @@ from stylepack.cli.study.options import (
     Crop,
     Limit,
     Names,
+    Output,
     Photos,
     Quick,
+    StudyOptions,
     Styles,
     Updates,
     follow_study,
-    request_of,
     split,
 )
 from stylepack.errors import UsageError
@@ -41,173 +43,26 @@ from stylepack.lab.study.plans import (
     LossesPlan,
     Optimizer,
     ReconstructPlan,
-    planned,
 )
 from stylepack.library.resolve import resolve
-from stylepack.recipe import RecipeChanges
 
 study = App(help="Repeat the COMP6248 report's experiments on your own paintings and photographs.")
-
-
-@study.command()
-def compare(
-    styles: Styles = None,
-    photos: Photos = None,
-    output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="FOLDER", help="Folder for the study.")
-    ] = Path("study-compare"),
-    as_published: AsPublished = False,
-    quick: Quick = False,
-    names: Names = None,
-    updates: Updates = None,
-    seeds: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", help=f"Trainings of each network (default: {ComparePlan.seeds})."
-        ),
-    ] = None,
-    crop: Crop = None,
-    batch: Batch = None,
-    limit: Limit = None,
-    recipe: RecipeName = None,
-    loss_network: LossNetwork = None,
-    vgg_weights: VggWeights = None,
-    vgg_input: VggInput = None,
-    device: Device = "auto",
-) -> None:
-    """Compare one network of n styles with n networks of one style.
-
-    The report gave each style of the first a fraction of the updates and measured one batch.
-    Without --as-published the two are also compared with equal updates, per style and in total,
-    on held-out photographs and with several seeds. The last painting is learned by gamma and
-    beta alone on the finished network, and from scratch.
-
-    To continue a study that was stopped, type the same command.
-
-    Examples:
-      stylepack study compare --styles paintings/ --photos photos/ --quick
-      stylepack study compare --styles paintings/ --photos photos/ --as-published
-    """
-    changes = {"updates": updates, "seeds": seeds, "photographs": limit}
-    plan = planned(ComparePlan, published=as_published, quick=quick, changes=changes)
-    sizes = RecipeChanges(crop=crop, batch=batch, loss_network=loss_network)
-    request = request_of(
-        recipe,
-        sizes,
-        published=as_published,
-        quick=quick,
-        styles=styles,
-        photos=photos,
-        names=split("--names", names),
-        vgg_weights=vgg_weights,
-        vgg_input=vgg_input,
-        device=device,
-    )
-
-    from stylepack.lab.study.compare_report import CompareStudy
-
-    follow_study(CompareStudy(request, plan, output))
-
-
-@study.command()
-def interpolate(
-    styles: Styles = None,
-    photos: Photos = None,
-    output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="FOLDER", help="Folder for the study.")
-    ] = Path("study-interpolate"),
-    as_published: AsPublished = False,
-    quick: Quick = False,
-    corners: Annotated[
-        str | None,
-        typer.Option(
-            metavar="A,B[,C,...]",
-            help=f"Packs; the sweep is from A to B (default: {','.join(CORNERS)}).",
-        ),
-    ] = None,
-    photo: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="The grid's photograph (default: the first)."),
-    ] = None,
-    steps: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            min=2,
-            help=f"Pictures from corner to corner (default: {InterpolatePlan.steps}).",
-        ),
-    ] = None,
-    alphas: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", min=2, help=f"Points of the sweep (default: {InterpolatePlan.alphas})."
-        ),
-    ] = None,
-    limit: Limit = None,
-    recipe: RecipeName = None,
-    loss_network: LossNetwork = None,
-    vgg_weights: VggWeights = None,
-    vgg_input: VggInput = None,
-    trunk: TrunkFile = None,
-    device: Device = "auto",
-) -> None:
-    """Paint mixes between packs, and measure style losses from one pack to another.
-
-    Between two or four corners the weights are bilinear, between more by inverse distance; they
-    sum to 1, but not with --as-published. The sweep, style loss of A and of B against alpha,
-    needs the packs' paintings (--styles).
-
-    To continue a study that was stopped, type the same command.
-
-    Examples:
-      stylepack study interpolate --quick
-      stylepack study interpolate --corners starry,wave --styles paintings/
-    """
-    changes = {
-        "corners": split("--corners", corners) or None,
-        "steps": steps,
-        "alphas": alphas,
-        "photographs": limit,
-    }
-    plan = planned(InterpolatePlan, published=as_published, quick=quick, changes=changes)
-    request = request_of(
-        recipe,
-        RecipeChanges(loss_network=loss_network),
-        published=as_published,
-        quick=quick,
-        styles=styles,
-        photos=photos,
-        vgg_weights=vgg_weights,
-        vgg_input=vgg_input,
-        device=device,
-    )
-
-    from stylepack.lab.study.interpolate import InterpolateStudy
-
-    follow_study(InterpolateStudy(request, plan, output, resolve(plan.corners, trunk), photo))
 
 
 @study.command()
 def losses(
     styles: Styles = None,
     photos: Photos = None,
-    output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="FOLDER", help="Folder for the study.")
-    ] = Path("study-losses"),
-    run: Annotated[
-        Path | None,
-        typer.Option(metavar="RUN", help="Draw the curves of a run of `train` instead."),
-    ] = None,
+    output: Output = Path("study-losses"),
+    run: Annotated[Path | None, opt("RUN", "Draw the curves of a run of `train` instead.")] = None,
     as_published: AsPublished = False,
     quick: Quick = False,
     names: Names = None,
     selections: Annotated[
-        str | None,
-        typer.Option(metavar="A,B", help=f"Ways to select styles: {', '.join(SELECTIONS)}."),
+        str | None, opt("A,B", f"Ways to select styles: {', '.join(SELECTIONS)}.")
     ] = None,
     block_norms: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=1, max=2, help="Norms in a residual block (report: 1)."),
+        int | None, opt("N", "Norms in a residual block (report: 1).", min=1, max=2)
     ] = None,
     updates: Updates = None,
     crop: Crop = None,
@@ -240,27 +95,16 @@ def losses(
     for selection in chosen:
         if selection not in SELECTIONS:
             raise UsageError(f"no selection '{selection}'; there are {', '.join(SELECTIONS)}")
-    changes = {
-        "updates": updates,
-        "photographs": limit,
-        "selections": chosen or None,
-        "block_norms": block_norms,
-        "seed": seed,
-    }
-    plan = planned(LossesPlan, published=as_published, quick=quick, changes=changes)
-    sizes = RecipeChanges(crop=crop, batch=batch, loss_network=loss_network)
-    request = request_of(
-        recipe,
-        sizes,
-        published=as_published,
-        quick=quick,
-        styles=styles,
-        photos=photos,
-        names=split("--names", names),
-        vgg_weights=vgg_weights,
-        vgg_input=vgg_input,
-        device=device,
+    shared = StudyOptions(as_published, quick, recipe, loss_network, vgg_weights, vgg_input, device)
+    plan = shared.plan(
+        LossesPlan,
+        updates=updates,
+        photographs=limit,
+        selections=chosen or None,
+        block_norms=block_norms,
+        seed=seed,
     )
+    request = shared.request(styles, photos, split("--names", names), crop=crop, batch=batch)
 
     from stylepack.lab.study.losses import LossesStudy
 
@@ -268,38 +112,67 @@ def losses(
 
 
 @study.command()
-def reconstruct(
+def compare(
     styles: Styles = None,
-    output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="FOLDER", help="Folder for the study.")
-    ] = Path("study-reconstruct"),
+    photos: Photos = None,
+    output: Output = Path("study-compare"),
     as_published: AsPublished = False,
     quick: Quick = False,
-    name: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="The painting (default: the first by name)."),
+    names: Names = None,
+    updates: Updates = None,
+    seeds: Annotated[
+        int | None, opt("N", f"Trainings of each network (default: {ComparePlan.seeds}).")
     ] = None,
+    crop: Crop = None,
+    batch: Batch = None,
+    limit: Limit = None,
+    recipe: RecipeName = None,
+    loss_network: LossNetwork = None,
+    vgg_weights: VggWeights = None,
+    vgg_input: VggInput = None,
+    device: Device = "auto",
+) -> None:
+    """Compare one network of n styles with n networks of one style.
+
+    The report gave each style of the first a fraction of the updates and measured one batch.
+    Without --as-published the two are also compared with equal updates, per style and in total,
+    on held-out photographs and with several seeds. The last painting is learned by gamma and
+    beta alone on the finished network, and from scratch.
+
+    To continue a study that was stopped, type the same command.
+
+    Examples:
+      stylepack study compare --styles paintings/ --photos photos/ --quick
+      stylepack study compare --styles paintings/ --photos photos/ --as-published
+    """
+    shared = StudyOptions(as_published, quick, recipe, loss_network, vgg_weights, vgg_input, device)
+    plan = shared.plan(ComparePlan, updates=updates, seeds=seeds, photographs=limit)
+    request = shared.request(styles, photos, split("--names", names), crop=crop, batch=batch)
+
+    from stylepack.lab.study.compare_report import CompareStudy
+
+    follow_study(CompareStudy(request, plan, output))
+
+
+@study.command()
+def reconstruct(
+    styles: Styles = None,
+    output: Output = Path("study-reconstruct"),
+    as_published: AsPublished = False,
+    quick: Quick = False,
+    name: Annotated[str | None, opt("NAME", "The painting (default: the first by name).")] = None,
     layers: Annotated[
-        str | None,
-        typer.Option(
-            metavar="A,B,...", help=f"Layers in order (default: {','.join(REPORT_LAYERS)})."
-        ),
+        str | None, opt("A,B,...", f"Layers in order (default: {','.join(REPORT_LAYERS)}).")
     ] = None,
     optimizer: Annotated[Optimizer | None, typer.Option(help="lbfgs is Gatys et al.'s.")] = None,
     learning_rate: Annotated[
         float | None,
-        typer.Option(
-            metavar="X",
-            help=f"Adam's rate (default: {ReconstructPlan.learning_rate}; as published: 0.001).",
-        ),
+        opt("X", f"Adam's rate (default: {ReconstructPlan.learning_rate}; as published: 0.001)."),
     ] = None,
     side: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=32, help="Side of the image in pixels (default: 256)."),
+        int | None, opt("N", "Side of the image in pixels (default: 256).", min=32)
     ] = None,
-    updates: Annotated[
-        int | None, typer.Option(metavar="N", help="Updates of an image at most.")
-    ] = None,
+    updates: Annotated[int | None, opt("N", "Updates of an image at most.")] = None,
     seed: Seed = None,
     recipe: RecipeName = None,
     loss_network: LossNetwork = None,
@@ -319,30 +192,77 @@ def reconstruct(
       stylepack study reconstruct --styles paintings/ --name wave --optimizer adam
     """
     chosen = split("--layers", layers) or REPORT_LAYERS
-    changes = {
-        "layers": chosen,
-        "optimizer": optimizer,
-        "learning_rate": learning_rate,
-        "side": side,
-        "updates": updates,
-        "seed": seed,
-    }
-    plan = planned(ReconstructPlan, published=as_published, quick=quick, changes=changes)
-    measured = RecipeChanges(
-        content_layers=[chosen[0]], style_layers=[*chosen], loss_network=loss_network
+    shared = StudyOptions(as_published, quick, recipe, loss_network, vgg_weights, vgg_input, device)
+    plan = shared.plan(
+        ReconstructPlan,
+        layers=chosen,
+        optimizer=optimizer,
+        learning_rate=learning_rate,
+        side=side,
+        updates=updates,
+        seed=seed,
     )
-    request = request_of(
-        recipe,
-        measured,
-        published=as_published,
-        quick=quick,
-        styles=styles,
-        names=(name,) if name else (),
-        vgg_weights=vgg_weights,
-        vgg_input=vgg_input,
-        device=device,
+    names = (name,) if name else ()
+    request = shared.request(
+        styles, names=names, content_layers=[chosen[0]], style_layers=[*chosen]
     )
 
     from stylepack.lab.study.reconstruct import ReconstructStudy
 
     follow_study(ReconstructStudy(request, plan, output))
+
+
+@study.command()
+def interpolate(
+    styles: Styles = None,
+    photos: Photos = None,
+    output: Output = Path("study-interpolate"),
+    as_published: AsPublished = False,
+    quick: Quick = False,
+    corners: Annotated[
+        str | None,
+        opt("A,B[,C,...]", f"Packs; the sweep is from A to B (default: {','.join(CORNERS)})."),
+    ] = None,
+    photo: Annotated[
+        Path | None, opt("FILE", "The grid's photograph (default: the first).")
+    ] = None,
+    steps: Annotated[
+        int | None,
+        opt("N", f"Pictures from corner to corner (default: {InterpolatePlan.steps}).", min=2),
+    ] = None,
+    alphas: Annotated[
+        int | None, opt("N", f"Points of the sweep (default: {InterpolatePlan.alphas}).", min=2)
+    ] = None,
+    limit: Limit = None,
+    recipe: RecipeName = None,
+    loss_network: LossNetwork = None,
+    vgg_weights: VggWeights = None,
+    vgg_input: VggInput = None,
+    trunk: TrunkFile = None,
+    device: Device = "auto",
+) -> None:
+    """Paint mixes between packs, and measure style losses from one pack to another.
+
+    Between two or four corners the weights are bilinear, between more by inverse distance; they
+    sum to 1, but not with --as-published. The sweep, style loss of A and of B against alpha,
+    needs the packs' paintings (--styles).
+
+    To continue a study that was stopped, type the same command.
+
+    Examples:
+      stylepack study interpolate --quick
+      stylepack study interpolate --corners starry,wave --styles paintings/
+    """
+    shared = StudyOptions(as_published, quick, recipe, loss_network, vgg_weights, vgg_input, device)
+    plan = shared.plan(
+        InterpolatePlan,
+        corners=split("--corners", corners) or None,
+        steps=steps,
+        alphas=alphas,
+        photographs=limit,
+    )
+    request = shared.request(styles, photos)
+
+    from stylepack.lab.study.interpolate import InterpolateStudy
+
+    follow_study(InterpolateStudy(request, plan, output, resolve(plan.corners, trunk), photo))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from stylepack.cli import console
 from stylepack.cli.console import follow
+from stylepack.cli.options import OUT, flag, opt
 from stylepack.errors import UsageError
-from stylepack.lab.study.plans import study_recipe
+from stylepack.lab.study.plans import Plan, planned, study_recipe
 from stylepack.recipe import RecipeChanges, load_recipe
 from stylepack.signals import stop_on_signals
 
@@ -18,25 +20,59 @@ if TYPE_CHECKING:
     from stylepack.lab.study.materials import Request
     from stylepack.lab.study.study import Study
 
-Styles = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Paintings.")]
-Photos = Annotated[
-    Path | None,
-    typer.Option(metavar="FOLDER", help="Photographs (default: the five bundled ones)."),
-]
-Names = Annotated[
-    str | None,
-    typer.Option(metavar="A,B,...", help="Paintings (default: the first by name)."),
-]
-AsPublished = Annotated[
-    bool, typer.Option("--as-published", help="Use the report's settings and procedure.")
-]
-Quick = Annotated[
-    bool, typer.Option("--quick", help="Run at a small scale, under five minutes on one core.")
-]
-Updates = Annotated[int | None, typer.Option(metavar="N", help="Updates of each network.")]
-Crop = Annotated[int | None, typer.Option(metavar="N", help="Crop size in pixels.")]
-Batch = Annotated[int | None, typer.Option(metavar="N", help="Photographs an update.")]
-Limit = Annotated[int | None, typer.Option(metavar="N", help="Photographs to measure.")]
+Styles = Annotated[Path | None, opt("FOLDER", "Paintings.")]
+Photos = Annotated[Path | None, opt("FOLDER", "Photographs (default: the five bundled ones).")]
+Names = Annotated[str | None, opt("A,B,...", "Paintings (default: the first by name).")]
+AsPublished = Annotated[bool, flag("--as-published", "Use the report's settings and procedure.")]
+Quick = Annotated[bool, flag("--quick", "Run at a small scale, under five minutes on one core.")]
+Updates = Annotated[int | None, opt("N", "Updates of each network.")]
+Crop = Annotated[int | None, opt("N", "Crop size in pixels.")]
+Batch = Annotated[int | None, opt("N", "Photographs an update.")]
+Limit = Annotated[int | None, opt("N", "Photographs to measure.")]
+Output = Annotated[Path, opt("FOLDER", "Folder for the study.", names=OUT)]
+
+
+@dataclass(frozen=True)
+class StudyOptions:
+    """Options that every study has."""
+
+    published: bool
+    quick: bool
+    recipe: str | None
+    loss_network: str | None
+    vgg_weights: Path | None
+    vgg_input: str | None
+    device: str
+
+    def plan(self, kind: type[Plan], **changes: Any) -> Plan:
+        """The sizes of a study; `changes` that are not None take precedence."""
+        return planned(kind, published=self.published, quick=self.quick, changes=changes)
+
+    def request(
+        self,
+        styles: Path | None,
+        photos: Path | None = None,
+        names: tuple[str, ...] = (),
+        **changes: Any,
+    ) -> Request:
+        """The inputs of a study; `changes` are fields of `RecipeChanges`.
+
+        With --as-published the recipe is `seed`, the report's.  Unless a loss network is given, the
+        bundled one is used where no VGG weights are cached and it has the recipe's layers.
+        """
+        base = load_recipe(self.recipe or ("seed" if self.published else "default"))
+        changed = RecipeChanges(loss_network=self.loss_network, **changes)
+        recipe = study_recipe(base, quick=self.quick, changes=changed)
+
+        from stylepack.lab.study.materials import Request
+        from stylepack.losses.weights import WeightSource, without_download
+        from stylepack.network.device import pick_device
+
+        source = WeightSource(self.vgg_weights, self.vgg_input)
+        if self.loss_network is None:
+            recipe = without_download(recipe, source)
+        device = pick_device(self.device)
+        return Request(recipe, source, device, self.published, styles, photos, names)
 
 
 def split(option: str, names: str | None) -> tuple[str, ...]:
@@ -50,37 +86,6 @@ def split(option: str, names: str | None) -> tuple[str, ...]:
         if found.count(name) > 1:
             raise UsageError(f"{option} names {name} twice")
     return tuple(found)
-
-
-def request_of(
-    recipe: str | None,
-    changes: RecipeChanges,
-    *,
-    published: bool,
-    quick: bool,
-    styles: Path | None,
-    photos: Path | None = None,
-    names: tuple[str, ...] = (),
-    vgg_weights: Path | None,
-    vgg_input: str | None,
-    device: str,
-) -> Request:
-    """The request of a study, from the command's options.
-
-    With --as-published the recipe is `seed`, the report's.  Unless `changes` names a loss network,
-    the bundled one is used where no VGG weights are cached and it has the recipe's layers.
-    """
-    base = load_recipe(recipe or ("seed" if published else "default"))
-    chosen = study_recipe(base, quick=quick, changes=changes)
-
-    from stylepack.lab.study.materials import Request
-    from stylepack.losses.weights import WeightSource, without_download
-    from stylepack.network.device import pick_device
-
-    source = WeightSource(vgg_weights, vgg_input)
-    if changes.loss_network is None:
-        chosen = without_download(chosen, source)
-    return Request(chosen, source, pick_device(device), published, styles, photos, names)
 
 
 def follow_study(study: Study) -> None:
