@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from stylepack.inference.regions import Regions
-from stylepack.network.norm import moments
 
 # A channel's largest distance from its mean, and the range that its levels cover, both in sigmas.
 # If a channel exceeds the last limit, 8 bits are too coarse and the layer stays in floats.  In 16
@@ -41,6 +40,19 @@ class Spread(NamedTuple):
         apart = torch.maximum(self.high - self.mean, self.mean - self.low)
         farthest = float((apart / self.deviation.clamp_min(1e-12)).max())
         return next((sigmas for seen, sigmas in RANGES if farthest <= seen), None)
+
+
+def moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance of each channel of one image: (1, C, H, W) -> (C,), float32 up."""
+    wide = torch.promote_types(x.dtype, torch.float32)
+    if x.device.type != "cpu":
+        variance, mean = torch.var_mean(x[0].to(wide), dim=(1, 2), correction=0)
+        return mean, variance
+    # Batch norm's kernel supports channels_last.  Its results have the dtype of the running
+    # statistics that it also updates.
+    unwanted = torch.zeros(2, x.shape[1], dtype=wide)
+    mean, variance = torch.batch_norm_update_stats(x, unwanted[0], unwanted[1], 1.0)
+    return mean, variance
 
 
 def extremes(x: Tensor) -> tuple[Tensor, Tensor]:
