@@ -12,7 +12,7 @@ import typer
 from stylepack.cli import console
 from stylepack.cli.completion import complete_mix, complete_pack
 from stylepack.cli.options import CLIPS, MANY, OUTPUT, STYLE, Device, Force, Precision, TrunkFile
-from stylepack.errors import PhotoError, UsageError
+from stylepack.errors import PhotoError, UsageError, counted
 from stylepack.files import make_folder
 from stylepack.library.resolve import resolve
 from stylepack.library.shelf import Shelf
@@ -318,8 +318,7 @@ def follow(painter: Painter, todo: list[Job], workers: int, *, alone: bool) -> i
                 failed += 1
                 replaced.discard(target)
     if replaced and not alone:
-        files = "1 file" if len(replaced) == 1 else f"{len(replaced)} files"
-        console.say(f"replaced {files}; --skip-existing keeps them")
+        console.say(f"replaced {counted(len(replaced), 'file')}; --skip-existing keeps them")
     return failed
 
 

@@ -23,6 +23,7 @@ from stylepack.cli.options import (
     flag,
     opt,
 )
+from stylepack.errors import counted
 from stylepack.files import make_folder
 from stylepack.library.resolve import resolve
 from stylepack.recipe import RecipeChanges, load_recipe
@@ -103,7 +104,7 @@ def evaluate(
     console.show_table((*COLUMNS, *base.style_layers), table(figures, base.style_layers))
     done, planned = len(comparison.measured), comparison.planned
     cut_short = stop and done < planned
-    photographs = "1 photograph" if done == 1 else f"{done} photographs"
+    photographs = counted(done, "photograph")
     console.say(
         f"{f'stopped after {done} of {planned} photographs' if cut_short else photographs}, "
         f"loss network {base.loss_network}; wrote evaluation.csv, evaluation.json and sheet.png "

@@ -12,7 +12,7 @@ import typer
 from stylepack.cli import console
 from stylepack.cli.completion import complete_mix, complete_pack
 from stylepack.cli.options import OUT, Author, Force, License, Replace, TrunkFile, opt
-from stylepack.errors import StylepackError, UsageError
+from stylepack.errors import StylepackError, UsageError, counted
 from stylepack.files import check_target, written_through
 from stylepack.library.resolve import resolve
 from stylepack.library.shelf import check_free, user_packs
@@ -140,7 +140,7 @@ def export(
         stage.add(output.name, content)
         stage.add(beside.name, text.encode())
         stage.place(replace)
-    packs_in_words = "1 pack" if len(found) == 1 else f"{len(found)} packs"
+    packs_in_words = counted(len(found), "pack")
     console.say(f"{packs_in_words}; onnxruntime and torch differ by at most {apart:.1e} of 1")
     console.result(output)
     console.result(beside)
