@@ -10,7 +10,7 @@ import typer
 
 from stylepack.cli import console
 from stylepack.cli.completion import complete_pack
-from stylepack.cli.options import OUT, Device, Force, Precision, TrunkFile, opt
+from stylepack.cli.options import OUT, Device, Force, Precision, TrunkFile, arg, opt
 from stylepack.errors import PhotoError, UsageError, printable
 from stylepack.files import check_target, write_text
 from stylepack.library.resolve import resolve
@@ -20,9 +20,7 @@ MOST_PIXELS = 250_000_000  # of a sheet, which is put together in memory
 
 
 def gallery(
-    photos: Annotated[
-        list[Path], typer.Argument(metavar="PHOTO", help="Photographs, or folders of them.")
-    ],
+    photos: Annotated[list[Path], arg("PHOTO", "Photographs, or folders of them.")],
     output: Annotated[
         Path | None,
         opt(

@@ -5,12 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from stylepack.cli import console
 from stylepack.cli.completion import complete_mix
 from stylepack.cli.gallery import MOST_PIXELS, check_output, find_photos
-from stylepack.cli.options import OUT, Device, Force, Precision, TrunkFile, opt
+from stylepack.cli.options import OUT, Device, Force, Precision, TrunkFile, arg, opt
 from stylepack.errors import UsageError
 from stylepack.library.resolve import resolve
 from stylepack.packs.mix import grid_mixes
@@ -20,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def grid(
-    photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="A photograph.")],
+    photo: Annotated[Path, arg("PHOTO", "A photograph.")],
     corners: Annotated[
         str,
         opt(

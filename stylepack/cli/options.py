@@ -41,6 +41,11 @@ def flag(name: str, help: str, panel: str | None = None, **settings: Any) -> Any
     return typer.Option(name, help=help, rich_help_panel=panel, **settings)
 
 
+def arg(metavar: str, help: str, completion: Callable[[str], list[str]] | None = None) -> Any:
+    """`typer.Argument`, with what the shell completes it to."""
+    return typer.Argument(metavar=metavar, help=help, autocompletion=completion)
+
+
 def of_recipe(text: str, field: str) -> str:
     """Help for an option that overrides a field of the recipe."""
     return f"{text} (default recipe: {getattr(DEFAULTS, field)})"

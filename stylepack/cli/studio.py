@@ -9,19 +9,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from stylepack.cli import console
-from stylepack.cli.options import OUT, Device, Precision, TrunkFile, flag, opt
+from stylepack.cli.options import OUT, Device, Precision, TrunkFile, arg, flag, opt
 from stylepack.errors import StylepackError, UsageError
 from stylepack.files import make_folder
 from stylepack.signals import stop_on_signals
 
 
 def studio(
-    photo: Annotated[
-        Path | None, typer.Argument(metavar="PHOTO", help="A photograph to begin with.")
-    ] = None,
+    photo: Annotated[Path | None, arg("PHOTO", "A photograph to begin with.")] = None,
     output: Annotated[
         Path, opt("FOLDER", "Save pictures and masks here.", names=OUT, show_default=False)
     ] = Path(),

@@ -7,11 +7,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from stylepack.cli import console
 from stylepack.cli.completion import complete_mix, complete_pack
-from stylepack.cli.options import OUT, Author, Force, License, Replace, TrunkFile, opt
+from stylepack.cli.options import OUT, Author, Force, License, Replace, TrunkFile, arg, opt
 from stylepack.errors import StylepackError, UsageError, counted
 from stylepack.files import check_target, written_through
 from stylepack.library.resolve import resolve
@@ -26,14 +24,7 @@ SHOWN = 20  # packs that are named
 
 
 def blend(
-    mix: Annotated[
-        str,
-        typer.Argument(
-            metavar="A=X,B=Y",
-            help="Packs, by name or file, with weights.",
-            autocompletion=complete_mix,
-        ),
-    ],
+    mix: Annotated[str, arg("A=X,B=Y", "Packs, by name or file, with weights.", complete_mix)],
     name: Annotated[str, opt("NAME", "The new pack's name.")],
     output: Annotated[
         Path | None, opt("FILE", "Write a file instead of installing the pack.", names=OUT)
@@ -92,11 +83,7 @@ def export(
     output: Annotated[Path, opt("FILE", "The model, a .onnx.", names=OUT)],
     packs: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="PACK",
-            help="Packs, by name or file (default: all of the trunk).",
-            autocompletion=complete_pack,
-        ),
+        arg("PACK", "Packs, by name or file (default: all of the trunk).", complete_pack),
     ] = None,
     trunk: TrunkFile = None,
     replace: Replace = False,
@@ -147,16 +134,10 @@ def export(
 
 
 def new(
-    folder: Annotated[
-        Path, typer.Argument(metavar="NAME", help="The package's name, or a folder of that name.")
-    ],
+    folder: Annotated[Path, arg("NAME", "The package's name, or a folder of that name.")],
     packs: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="PACK",
-            help="Packs, by name or file (default: all you installed).",
-            autocompletion=complete_pack,
-        ),
+        arg("PACK", "Packs, by name or file (default: all you installed).", complete_pack),
     ] = None,
     trunk: TrunkFile = None,
 ) -> None:

@@ -9,7 +9,7 @@ import typer
 from stylepack.cli import console
 from stylepack.cli.completion import complete_hidden, complete_installed, complete_pack
 from stylepack.cli.console import confirm
-from stylepack.cli.options import Force, Replace, TrunkFile, flag, opt
+from stylepack.cli.options import Force, Replace, TrunkFile, arg, flag, opt
 from stylepack.errors import PackError, UsageError
 from stylepack.library.remove import hide_packs, removable, remove_pack, restore_packs
 from stylepack.library.shelf import bundled_packs, find_pack
@@ -22,8 +22,7 @@ PackArgument = Annotated[
 
 def install(
     sources: Annotated[
-        list[str],
-        typer.Argument(metavar="SOURCE", help="Pack files, folders, zips, wheels or https URLs."),
+        list[str], arg("SOURCE", "Pack files, folders, zips, wheels or https URLs.")
     ],
     name: Annotated[str, opt("NAME", "Install one pack as NAME.", names=("--as",))] = "",
     replace: Replace = False,
@@ -59,9 +58,7 @@ def install(
 
 
 def remove(
-    names: Annotated[
-        list[str], typer.Argument(metavar="NAME", help="Packs.", autocompletion=complete_installed)
-    ],
+    names: Annotated[list[str], arg("NAME", "Packs.", complete_installed)],
     yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
 ) -> None:
     """Delete installed packs.
@@ -83,9 +80,7 @@ def remove(
 
 
 def hide(
-    names: Annotated[
-        list[str], typer.Argument(metavar="NAME", help="Packs.", autocompletion=complete_pack)
-    ],
+    names: Annotated[list[str], arg("NAME", "Packs.", complete_pack)],
 ) -> None:
     """Hide bundled packs; `restore` brings them back.
 
@@ -98,10 +93,7 @@ def hide(
 
 
 def restore(
-    names: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="NAME", help="Packs.", autocompletion=complete_hidden),
-    ] = None,
+    names: Annotated[list[str] | None, arg("NAME", "Packs.", complete_hidden)] = None,
     everything: Annotated[bool, flag("--all", "All hidden packs.")] = False,
 ) -> None:
     """Bring hidden packs back.
@@ -117,10 +109,7 @@ def restore(
 
 
 def verify(
-    names: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="NAME", help="Packs.", autocompletion=complete_pack),
-    ] = None,
+    names: Annotated[list[str] | None, arg("NAME", "Packs.", complete_pack)] = None,
     trunk: TrunkFile = None,
 ) -> None:
     """Check every trunk and pack again, their hashes, headers and numbers.

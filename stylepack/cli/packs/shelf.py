@@ -12,11 +12,9 @@ from pathlib import Path
 from shutil import get_terminal_size
 from typing import Annotated, Any
 
-import typer
-
 from stylepack.cli import console
 from stylepack.cli.completion import complete_pack
-from stylepack.cli.options import App, flag, opt
+from stylepack.cli.options import App, arg, flag, opt
 from stylepack.cli.packs.make import blend, export, new
 from stylepack.cli.packs.manage import diff, hide, install, remove, restore, verify
 from stylepack.cli.packs.thumbnails import MOST, protocol, show_thumbnails
@@ -97,9 +95,7 @@ def list_packs(
 
 @packs.command()
 def info(
-    pack: Annotated[
-        str, typer.Argument(metavar="PACK", help="A name or file.", autocompletion=complete_pack)
-    ],
+    pack: Annotated[str, arg("PACK", "A name or file.", complete_pack)],
     everything: Annotated[
         bool, flag("--all", "Hashes, the recipe and every other fact too.")
     ] = False,
