@@ -53,6 +53,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 photograph`, `2 photographs`."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, at most 160 characters; else its type's name."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

@@ -1,11 +1,14 @@
 """Light commands stay light, imports run one way, and folders stay small."""
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
 from graphlib import TopologicalSorter
 from pathlib import Path
+from typing import Any
 
 import grimp
 import pytest
@@ -81,6 +84,90 @@ def test_the_package_offers_its_api_lazily() -> None:
     assert stylepack.Stylizer.__name__ == "Stylizer"
     with pytest.raises(AttributeError, match="no attribute 'Painter'"):
         stylepack.Painter  # noqa: B018
+
+
+ENTERED = """
+import inspect, json, os, sys, threading
+import stylepack
+from stylepack.cli.main import run
+package = os.path.dirname(stylepack.__file__) + os.sep
+entered = set()
+
+def imports_something(frame):
+    while frame and frame.f_code.co_name != "<module>":
+        frame = frame.f_back
+    return frame is not None and frame.f_code.co_filename.startswith(package)
+
+def note(frame, event, argument):
+    code = frame.f_code
+    is_function = code.co_flags & inspect.CO_OPTIMIZED  # neither a module nor a class
+    if event == "call" and is_function and code.co_filename.startswith(package):
+        if code.co_filename not in entered and not imports_something(frame):
+            entered.add(code.co_filename)
+
+threading.setprofile(note)
+sys.setprofile(note)
+code = run(sys.argv[1:])
+sys.setprofile(None)
+assert code == 0
+print(json.dumps(sorted(name.removeprefix(package) for name in entered)), file=sys.stderr)
+"""
+READ = """
+import json, os, sys
+from collections import Counter
+import stylepack
+packs = os.path.join(os.path.dirname(stylepack.__file__), "assets", "packs")
+opened, scanned = Counter(), Counter()
+
+def note(event, arguments):
+    if event == "open" and os.path.dirname(str(arguments[0])) == packs:
+        opened[os.path.basename(arguments[0])] += 1
+    elif event == "os.scandir":
+        scanned[str(arguments[0])] += 1
+
+sys.addaudithook(note)
+from stylepack.cli.main import run
+assert run(sys.argv[1:]) == 0
+print(json.dumps([opened, scanned[packs]]), file=sys.stderr)
+"""
+FILES_OF_APPLY = 40
+
+
+def reported(script: str, words: list[str], tmp_path: Path) -> Any:
+    """The JSON in the last line that a script writes to stderr after it has run a command."""
+    done = subprocess.run(
+        [sys.executable, "-c", script, *words],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "STYLEPACK_HOME": str(tmp_path / "home")},
+    )
+    return json.loads(done.stderr.splitlines()[-1])
+
+
+def test_painting_a_photograph_enters_few_files(tmp_path: Path, photos: Path) -> None:
+    out = tmp_path / "out.jpg"
+    words = ["apply", str(photos / "0.jpg"), "--mix", "starry=1,scream=1", "-o", str(out)]
+    entered = reported(ENTERED, words, tmp_path)
+    assert "painting/stylizer.py" in entered
+    assert len(entered) <= FILES_OF_APPLY, entered
+
+
+@pytest.mark.parametrize("command", ["apply", "grid", "gallery"])
+def test_each_pack_is_opened_once_and_the_shelf_scanned_once(
+    command: str, tmp_path: Path, photos: Path
+) -> None:
+    photo, out, folder = str(photos / "0.jpg"), str(tmp_path / "out.png"), tmp_path / "album"
+    folder.mkdir()
+    shutil.copy(photo, folder / "sea.two.jpg")  # is it a painting in a style `two`?
+    words = {
+        "apply": ["apply", str(folder), "--mix", "starry=1,scream=1", "-o", out[:-4]],
+        "grid": ["grid", photo, "--corners", "starry,scream", "--size", "32", "-o", out],
+        "gallery": ["gallery", photo, "--style", "starry", "--style", "scream", "-o", out],
+    }
+    opened, scanned = reported(READ, words[command], tmp_path)
+    assert opened == {"starry.safetensors": 1, "scream.safetensors": 1}
+    assert scanned == 1
 
 
 @pytest.fixture(scope="module")

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from stylepack.cli import console
-from stylepack.cli.clips import FilmOptions
 from stylepack.cli.completion import complete_mix, complete_pack
 from stylepack.cli.options import CLIPS, MANY, OUTPUT, STYLE, Device, Force, Precision, TrunkFile
-from stylepack.errors import PhotoError, UsageError
+from stylepack.errors import PhotoError, UsageError, counted
 from stylepack.files import make_folder
 from stylepack.library.resolve import resolve
-from stylepack.library.shelf import shelf
+from stylepack.library.shelf import Shelf
 from stylepack.packs.mix import Mix, parse_mix
 
 if TYPE_CHECKING:
@@ -218,11 +217,12 @@ def apply(
     mixes = [wanted, *(mix for _, mix in regions)]
     last_mixes = [choose_mix([mix_to], ()), *mixes[1:]] if mix_to else []
     references = [name for one in (*mixes, *last_mixes) for name in one.references]
-    selection = resolve(references, trunk, identity=strength != 1)
+    shelf = Shelf()
+    selection = resolve(references, trunk, identity=strength != 1, shelf=shelf)
 
-    from stylepack.images.clips import CONTAINERS, unfinished_folder
+    from stylepack.cli.clips import FilmOptions
     from stylepack.images.decoding import colour
-    from stylepack.images.formats import output_format
+    from stylepack.images.formats import CONTAINERS, output_format, unfinished_folder
     from stylepack.images.mask import read_mask
     from stylepack.images.photo import SaveOptions
     from stylepack.painting.jobs import STANDARD, is_done, mark_of, plan_jobs, share_of
@@ -232,7 +232,7 @@ def apply(
         raise UsageError("--no-upscale leaves the result at --size; give --size N too")
     extension = f".{format.lstrip('.').lower()}" if format else ""
     mark = mark_of(mixes) if suffix is None else suffix
-    todo = plan_jobs(photos, output, mark, extension, known=lambda: frozenset(shelf()))
+    todo = plan_jobs(photos, output, mark, extension, known=lambda: frozenset(shelf.visible))
     of_pictures = ".png" if extension in ("", *CONTAINERS) else extension
     stdout_format = output_format(Path(f"stdout{of_pictures}"))
     if shard:
@@ -318,8 +318,7 @@ def follow(painter: Painter, todo: list[Job], workers: int, *, alone: bool) -> i
                 failed += 1
                 replaced.discard(target)
     if replaced and not alone:
-        files = "1 file" if len(replaced) == 1 else f"{len(replaced)} files"
-        console.say(f"replaced {files}; --skip-existing keeps them")
+        console.say(f"replaced {counted(len(replaced), 'file')}; --skip-existing keeps them")
     return failed
 
 

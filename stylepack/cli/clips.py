@@ -12,16 +12,19 @@ import typer
 from stylepack.cli import console
 from stylepack.cli.console import follow
 from stylepack.errors import ClipError, StylepackError, UsageError
-from stylepack.images.clips import is_clip, unfinished_folder
+from stylepack.files import make_folder
+from stylepack.images.formats import ANIMATED, is_clip, unfinished_folder
 from stylepack.packs.mix import Mix
+from stylepack.painting.jobs import Job, is_done
 from stylepack.signals import Stop, stop_on_signals
+from stylepack.video.coding import Coding
+from stylepack.video.needs import has_flow, require
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
     from stylepack.events import Event
     from stylepack.painting.batch import Painter
-    from stylepack.painting.jobs import Job
     from stylepack.painting.stylizer import Stylizer
     from stylepack.video.options import Film
 
@@ -63,9 +66,6 @@ class FilmOptions:
             UsageError: an option is wrong, or there is no clip that it could be for.
             ClipError: a package is missing.
         """
-        from stylepack.painting.jobs import is_done
-        from stylepack.video.coding import Coding
-
         films = [job for job in todo if is_clip(job.source)]
         pictures = [job for job in todo if not is_clip(job.source)]
         films = self._possible(films, pictures)
@@ -81,8 +81,6 @@ class FilmOptions:
 
     def _possible(self, films: list[Job], pictures: list[Job]) -> list[Job]:
         """All clips, or none where a package is missing and there are pictures to paint."""
-        from stylepack.video.needs import require
-
         if not films:
             return []
         try:
@@ -95,8 +93,6 @@ class FilmOptions:
         return films
 
     def _moving(self, pictures: list[Job]) -> list[Job]:
-        from stylepack.images.clips import ANIMATED
-
         if not any(job.source.suffix.lower() in ANIMATED for job in pictures):
             return []
         from stylepack.video.animation import is_animation
@@ -104,7 +100,6 @@ class FilmOptions:
         return [job for job in pictures if is_animation(job.source, job.target)]
 
     def _check(self, filming: bool, photographing: bool) -> None:
-        from stylepack.video.needs import has_flow, require
         from stylepack.video.options import MOST_STEADY
 
         if self.steady is not None and not 0 <= self.steady <= MOST_STEADY:
@@ -144,7 +139,6 @@ class FilmOptions:
 
     def _film(self, painter: Painter, ending: Stylizer | None) -> Film:
         from stylepack.video.masks import read_any_mask
-        from stylepack.video.needs import has_flow
         from stylepack.video.options import STEADY, Film
 
         usual = STEADY if has_flow() else 0.0
@@ -158,8 +152,6 @@ class FilmOptions:
         )
 
     def _follow_one(self, job: Job, film: Film, painter: Painter) -> None:
-        from stylepack.files import make_folder
-
         make_folder(job.target.parent, "choose another -o")
         filming = self._begin(job, film, painter)
         try:
@@ -188,7 +180,6 @@ class FilmOptions:
 
     def _begin(self, job: Job, film: Film, painter: Painter) -> Filming:
         if is_clip(job.source):
-            from stylepack.video.coding import Coding
             from stylepack.video.film import FilmPainter
 
             coding = Coding.of(job.target, self.codec, self.crf)

@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 
 from stylepack.errors import StylepackError
-from stylepack.library.shelf import home_folder, shelf, user_packs
-from stylepack.library.state import read_hidden
+from stylepack.library.shelf import home_folder, read_hidden, shelf, user_packs
 from stylepack.library.trunks import known_trunks
 
 IN_BASH = ("_STYLEPACK_COMPLETE", "complete_bash")

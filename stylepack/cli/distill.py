@@ -10,7 +10,7 @@ import typer
 
 from stylepack.cli import console
 from stylepack.cli.console import follow
-from stylepack.cli.options import Device, Seed, TrunkFile, VggInput, VggWeights
+from stylepack.cli.options import OUT, Device, Seed, TrunkFile, VggInput, VggWeights, flag, opt
 from stylepack.errors import UsageError
 from stylepack.files import check_target
 from stylepack.library.trunks import find_trunk
@@ -19,25 +19,19 @@ from stylepack.signals import stop_on_signals
 
 
 def distill(
-    photos: Annotated[Path, typer.Option(metavar="FOLDER", help="Photographs, searched in depth.")],
-    styles: Annotated[Path, typer.Option(metavar="FOLDER", help="Paintings, searched in depth.")],
-    output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="FILE", help="The loss network's file.")
-    ],
-    replace: Annotated[bool, typer.Option("--replace", help="Replace an existing file.")] = False,
+    photos: Annotated[Path, opt("FOLDER", "Photographs, searched in depth.")],
+    styles: Annotated[Path, opt("FOLDER", "Paintings, searched in depth.")],
+    output: Annotated[Path, opt("FILE", "The loss network's file.", names=OUT)],
+    replace: Annotated[bool, flag("--replace", "Replace an existing file.")] = False,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Continue from the checkpoint beside the file.")
+        bool, flag("--resume", "Continue from the checkpoint beside the file.")
     ] = False,
-    updates: Annotated[int, typer.Option(metavar="N", min=1, help="Updates in all.")] = 600,
+    updates: Annotated[int, opt("N", "Updates in all.", min=1)] = 600,
     seed: Seed = None,
     vgg_weights: VggWeights = None,
     vgg_input: VggInput = None,
     deep_network: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="A loss network used in place of VGG-19 from block 4 on.",
-        ),
+        Path | None, opt("FILE", "A loss network used in place of VGG-19 from block 4 on.")
     ] = None,
     trunk: TrunkFile = None,
     device: Device = "auto",

@@ -12,7 +12,18 @@ import typer
 from stylepack.cli import console
 from stylepack.cli.completion import complete_pack
 from stylepack.cli.console import follow
-from stylepack.cli.options import Device, LossNetwork, RecipeName, TrunkFile, VggInput, VggWeights
+from stylepack.cli.options import (
+    OUT,
+    Device,
+    LossNetwork,
+    RecipeName,
+    TrunkFile,
+    VggInput,
+    VggWeights,
+    flag,
+    opt,
+)
+from stylepack.errors import counted
 from stylepack.files import make_folder
 from stylepack.library.resolve import resolve
 from stylepack.recipe import RecipeChanges, load_recipe
@@ -26,29 +37,25 @@ COLUMNS = ("pack", "method", "content", "95 %", "style", "95 %", "PSNR")
 
 
 def evaluate(
-    photos: Annotated[Path, typer.Option(metavar="FOLDER", help="Photographs, searched in depth.")],
-    paintings: Annotated[
-        Path, typer.Option(metavar="FOLDER", help="The paintings that the packs were learned from.")
-    ],
-    output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="FOLDER", help="Folder for the results.")
-    ] = Path("evaluation"),
+    photos: Annotated[Path, opt("FOLDER", "Photographs, searched in depth.")],
+    paintings: Annotated[Path, opt("FOLDER", "The paintings that the packs were learned from.")],
+    output: Annotated[Path, opt("FOLDER", "Folder for the results.", names=OUT)] = Path(
+        "evaluation"
+    ),
     style: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="A pack; repeatable (default: all with a painting).",
+        opt(
+            "NAME",
+            "A pack; repeatable (default: all with a painting).",
             autocompletion=complete_pack,
         ),
     ] = None,
-    limit: Annotated[int, typer.Option(metavar="N", min=1, help="Photographs in the sample.")] = 24,
+    limit: Annotated[int, opt("N", "Photographs in the sample.", min=1)] = 24,
     held_out: Annotated[
-        bool,
-        typer.Option("--held-out", help="Only photographs that `train` held out."),
+        bool, flag("--held-out", "Only photographs that `train` held out.")
     ] = False,
     optimize: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="Also optimise pixels for N updates; slow."),
+        int | None, opt("N", "Also optimise pixels for N updates; slow.", min=1)
     ] = None,
     recipe: RecipeName = None,
     loss_network: LossNetwork = None,
@@ -97,7 +104,7 @@ def evaluate(
     console.show_table((*COLUMNS, *base.style_layers), table(figures, base.style_layers))
     done, planned = len(comparison.measured), comparison.planned
     cut_short = stop and done < planned
-    photographs = "1 photograph" if done == 1 else f"{done} photographs"
+    photographs = counted(done, "photograph")
     console.say(
         f"{f'stopped after {done} of {planned} photographs' if cut_short else photographs}, "
         f"loss network {base.loss_network}; wrote evaluation.csv, evaluation.json and sheet.png "

@@ -10,7 +10,7 @@ import typer
 
 from stylepack.cli import console
 from stylepack.cli.completion import complete_pack
-from stylepack.cli.options import Device, Force, Precision, TrunkFile
+from stylepack.cli.options import OUT, Device, Force, Precision, TrunkFile, arg, opt
 from stylepack.errors import PhotoError, UsageError, printable
 from stylepack.files import check_target, write_text
 from stylepack.library.resolve import resolve
@@ -20,37 +20,28 @@ MOST_PIXELS = 250_000_000  # of a sheet, which is put together in memory
 
 
 def gallery(
-    photos: Annotated[
-        list[Path], typer.Argument(metavar="PHOTO", help="Photographs, or folders of them.")
-    ],
+    photos: Annotated[list[Path], arg("PHOTO", "Photographs, or folders of them.")],
     output: Annotated[
         Path | None,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="FILE",
-            help="The contact sheet, a .png (default: gallery.png, or none with --html).",
+        opt(
+            "FILE",
+            "The contact sheet, a .png (default: gallery.png, or none with --html).",
+            names=OUT,
         ),
     ] = None,
     html: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="A web page with sliders to compare, a .html."),
+        Path | None, opt("FILE", "A web page with sliders to compare, a .html.")
     ] = None,
-    size: Annotated[int, typer.Option(metavar="N", min=16, help="Paint at this long side.")] = 512,
-    cell: Annotated[
-        int, typer.Option(metavar="N", min=16, max=2048, help="Size of a picture on the sheet.")
-    ] = 256,
+    size: Annotated[int, opt("N", "Paint at this long side.", min=16)] = 512,
+    cell: Annotated[int, opt("N", "Size of a picture on the sheet.", min=16, max=2048)] = 256,
     columns: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", min=1, help="Pictures in a row (default: even rows of at most 6)."
-        ),
+        int | None, opt("N", "Pictures in a row (default: even rows of at most 6).", min=1)
     ] = None,
     style: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="PACK",
-            help="A pack, by name or file; repeatable (default: all installed).",
+        opt(
+            "PACK",
+            "A pack, by name or file; repeatable (default: all installed).",
             autocompletion=complete_pack,
         ),
     ] = None,

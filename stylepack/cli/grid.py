@@ -5,12 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from stylepack.cli import console
 from stylepack.cli.completion import complete_mix
 from stylepack.cli.gallery import MOST_PIXELS, check_output, find_photos
-from stylepack.cli.options import Device, Force, Precision, TrunkFile
+from stylepack.cli.options import OUT, Device, Force, Precision, TrunkFile, arg, opt
 from stylepack.errors import UsageError
 from stylepack.library.resolve import resolve
 from stylepack.packs.mix import grid_mixes
@@ -20,24 +18,20 @@ if TYPE_CHECKING:
 
 
 def grid(
-    photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="A photograph.")],
+    photo: Annotated[Path, arg("PHOTO", "A photograph.")],
     corners: Annotated[
         str,
-        typer.Option(
-            metavar="A,B[,C,D]",
-            help="Packs at the left and right, then those below them.",
+        opt(
+            "A,B[,C,D]",
+            "Packs at the left and right, then those below them.",
             autocompletion=complete_mix,
         ),
     ],
-    steps: Annotated[
-        int, typer.Option(metavar="N", max=100, help="Pictures from corner to corner.")
-    ] = 5,
-    output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="FILE", help="The contact sheet, a .png.")
-    ] = Path("grid.png"),
-    size: Annotated[
-        int, typer.Option(metavar="N", min=16, max=2048, help="Long side of each picture.")
-    ] = 256,
+    steps: Annotated[int, opt("N", "Pictures from corner to corner.", max=100)] = 5,
+    output: Annotated[Path, opt("FILE", "The contact sheet, a .png.", names=OUT)] = Path(
+        "grid.png"
+    ),
+    size: Annotated[int, opt("N", "Long side of each picture.", min=16, max=2048)] = 256,
     trunk: TrunkFile = None,
     device: Device = "auto",
     precision: Precision = "auto",

@@ -22,7 +22,7 @@ from stylepack.cli.grid import grid
 from stylepack.cli.options import LEARN, PAINT, RESEARCH, SHELF, App
 from stylepack.cli.packs.shelf import packs
 from stylepack.cli.studio import studio
-from stylepack.cli.study.commands import study
+from stylepack.cli.study import study
 from stylepack.cli.train import train
 from stylepack.cli.trunks import trunks
 from stylepack.errors import StylepackError, UsageError, command_line_messages

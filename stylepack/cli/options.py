@@ -2,7 +2,7 @@
 
 import re
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from shutil import get_terminal_size
 from typing import Annotated, Any, Literal, TypeVar
@@ -24,8 +24,26 @@ PANELS = (  # in their order; others come before the last
 )
 WIDEST = 100  # columns of a help screen
 NAMES = 27  # of them at most for the names of options
+OUT = ("-o", "--output")
 TYPES = {"<int>": "N", "<int range>": "N", "<float>": "X", "<float range>": "X", "<str>": "TEXT"}
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def opt(
+    metavar: str, help: str, panel: str | None = None, *, names: Sequence[str] = (), **settings: Any
+) -> Any:
+    """`typer.Option` for an option with a value, in a panel of the help screen."""
+    return typer.Option(*names, metavar=metavar, help=help, rich_help_panel=panel, **settings)
+
+
+def flag(name: str, help: str, panel: str | None = None, **settings: Any) -> Any:
+    """`typer.Option` for an option without a value."""
+    return typer.Option(name, help=help, rich_help_panel=panel, **settings)
+
+
+def arg(metavar: str, help: str, completion: Callable[[str], list[str]] | None = None) -> Any:
+    """`typer.Argument`, with what the shell completes it to."""
+    return typer.Argument(metavar=metavar, help=help, autocompletion=completion)
 
 
 def of_recipe(text: str, field: str) -> str:
@@ -34,89 +52,34 @@ def of_recipe(text: str, field: str) -> str:
 
 
 Device = Annotated[
-    str,
-    typer.Option(
-        metavar="NAME",
-        help="auto, cpu, cuda, cuda:N or mps.",
-        show_default=False,
-        rich_help_panel=ADVANCED,
-    ),
+    str, opt("NAME", "auto, cpu, cuda, cuda:N or mps.", ADVANCED, show_default=False)
 ]
 Precision = Annotated[
-    str,
-    typer.Option(
-        metavar="NAME",
-        help="auto, float32, bfloat16, float16 or int8.",
-        show_default=False,
-        rich_help_panel=ADVANCED,
-    ),
+    str, opt("NAME", "auto, float32, bfloat16, float16 or int8.", ADVANCED, show_default=False)
 ]
 TrunkFile = Annotated[
     Path | None,
-    typer.Option(
-        metavar="NAME|FILE",
-        help="The trunk (default: the packs' own).",
-        autocompletion=complete_trunk,
-        rich_help_panel=ADVANCED,
+    opt(
+        "NAME|FILE", "The trunk (default: the packs' own).", ADVANCED, autocompletion=complete_trunk
     ),
 ]
-Force = Annotated[
-    bool,
-    typer.Option(
-        "--force", help="Use packs that do not name their trunk.", rich_help_panel=ADVANCED
-    ),
-]
-Replace = Annotated[bool, typer.Option("--replace", help="Replace what has the same name.")]
+Force = Annotated[bool, flag("--force", "Use packs that do not name their trunk.", ADVANCED)]
+Replace = Annotated[bool, flag("--replace", "Replace what has the same name.")]
 RecipeName = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME|FILE",
-        help=f"{', '.join(RECIPES)}, or a TOML file.",
-        rich_help_panel=ADVANCED,
-    ),
+    str | None, opt("NAME|FILE", f"{', '.join(RECIPES)}, or a TOML file.", ADVANCED)
 ]
 StyleWeight = Annotated[
-    float | None,
-    typer.Option(
-        metavar="X",
-        help=of_recipe("Weight of the style loss.", "style_weight"),
-        rich_help_panel=LEARNING,
-    ),
+    float | None, opt("X", of_recipe("Weight of the style loss.", "style_weight"), LEARNING)
 ]
-Seed = Annotated[
-    int | None,
-    typer.Option(metavar="N", help=of_recipe("Random seed.", "seed"), rich_help_panel=ADVANCED),
-]
-VggWeights = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="FILE",
-        help="VGG's weights, .safetensors or .pth.",
-        rich_help_panel=ADVANCED,
-    ),
-]
-LossNetwork = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME",
-        help="Loss network: bundled, vgg16 or vgg19.",
-        rich_help_panel=ADVANCED,
-    ),
-]
+Seed = Annotated[int | None, opt("N", of_recipe("Random seed.", "seed"), ADVANCED)]
+VggWeights = Annotated[Path | None, opt("FILE", "VGG's weights, .safetensors or .pth.", ADVANCED)]
+LossNetwork = Annotated[str | None, opt("NAME", "Loss network: bundled, vgg16 or vgg19.", ADVANCED)]
 VggInput = Annotated[
     Literal["caffe", "imagenet"] | None,
-    typer.Option(
-        help="Input scale that --vgg-weights expects.",
-        rich_help_panel=ADVANCED,
-    ),
+    typer.Option(help="Input scale that --vgg-weights expects.", rich_help_panel=ADVANCED),
 ]
-Author = Annotated[
-    str | None,
-    typer.Option(metavar="NAME", help="The pack's author.", rich_help_panel=PACK),
-]
-License = Annotated[
-    str | None, typer.Option(metavar="ID", help="The pack's licence.", rich_help_panel=PACK)
-]
+Author = Annotated[str | None, opt("NAME", "The pack's author.", PACK)]
+License = Annotated[str | None, opt("ID", "The pack's licence.", PACK)]
 
 
 class Command(TyperCommand):

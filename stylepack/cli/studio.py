@@ -9,34 +9,21 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from stylepack.cli import console
-from stylepack.cli.options import Device, Precision, TrunkFile
+from stylepack.cli.options import OUT, Device, Precision, TrunkFile, arg, flag, opt
 from stylepack.errors import StylepackError, UsageError
 from stylepack.files import make_folder
 from stylepack.signals import stop_on_signals
 
 
 def studio(
-    photo: Annotated[
-        Path | None, typer.Argument(metavar="PHOTO", help="A photograph to begin with.")
-    ] = None,
+    photo: Annotated[Path | None, arg("PHOTO", "A photograph to begin with.")] = None,
     output: Annotated[
-        Path,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="FOLDER",
-            help="Save pictures and masks here.",
-            show_default=False,
-        ),
+        Path, opt("FOLDER", "Save pictures and masks here.", names=OUT, show_default=False)
     ] = Path(),
-    port: Annotated[
-        int, typer.Option(metavar="N", min=0, max=65_535, help="The port; 0 takes a free one.")
-    ] = 0,
+    port: Annotated[int, opt("N", "The port; 0 takes a free one.", min=0, max=65_535)] = 0,
     no_browser: Annotated[
-        bool, typer.Option("--no-browser", help="Print the address only; open no browser.")
+        bool, flag("--no-browser", "Print the address only; open no browser.")
     ] = False,
     trunk: TrunkFile = None,
     device: Device = "auto",

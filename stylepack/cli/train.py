@@ -14,6 +14,7 @@ from stylepack.cli.console import follow, follow_previews
 from stylepack.cli.options import (
     ADVANCED,
     LEARNING,
+    OUT,
     Author,
     Device,
     License,
@@ -23,7 +24,9 @@ from stylepack.cli.options import (
     StyleWeight,
     VggInput,
     VggWeights,
+    flag,
     of_recipe,
+    opt,
 )
 from stylepack.errors import UsageError
 from stylepack.files import make_folder
@@ -41,128 +44,60 @@ if TYPE_CHECKING:
 
 
 def train(
-    styles: Annotated[
-        Path | None,
-        typer.Option(metavar="FOLDER", help="Paintings, one style each."),
-    ] = None,
-    photos: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Photographs, searched in depth.")
-    ] = None,
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="RUN", help="Folder for the run.")
-    ] = None,
+    styles: Annotated[Path | None, opt("FOLDER", "Paintings, one style each.")] = None,
+    photos: Annotated[Path | None, opt("FOLDER", "Photographs, searched in depth.")] = None,
+    output: Annotated[Path | None, opt("RUN", "Folder for the run.", names=OUT)] = None,
     start_from: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="TRUNK",
-            help="Start from this trunk, a name or file, and its packs.",
-        ),
+        Path | None, opt("TRUNK", "Start from this trunk, a name or file, and its packs.")
     ] = None,
     resume: Annotated[
-        Path | None,
-        typer.Option(metavar="RUN", help="Continue a stopped run; other options replace its own."),
+        Path | None, opt("RUN", "Continue a stopped run; other options replace its own.")
     ] = None,
     recipe: RecipeName = None,
     updates: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            help=of_recipe("Updates in all.", "updates"),
-            rich_help_panel=LEARNING,
-        ),
+        int | None, opt("N", of_recipe("Updates in all.", "updates"), LEARNING)
     ] = None,
     batch: Annotated[
         str | None,
-        typer.Option(
-            metavar="N|auto",
-            help=of_recipe("Photographs an update; auto: all that fit.", "batch"),
-            rich_help_panel=LEARNING,
-        ),
+        opt("N|auto", of_recipe("Photographs an update; auto: all that fit.", "batch"), LEARNING),
     ] = None,
     crop: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            help=of_recipe("Crop size in pixels.", "crop"),
-            rich_help_panel=LEARNING,
-        ),
+        int | None, opt("N", of_recipe("Crop size in pixels.", "crop"), LEARNING)
     ] = None,
     first_crop: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            help="Crop size in the first half of the updates.",
-            rich_help_panel=LEARNING,
-        ),
+        int | None, opt("N", "Crop size in the first half of the updates.", LEARNING)
     ] = None,
     style_weight: StyleWeight = None,
     balance: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME=X,...",
-            help="Factors of single paintings' style weights: wave=4.",
-            rich_help_panel=LEARNING,
-        ),
+        opt("NAME=X,...", "Factors of single paintings' style weights: wave=4.", LEARNING),
     ] = None,
     content_weight: Annotated[
-        float | None,
-        typer.Option(
-            metavar="X",
-            help=of_recipe("Weight of the content loss.", "content_weight"),
-            rich_help_panel=LEARNING,
-        ),
+        float | None, opt("X", of_recipe("Weight of the content loss.", "content_weight"), LEARNING)
     ] = None,
     tv_weight: Annotated[
-        float | None,
-        typer.Option(
-            metavar="X",
-            help=of_recipe("Weight of total variation.", "tv_weight"),
-            rich_help_panel=LEARNING,
-        ),
+        float | None, opt("X", of_recipe("Weight of total variation.", "tv_weight"), LEARNING)
     ] = None,
     learning_rate: Annotated[
-        float | None,
-        typer.Option(
-            metavar="X",
-            help=of_recipe("Adam's learning rate.", "learning_rate"),
-            rich_help_panel=LEARNING,
-        ),
+        float | None, opt("X", of_recipe("Adam's learning rate.", "learning_rate"), LEARNING)
     ] = None,
     seed: Seed = None,
     loss_network: LossNetwork = None,
     vgg_weights: VggWeights = None,
     vgg_input: VggInput = None,
     sheet_every: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            help="Updates between contact sheets (default: 500).",
-            rich_help_panel=ADVANCED,
-        ),
+        int | None, opt("N", "Updates between contact sheets (default: 500).", ADVANCED)
     ] = None,
     checkpoint_every: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            help="Updates between checkpoints (default: 500).",
-            rich_help_panel=ADVANCED,
-        ),
+        int | None, opt("N", "Updates between checkpoints (default: 500).", ADVANCED)
     ] = None,
     preview: Annotated[
-        bool,
-        typer.Option(
-            "--preview",
-            help="Only paint RUN/preview.png, each painting at five style weights.",
-        ),
+        bool, flag("--preview", "Only paint RUN/preview.png, each painting at five style weights.")
     ] = False,
     device: Device = "auto",
     compiled: Annotated[
         bool | None,
-        typer.Option(
-            "--compile/--no-compile",
-            help="Use torch.compile (default: on CUDA).",
-            rich_help_panel=ADVANCED,
-        ),
+        flag("--compile/--no-compile", "Use torch.compile (default: on CUDA).", ADVANCED),
     ] = None,
     author: Author = None,
     license: License = None,

@@ -12,7 +12,7 @@ import typer
 from stylepack.cli import console
 from stylepack.cli.completion import complete_trunk
 from stylepack.cli.console import confirm
-from stylepack.cli.options import App, Replace
+from stylepack.cli.options import App, Replace, arg, opt
 from stylepack.cli.packs.shelf import Json, print_json, size_in_words
 from stylepack.errors import StylepackError
 from stylepack.library.trunks import (
@@ -32,9 +32,7 @@ SIZES = ("widths", "residual_blocks", "edge_kernel", "grain")
 
 trunks = App(help="List, inspect, install and remove trunks, the networks that packs belong to.")
 
-TrunkName = Annotated[
-    str, typer.Argument(metavar="NAME", help="A trunk.", autocompletion=complete_trunk)
-]
+TrunkName = Annotated[str, arg("NAME", "A trunk.", complete_trunk)]
 
 
 @trunks.command("list")
@@ -73,12 +71,7 @@ def list_trunks(as_json: Json = False) -> None:
 
 @trunks.command()
 def info(
-    trunk: Annotated[
-        str,
-        typer.Argument(
-            metavar="NAME|FILE", help="A trunk by name or file.", autocompletion=complete_trunk
-        ),
-    ] = "",
+    trunk: Annotated[str, arg("NAME|FILE", "A trunk by name or file.", complete_trunk)] = "",
     as_json: Json = False,
 ) -> None:
     """Show a trunk's metadata and packs, by default the bundled trunk's.
@@ -113,20 +106,13 @@ def info(
 @trunks.command()
 def install(
     source: Annotated[
-        str,
-        typer.Argument(
-            metavar="SOURCE",
-            help="A run folder of `train`, a zip of one, a trunk file, or an https URL.",
-        ),
+        str, arg("SOURCE", "A run folder of `train`, a zip of one, a trunk file, or an https URL.")
     ],
     name: Annotated[
-        str,
-        typer.Option("--as", metavar="NAME", help="The trunk's name (default: the source's)."),
+        str, opt("NAME", "The trunk's name (default: the source's).", names=("--as",))
     ] = "",
     replace: Replace = False,
-    sha256: Annotated[
-        str, typer.Option(metavar="HEX", help="SHA-256 that the source must have.")
-    ] = "",
+    sha256: Annotated[str, opt("HEX", "SHA-256 that the source must have.")] = "",
 ) -> None:
     """Check a trunk and its packs, and install all of them or none.
 

@@ -1,4 +1,4 @@
-"""Image formats, safe opening of image files, and images of a folder."""
+"""Formats of images and clips, safe opening of image files, and images of a folder."""
 
 import logging
 import os
@@ -28,6 +28,18 @@ OTHERS_WRITTEN = [".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".jp
 OTHERS_READ = [".mpo", ".apng", ".dib", ".pnm", ".pgm", ".pbm", ".pfm", ".avifs", ".j2k", ".j2c"]
 WRITTEN = HEIF_SUFFIXES | JPEG_SUFFIXES | frozenset(OTHERS_WRITTEN)
 SUFFIXES = WRITTEN | TGA_SUFFIXES | frozenset([*OTHERS_READ, ".jpc", ".jpf", ".jpx"])
+# Muxer of FFmpeg by suffix: containers that painted clips are written in.
+CONTAINERS = {
+    ".mp4": "mp4",
+    ".m4v": "mp4",
+    ".mov": "mov",
+    ".mkv": "matroska",
+    ".webm": "webm",
+}
+_ONLY_READ = [".avi", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".ogv", ".ts", ".mts", ".m2ts"]
+CLIP_SUFFIXES = frozenset([*CONTAINERS, *_ONLY_READ, ".nut", ".vob", ".mxf"])
+DEFAULT_SUFFIX = ".mp4"  # of what is painted from containers that are only read
+ANIMATED = {".gif": "GIF", ".webp": "WEBP", ".png": "PNG", ".apng": "PNG"}
 BESIDE_PICTURES = frozenset(  # suffixes of other files that are skipped silently
     [".csv", ".db", ".html", ".ini", ".json", ".md", ".toml", ".tsv", ".txt", ".xml", ".xmp"]
 )
@@ -173,6 +185,21 @@ def output_format(path: Path) -> str:
             f"{path} has no suffix of an image format; name it .jpg, .png, .webp or .tif"
         )
     return Image.registered_extensions()[path.suffix.lower()]
+
+
+def is_clip(path: Path) -> bool:
+    """Whether a file is named like a clip."""
+    return path.suffix.lower() in CLIP_SUFFIXES
+
+
+def unfinished_folder(target: Path) -> Path:
+    """Where what is painted of a clip is kept until it is whole."""
+    return target.with_name(f".{target.name}.unfinished")
+
+
+def clip_suffix(source: Path) -> str:
+    """The suffix that the painting of a clip has: the clip's own where that can be written."""
+    return source.suffix if source.suffix.lower() in CONTAINERS else DEFAULT_SUFFIX
 
 
 def find_images(folder: Path, but: Path | None = None, also: Collection[str] = ()) -> list[Path]:

@@ -9,16 +9,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stylepack.inference.int8 import (
+from stylepack.inference.kernels import (
+    ConvFn,
     Products,
-    QuantParams,
-    eight_bits,
+    doubling_product,
     int8_doubling_product,
     int8_product,
+    product,
 )
-from stylepack.inference.kernels import AffineCode, ConvFn, doubling_product, product
 from stylepack.inference.regions import Regions
-from stylepack.inference.rows import Source, bordered, padded_rows
+from stylepack.inference.rows import (
+    AffineCode,
+    QuantParams,
+    Source,
+    bordered,
+    eight_bits,
+    padded_rows,
+)
 from stylepack.inference.statistics import ChannelStatistics, RegionStatistics, strips
 from stylepack.network.norm import EPSILON
 from stylepack.network.trunk import Trunk, padded_size, photograph_logits

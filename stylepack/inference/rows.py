@@ -1,15 +1,79 @@
-"""Rows that a layer reads, from an image or a tensor, with borders."""
+"""Rows that a layer reads, with borders, and the codes in which they are stored."""
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stylepack.inference.int8 import QuantParams
-from stylepack.inference.kernels import AffineCode
+from stylepack.inference.statistics import Spread
 from stylepack.network.grain import grain, grain_on
 from stylepack.network.trunk import padded_size
+
+MARGIN = 1.25  # times the range of the pixels that were looked at
+LEVELS = 256
+_SMALLEST_STEP = 1e-6
+
+
+class AffineCode(NamedTuple):
+    """Per-channel affine code: a stored q represents low[c] + step[c] * q.
+
+    Both are (C,) float32; every step is above 0.
+    """
+
+    low: Tensor
+    step: Tensor
+
+    def bias(self, weight: Tensor) -> Tensor:
+        """The output of a (C', C, K, K) convolution for the lows: (C',) float32.
+
+        The norm after it subtracts it again, but without it the values in between would be far from
+        0, where narrow floats are coarse.
+        """
+        return torch.einsum("ochw,c->o", weight.float(), self.low)
+
+    def scaled(self, weight: Tensor) -> Tensor:
+        """A (C', C, K, K) kernel multiplied by the steps, float32."""
+        return weight.float() * self.step[:, None, None]
+
+
+class QuantParams(AffineCode):
+    """The affine code of 8-bit levels."""
+
+    @classmethod
+    def between(cls, low: Tensor, high: Tensor) -> "QuantParams":
+        """Levels from the lowest to the highest value of each channel, (C,) each."""
+        return cls(low, ((high - low) / (LEVELS - 1)).clamp_min(_SMALLEST_STEP))
+
+    @classmethod
+    def after_relu(cls, gamma: Tensor, beta: Tensor, range_in_sigmas: float) -> "QuantParams":
+        """Levels for a norm and a ReLU: gamma and beta are (K, C), of every style in use."""
+        size = gamma.abs()
+        low = (beta - range_in_sigmas * size).clamp_min(0).amin(0)
+        return cls.between(low, torch.maximum(beta + range_in_sigmas * size, size).amax(0))
+
+    @classmethod
+    def spanning(cls, spread: Spread, range_in_sigmas: float) -> "QuantParams":
+        """Levels for measured activations, with a margin."""
+        mean, most = spread.mean, range_in_sigmas * spread.deviation
+        below = torch.minimum(MARGIN * (mean - spread.low), most)
+        above = torch.minimum(MARGIN * (spread.high - mean), most)
+        return cls.between(mean - below, mean + above)
+
+    def of_norm(self, gamma: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
+        """Gamma and beta, (K, C), with which a norm's output is ready for `eight_bits`."""
+        return gamma / self.step, (beta - self.low) / self.step + 0.5
+
+    def of(self, x: Tensor) -> Tensor:
+        """The levels nearest to (1, C, H, W) activations, by `eight_bits`."""
+        ones, zeros = torch.ones_like(self.low), torch.zeros_like(self.low)
+        return eight_bits(F.batch_norm(x, zeros, ones, *self.of_norm(ones, zeros), eps=0.0))
+
+
+def eight_bits(x: Tensor) -> Tensor:
+    """Round down and clamp to 0..255: any float dtype below 32,768 -> int16, to copy into uint8."""
+    # A direct cast to uint8 takes four times as long, and clamping floats three times.
+    return x.to(torch.int16).clamp_(0, LEVELS - 1)
 
 
 class Source(Protocol):

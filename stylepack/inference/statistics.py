@@ -2,14 +2,20 @@
 
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from stylepack.inference.int8 import Spread, extremes
 from stylepack.inference.regions import Regions
-from stylepack.network.norm import moments
 
+# A channel's largest distance from its mean, and the range that its levels cover, both in sigmas.
+# If a channel exceeds the last limit, 8 bits are too coarse and the layer stays in floats.  In 16
+# photographs and two styles the first layers reached 7 to 18 sigmas; a moon in an empty sky, stars,
+# a bar on a page and a single pixel reached 20 to 40.
+RANGES = ((10.0, 8.0), (18.0, 16.0))
+_EVERY = 3  # of a large image, every third pixel is looked at: no kernel is narrower
+_LARGE = 1 << 13  # pixels
 _PART = 1 << 21  # activations that are read at once
 _LEAST_AREA = 1e-6  # pixels; a region without any has area 0
 
@@ -19,6 +25,44 @@ def strips(height: int, step: int) -> Iterator[tuple[int, int]]:
     count = max(1, round(height / step))
     ends = [height * i // count for i in range(count + 1)]
     return pairwise(ends)
+
+
+class Spread(NamedTuple):
+    """Range, mean and standard deviation of each channel: (C,) float32 each."""
+
+    low: Tensor
+    high: Tensor
+    mean: Tensor
+    deviation: Tensor
+
+    def range_in_sigmas(self) -> float | None:
+        """How many sigmas the levels must cover; None if 8 bits are too coarse for that."""
+        apart = torch.maximum(self.high - self.mean, self.mean - self.low)
+        farthest = float((apart / self.deviation.clamp_min(1e-12)).max())
+        return next((sigmas for seen, sigmas in RANGES if farthest <= seen), None)
+
+
+def moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance of each channel of one image: (1, C, H, W) -> (C,), float32 up."""
+    wide = torch.promote_types(x.dtype, torch.float32)
+    if x.device.type != "cpu":
+        variance, mean = torch.var_mean(x[0].to(wide), dim=(1, 2), correction=0)
+        return mean, variance
+    # Batch norm's kernel supports channels_last.  Its results have the dtype of the running
+    # statistics that it also updates.
+    unwanted = torch.zeros(2, x.shape[1], dtype=wide)
+    mean, variance = torch.batch_norm_update_stats(x, unwanted[0], unwanted[1], 1.0)
+    return mean, variance
+
+
+def extremes(x: Tensor) -> tuple[Tensor, Tensor]:
+    """The lowest and highest values of each channel, sampled: (1, C, H, W) -> (C,), (C,)."""
+    every = _EVERY if x.shape[-2] * x.shape[-1] >= _LARGE else 1
+    rows = x[0, :, ::every, ::every].permute(1, 2, 0).contiguous()
+    # Over the rows first, because reducing to a few channels at once is slow.
+    low, high = rows.flatten(1).amin(0), rows.flatten(1).amax(0)
+    low, high = low.view(rows.shape[1:]), high.view(rows.shape[1:])
+    return low.amin(0).float(), high.amax(0).float()
 
 
 class ChannelStatistics:

@@ -14,10 +14,16 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from stylepack.inference.int8 import Products, QuantParams
-from stylepack.inference.kernels import AffineCode
+from stylepack.inference.kernels import Products
 from stylepack.inference.layers import DoublingLayer, Layer, Style, Work
-from stylepack.inference.rows import ImageRows, PaddedRows, Source, TensorRows
+from stylepack.inference.rows import (
+    AffineCode,
+    ImageRows,
+    PaddedRows,
+    QuantParams,
+    Source,
+    TensorRows,
+)
 from stylepack.inference.statistics import ChannelStatistics, strips
 from stylepack.network.device import training_dtype
 from stylepack.network.trunk import Trunk, padded_size

@@ -14,8 +14,9 @@ from stylepack.library.shelf import (
     every_pack,
     find_pack,
     home_folder,
+    read_hidden,
+    write_hidden,
 )
-from stylepack.library.state import read_hidden, write_hidden
 from stylepack.library.transaction import alone_in
 from stylepack.packs.manifest import IDENTITY
 

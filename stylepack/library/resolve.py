@@ -127,7 +127,11 @@ class Selection:
 
 
 def resolve(
-    references: Iterable[str], trunk: str | Path | None = None, *, identity: bool = False
+    references: Iterable[str],
+    trunk: str | Path | None = None,
+    *,
+    identity: bool = False,
+    shelf: Shelf | None = None,
 ) -> Selection:
     """Find packs by name or file, and their trunk.
 
@@ -136,12 +140,13 @@ def resolve(
         trunk: a trunk's name or file, whose packs then take precedence for plain names.  None is
             the trunk that the packs name, else the bundled one.
         identity: also select the trunk's identity pack.
+        shelf: where to find packs; None is a new one.
 
     Raises:
         UsageError: an unknown pack or trunk, packs of several trunks, or no identity pack.
         PackError: a pack whose header is damaged, or whose trunk is not installed.
     """
-    shelf = Shelf()
+    shelf = shelf or Shelf()
     if trunk is None:
         packs = {reference: FoundPack.read(shelf.find(reference)) for reference in references}
         path = trunk_of({name: pack.manifest.trunk_sha256 for name, pack in packs.items()})

@@ -1,11 +1,12 @@
 """Folders of packs and trunks, and finding packs by name.  No torch here."""
 
 import difflib
+import json
 import os
 import re
 import shlex
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -16,9 +17,8 @@ from platformdirs import user_cache_path, user_data_path
 
 from stylepack.bundled import ASSETS, BUNDLED
 from stylepack.errors import PackError, StylepackError, UsageError, worded
-from stylepack.files import make_folder
+from stylepack.files import make_folder, write_text
 from stylepack.library.plugins import packages
-from stylepack.library.state import read_hidden
 from stylepack.library.transaction import recover
 from stylepack.packs.header import MissingFileError
 from stylepack.packs.manifest import (
@@ -32,6 +32,8 @@ from stylepack.packs.manifest import (
 
 HOME_VARIABLE = "STYLEPACK_HOME"
 MOVE_HOME = f"set {HOME_VARIABLE} to a folder you own"
+HIDDEN = "hidden.json"  # in the home folder: names of hidden bundled packs
+LARGEST_HIDDEN = 1 << 16  # bytes
 NOWHERE = Path(os.devnull, "stylepack")  # a folder that cannot exist
 BUNDLED_PACKS = ASSETS / "packs"
 PICTURES = frozenset([".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".gif", ".bmp", ".heic"])
@@ -254,6 +256,37 @@ def package_packs() -> list[Shelved]:
         if package.folder
         for pack in _scan(package.folder, Origin.PACKAGE, package.name)
     ]
+
+
+def read_hidden(home: Path) -> frozenset[str]:
+    """Names of the hidden packs; none if the file does not exist.
+
+    Raises:
+        PackError: the file is damaged.
+    """
+    path = home / HIDDEN
+    try:
+        with path.open("rb") as file:
+            names = json.loads(file.read(LARGEST_HIDDEN))["hidden"]
+    except (FileNotFoundError, NotADirectoryError):
+        return frozenset()
+    except OSError as error:
+        raise PackError(f"cannot read {path}: {error.strerror or error}") from error
+    except (ValueError, TypeError, KeyError, RecursionError):
+        names = None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise PackError(f"{path} is damaged; `stylepack packs restore --all` rewrites it")
+    return frozenset(names)
+
+
+def write_hidden(home: Path, names: Iterable[str]) -> None:
+    """Write the names of the hidden packs atomically.
+
+    Raises:
+        StylepackError: the home folder cannot be created or written to.
+    """
+    make_folder(home, MOVE_HOME)
+    write_text(home / HIDDEN, json.dumps({"hidden": sorted(names)}) + "\n")
 
 
 def faults() -> list[str]:

@@ -61,14 +61,19 @@ def known_trunks() -> dict[str, ShelvedTrunk]:
     return trunks
 
 
-def trunk_names() -> dict[str, str]:
-    """Hash -> name of every undamaged trunk."""
-    names: dict[str, str] = {}
+def trunks_by_hash() -> dict[str, ShelvedTrunk]:
+    """Every undamaged trunk by its hash."""
+    trunks: dict[str, ShelvedTrunk] = {}
     for trunk in known_trunks().values():
         with suppress(StylepackError):
-            names.setdefault(trunk.sha256, trunk.name)
-    names.pop("", None)
-    return names
+            trunks.setdefault(trunk.sha256, trunk)
+    trunks.pop("", None)
+    return trunks
+
+
+def trunk_names() -> dict[str, str]:
+    """Hash -> name of every undamaged trunk."""
+    return {digest: trunk.name for digest, trunk in trunks_by_hash().items()}
 
 
 def name_of(trunk_sha256: str, names: Mapping[str, str]) -> str:
@@ -122,21 +127,22 @@ def trunk_of(hashes: Mapping[str, str]) -> Path:
             named.setdefault(digest, reference)
     if not named:
         return BUNDLED_TRUNK
-    names = trunk_names()
+    trunks = trunks_by_hash()
     if len(named) > 1:
+        names = {digest: trunk.name for digest, trunk in trunks.items()}
         (first, a), (second, b) = list(named.items())[:2]
         raise UsageError(
             f"'{a}' belongs to trunk {name_of(first, names)} and '{b}' to trunk "
             f"{name_of(second, names)}; packs are painted and mixed on one trunk"
         )
     ((digest, reference),) = named.items()
-    if digest not in names:
+    if digest not in trunks:
         raise WrongTrunkError(
             f"pack '{reference}' belongs to trunk {digest[:12]}, which is not installed; install "
             "it: `stylepack trunks install FOLDER`, or give its file with "
             f"{worded('--trunk FILE', 'trunk=')}"
         )
-    return known_trunks()[names[digest]].path
+    return trunks[digest].path
 
 
 def packs_on(trunk: ShelvedTrunk) -> list[Shelved]:

@@ -77,19 +77,6 @@ def whiten(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return whitened, mean.view(n, c), inverse_std.view(n, c)
 
 
-def moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and biased variance of each channel of one image: (1, C, H, W) -> (C,), float32 up."""
-    wide = torch.promote_types(x.dtype, torch.float32)
-    if x.device.type != "cpu":
-        variance, mean = torch.var_mean(x[0].to(wide), dim=(1, 2), correction=0)
-        return mean, variance
-    # Batch norm's kernel supports channels_last.  Its results have the dtype of the running
-    # statistics that it also updates.
-    unwanted = torch.zeros(2, x.shape[1], dtype=wide)
-    mean, variance = torch.batch_norm_update_stats(x, unwanted[0], unwanted[1], 1.0)
-    return mean, variance
-
-
 def whiten_by_parts(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """`whiten` in plain operations, for any device."""
     wide = x.to(torch.promote_types(x.dtype, torch.float32))

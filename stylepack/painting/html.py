@@ -8,6 +8,7 @@ from html import escape
 from string import Template
 
 from stylepack.bundled import ASSETS
+from stylepack.errors import counted
 from stylepack.painting.gallery import GalleryRow, Label, Picture
 
 TEMPLATE = ASSETS / "gallery.html"
@@ -31,7 +32,7 @@ def gallery_page(rows: Sequence[GalleryRow], labels: Sequence[Label]) -> str:
             f'.photo-{number} {{ background-image: url("{_data_uri(row.photo)}"); }}'
             for number, row in enumerate(rows)
         ),
-        summary=f"{_count(labels, 'style')}, {_count(rows, 'photograph')}.",
+        summary=f"{counted(len(labels), 'style')}, {counted(len(rows), 'photograph')}.",
         choosers="\n".join(filter(None, choosers)),
         sections="\n".join(_section(number, row, labels) for number, row in enumerate(rows)),
     )
@@ -90,7 +91,3 @@ def _facts(label: Label) -> str:
 
 def _data_uri(picture: Picture) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(picture.jpeg).decode()}"
-
-
-def _count(things: Sequence[object], name: str) -> str:
-    return f"{len(things)} {name}{'' if len(things) == 1 else 's'}"

@@ -11,8 +11,15 @@ from pathlib import Path
 
 from stylepack.errors import UsageError
 from stylepack.files import written_through
-from stylepack.images.clips import CLIP_SUFFIXES, CONTAINERS, clip_suffix, is_clip
-from stylepack.images.formats import can_write, find_images, output_format
+from stylepack.images.formats import (
+    CLIP_SUFFIXES,
+    CONTAINERS,
+    can_write,
+    clip_suffix,
+    find_images,
+    is_clip,
+    output_format,
+)
 from stylepack.launchers import worker
 from stylepack.packs.manifest import IDENTITY, SUFFIX
 from stylepack.packs.mix import Mix

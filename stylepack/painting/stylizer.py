@@ -18,7 +18,7 @@ from stylepack.images.color import keep_colors as with_colors_of
 from stylepack.images.mask import composite, fit_mask
 from stylepack.images.photo import Photo
 from stylepack.images.upscale import enlarge, keep_strokes
-from stylepack.inference.int8 import Products, painting_dtype
+from stylepack.inference.kernels import Products, painting_dtype
 from stylepack.inference.layers import Style
 from stylepack.inference.regions import Regions
 from stylepack.inference.strips import (

@@ -11,9 +11,8 @@ from PIL import Image
 from stylepack.errors import PhotoError, StylepackError
 from stylepack.events import Event, Progress
 from stylepack.files import replacing
-from stylepack.images.clips import ANIMATED
 from stylepack.images.decoding import decode
-from stylepack.images.formats import open_image, output_format
+from stylepack.images.formats import ANIMATED, open_image, output_format
 from stylepack.images.metadata import Metadata
 from stylepack.images.photo import Photo
 from stylepack.painting.stylizer import Stylizer

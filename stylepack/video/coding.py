@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stylepack.errors import UsageError
-from stylepack.images.clips import CONTAINERS
+from stylepack.images.formats import CONTAINERS
 
 CODECS_OF = {"webm": ("vp9", "av1"), "mov": ("h264", "hevc")}  # the others take all
 

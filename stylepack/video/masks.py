@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from stylepack.images.clips import is_clip
+from stylepack.images.formats import is_clip
 from stylepack.images.mask import read_mask
 from stylepack.video.needs import require
 from stylepack.video.options import Mask

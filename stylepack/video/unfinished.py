@@ -10,7 +10,7 @@ from PIL import Image
 
 from stylepack.errors import ClipError, UsageError
 from stylepack.files import NAME, FolderLock, cannot_write, make_folder, write_text
-from stylepack.images.clips import unfinished_folder
+from stylepack.images.formats import unfinished_folder
 from stylepack.video.reader import Rgb
 from stylepack.video.segment import Segment
 

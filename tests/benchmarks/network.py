@@ -15,7 +15,8 @@ from baseline import __file__ as baseline_script
 from baseline import elsewhere, machine, seconds
 
 from stylepack import Stylizer
-from stylepack.inference.int8 import Int8Convolution, QuantParams, int8_is_fast
+from stylepack.inference.kernels import Int8Convolution, int8_is_fast
+from stylepack.inference.rows import QuantParams
 from stylepack.inference.strips import paint_streaming
 
 SIZES = {"512x512": (512, 512), "1080x1920": (1080, 1920)}

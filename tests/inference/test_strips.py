@@ -17,11 +17,10 @@ from stylepack.bundled import BUNDLED_PHOTOS
 from stylepack.errors import DeviceError
 from stylepack.images.photo import Photo, read_photo
 from stylepack.inference import layers
-from stylepack.inference.int8 import int8_is_fast
-from stylepack.inference.kernels import AffineCode
+from stylepack.inference.kernels import int8_is_fast
 from stylepack.inference.layers import StripCache, Style
 from stylepack.inference.regions import Regions
-from stylepack.inference.rows import PaddedRows, TensorRows, bordered
+from stylepack.inference.rows import AffineCode, PaddedRows, TensorRows, bordered
 from stylepack.inference.statistics import ChannelStatistics
 from stylepack.inference.strips import StripBudget, paint_streaming
 from stylepack.network import grain as grain_module

@@ -4,18 +4,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from stylepack.inference.int8 import (
+from stylepack.inference.kernels import (
     ConvFn,
     Products,
-    QuantParams,
-    Spread,
-    eight_bits,
-    extremes,
+    doubling_product,
     int8_doubling_product,
     int8_is_fast,
     int8_product,
+    product,
 )
-from stylepack.inference.kernels import AffineCode, doubling_product, product
+from stylepack.inference.rows import AffineCode, QuantParams, eight_bits
+from stylepack.inference.statistics import Spread, extremes
 from stylepack.network.convolution import convolve, convolve_doubled, doubling_kernel
 
 NEEDS_INT8 = pytest.mark.skipif(not int8_is_fast(), reason="no instructions for it here")

@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from conftest import TINY
 
 from stylepack.errors import DeviceError
-from stylepack.inference import int8
-from stylepack.inference.int8 import painting_dtype
+from stylepack.inference import kernels
+from stylepack.inference.kernels import painting_dtype
 from stylepack.network.device import training_dtype
 from stylepack.network.norm import EPSILON, conditional_instance_norm, whiten, whiten_by_parts
 from stylepack.network.trunk import (
@@ -152,7 +152,7 @@ def test_painting_takes_the_fastest_numbers_that_the_processor_has(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     cpu = torch.device("cpu")
-    monkeypatch.setattr(int8, "int8_is_fast", lambda: True)
+    monkeypatch.setattr(kernels, "int8_is_fast", lambda: True)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
     assert painting_dtype(cpu) == torch.bfloat16
     assert painting_dtype(cpu, "int8") == torch.int8
@@ -162,7 +162,7 @@ def test_painting_takes_the_fastest_numbers_that_the_processor_has(
     assert painting_dtype(torch.device("cuda")) == torch.float16
     with pytest.raises(DeviceError, match="int8 needs a processor with VNNI or AMX, not cuda"):
         painting_dtype(torch.device("cuda"), "int8")
-    monkeypatch.setattr(int8, "int8_is_fast", lambda: False)
+    monkeypatch.setattr(kernels, "int8_is_fast", lambda: False)
     assert painting_dtype(cpu) == training_dtype(cpu)
     with pytest.raises(DeviceError, match="needs a processor with VNNI or AMX"):
         painting_dtype(cpu, "int8")

@@ -7,12 +7,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from stylepack.cli import console
 from stylepack.cli.completion import complete_mix, complete_pack
-from stylepack.cli.options import Author, Force, License, Replace, TrunkFile
-from stylepack.errors import StylepackError, UsageError
+from stylepack.cli.options import OUT, Author, Force, License, Replace, TrunkFile, arg, opt
+from stylepack.errors import StylepackError, UsageError, counted
 from stylepack.files import check_target, written_through
 from stylepack.library.resolve import resolve
 from stylepack.library.shelf import check_free, user_packs
@@ -26,22 +24,12 @@ SHOWN = 20  # packs that are named
 
 
 def blend(
-    mix: Annotated[
-        str,
-        typer.Argument(
-            metavar="A=X,B=Y",
-            help="Packs, by name or file, with weights.",
-            autocompletion=complete_mix,
-        ),
-    ],
-    name: Annotated[str, typer.Option(metavar="NAME", help="The new pack's name.")],
+    mix: Annotated[str, arg("A=X,B=Y", "Packs, by name or file, with weights.", complete_mix)],
+    name: Annotated[str, opt("NAME", "The new pack's name.")],
     output: Annotated[
-        Path | None,
-        typer.Option(
-            "-o", "--output", metavar="FILE", help="Write a file instead of installing the pack."
-        ),
+        Path | None, opt("FILE", "Write a file instead of installing the pack.", names=OUT)
     ] = None,
-    title: Annotated[str, typer.Option(metavar="TEXT", help="The new pack's title.")] = "",
+    title: Annotated[str, opt("TEXT", "The new pack's title.")] = "",
     author: Author = None,
     license: License = None,
     replace: Replace = False,
@@ -92,16 +80,10 @@ def blend(
 
 
 def export(
-    output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="FILE", help="The model, a .onnx.")
-    ],
+    output: Annotated[Path, opt("FILE", "The model, a .onnx.", names=OUT)],
     packs: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="PACK",
-            help="Packs, by name or file (default: all of the trunk).",
-            autocompletion=complete_pack,
-        ),
+        arg("PACK", "Packs, by name or file (default: all of the trunk).", complete_pack),
     ] = None,
     trunk: TrunkFile = None,
     replace: Replace = False,
@@ -145,24 +127,17 @@ def export(
         stage.add(output.name, content)
         stage.add(beside.name, text.encode())
         stage.place(replace)
-    packs_in_words = "1 pack" if len(found) == 1 else f"{len(found)} packs"
+    packs_in_words = counted(len(found), "pack")
     console.say(f"{packs_in_words}; onnxruntime and torch differ by at most {apart:.1e} of 1")
     console.result(output)
     console.result(beside)
 
 
 def new(
-    folder: Annotated[
-        Path,
-        typer.Argument(metavar="NAME", help="The package's name, or a folder of that name."),
-    ],
+    folder: Annotated[Path, arg("NAME", "The package's name, or a folder of that name.")],
     packs: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="PACK",
-            help="Packs, by name or file (default: all you installed).",
-            autocompletion=complete_pack,
-        ),
+        arg("PACK", "Packs, by name or file (default: all you installed).", complete_pack),
     ] = None,
     trunk: TrunkFile = None,
 ) -> None:

@@ -9,7 +9,7 @@ import typer
 from stylepack.cli import console
 from stylepack.cli.completion import complete_hidden, complete_installed, complete_pack
 from stylepack.cli.console import confirm
-from stylepack.cli.options import Force, Replace, TrunkFile
+from stylepack.cli.options import Force, Replace, TrunkFile, arg, flag, opt
 from stylepack.errors import PackError, UsageError
 from stylepack.library.remove import hide_packs, removable, remove_pack, restore_packs
 from stylepack.library.shelf import bundled_packs, find_pack
@@ -22,16 +22,11 @@ PackArgument = Annotated[
 
 def install(
     sources: Annotated[
-        list[str],
-        typer.Argument(metavar="SOURCE", help="Pack files, folders, zips, wheels or https URLs."),
+        list[str], arg("SOURCE", "Pack files, folders, zips, wheels or https URLs.")
     ],
-    name: Annotated[
-        str, typer.Option("--as", metavar="NAME", help="Install one pack as NAME.")
-    ] = "",
+    name: Annotated[str, opt("NAME", "Install one pack as NAME.", names=("--as",))] = "",
     replace: Replace = False,
-    sha256: Annotated[
-        str, typer.Option(metavar="HEX", help="SHA-256 that the source must have.")
-    ] = "",
+    sha256: Annotated[str, opt("HEX", "SHA-256 that the source must have.")] = "",
     trunk: TrunkFile = None,
     force: Force = False,
 ) -> None:
@@ -63,10 +58,7 @@ def install(
 
 
 def remove(
-    names: Annotated[
-        list[str],
-        typer.Argument(metavar="NAME", help="Packs.", autocompletion=complete_installed),
-    ],
+    names: Annotated[list[str], arg("NAME", "Packs.", complete_installed)],
     yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
 ) -> None:
     """Delete installed packs.
@@ -88,9 +80,7 @@ def remove(
 
 
 def hide(
-    names: Annotated[
-        list[str], typer.Argument(metavar="NAME", help="Packs.", autocompletion=complete_pack)
-    ],
+    names: Annotated[list[str], arg("NAME", "Packs.", complete_pack)],
 ) -> None:
     """Hide bundled packs; `restore` brings them back.
 
@@ -103,11 +93,8 @@ def hide(
 
 
 def restore(
-    names: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="NAME", help="Packs.", autocompletion=complete_hidden),
-    ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All hidden packs.")] = False,
+    names: Annotated[list[str] | None, arg("NAME", "Packs.", complete_hidden)] = None,
+    everything: Annotated[bool, flag("--all", "All hidden packs.")] = False,
 ) -> None:
     """Bring hidden packs back.
 
@@ -122,10 +109,7 @@ def restore(
 
 
 def verify(
-    names: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="NAME", help="Packs.", autocompletion=complete_pack),
-    ] = None,
+    names: Annotated[list[str] | None, arg("NAME", "Packs.", complete_pack)] = None,
     trunk: TrunkFile = None,
 ) -> None:
     """Check every trunk and pack again, their hashes, headers and numbers.

@@ -12,11 +12,9 @@ from pathlib import Path
 from shutil import get_terminal_size
 from typing import Annotated, Any
 
-import typer
-
 from stylepack.cli import console
 from stylepack.cli.completion import complete_pack
-from stylepack.cli.options import App
+from stylepack.cli.options import App, arg, flag, opt
 from stylepack.cli.packs.make import blend, export, new
 from stylepack.cli.packs.manage import diff, hide, install, remove, restore, verify
 from stylepack.cli.packs.thumbnails import MOST, protocol, show_thumbnails
@@ -30,25 +28,22 @@ WIDE = 110  # columns of a terminal from which on the list shows everything
 
 packs = App(help="List, inspect, install, blend and remove style packs.")
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Json = Annotated[bool, flag("--json", "Print JSON.")]
 
 
 @packs.command("list")
 def list_packs(
     query: Annotated[
         str,
-        typer.Option(
-            "-q",
-            "--query",
-            metavar="TEXT",
-            help="Search names, titles, artists, tags and descriptions.",
+        opt(
+            "TEXT", "Search names, titles, artists, tags and descriptions.", names=("-q", "--query")
         ),
     ] = "",
     thumbnails: Annotated[
         bool | None,
-        typer.Option(
+        flag(
             "--thumbnails/--no-thumbnails",
-            help="Example pictures (default: if the terminal shows images).",
+            "Example pictures (default: if the terminal shows images).",
             show_default=False,
         ),
     ] = None,
@@ -100,12 +95,9 @@ def list_packs(
 
 @packs.command()
 def info(
-    pack: Annotated[
-        str,
-        typer.Argument(metavar="PACK", help="A name or file.", autocompletion=complete_pack),
-    ],
+    pack: Annotated[str, arg("PACK", "A name or file.", complete_pack)],
     everything: Annotated[
-        bool, typer.Option("--all", help="Hashes, the recipe and every other fact too.")
+        bool, flag("--all", "Hashes, the recipe and every other fact too.")
     ] = False,
     as_json: Json = False,
 ) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from stylepack.errors import counted
 from stylepack.lab.intervals import Estimate, Values, crossed, ratio
 from stylepack.lab.study.compare import ADDED, SCRATCH, SHARED, SINGLE, ComparedNetworks
 from stylepack.lab.study.networks import NetworkSpec, style_parameters
@@ -12,7 +13,6 @@ from stylepack.lab.study.report import (
     ALL_KINDS,
     Bars,
     Report,
-    counted,
     draw_bars,
     intervals,
     mean_curve,

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from stylepack.errors import UsageError, printable
+from stylepack.errors import UsageError, counted, printable
 from stylepack.events import Event, Progress
 from stylepack.images.contact_sheet import contact_sheet, save_png
 from stylepack.images.formats import find_images
@@ -18,7 +18,7 @@ from stylepack.lab.intervals import Estimate
 from stylepack.lab.references import match
 from stylepack.lab.study.materials import Materials, Request
 from stylepack.lab.study.plans import InterpolatePlan
-from stylepack.lab.study.report import Report, counted, intervals, mean_curve, quantity
+from stylepack.lab.study.report import Report, intervals, mean_curve, quantity
 from stylepack.lab.study.study import Json, StudyFolder
 from stylepack.library.resolve import Selection
 from stylepack.network.device import training_dtype

@@ -5,7 +5,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from stylepack.errors import TrainingError
+from stylepack.errors import TrainingError, counted
 from stylepack.events import Progress
 from stylepack.lab.intervals import Estimate
 from stylepack.lab.study.materials import Request, choose_paintings
@@ -15,7 +15,6 @@ from stylepack.lab.study.report import (
     ALL_KINDS,
     Bars,
     Report,
-    counted,
     draw_bars,
     intervals,
     mean_curve,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from stylepack.bundled import BUNDLED_LOSS_NETWORK, BUNDLED_PHOTOS
-from stylepack.errors import UsageError
+from stylepack.errors import UsageError, counted
 from stylepack.files import fingerprint
 from stylepack.lab.evaluate import sampled
 from stylepack.lab.study.study import Json
@@ -88,7 +88,7 @@ def choose_paintings(request: Request, count: int, least: int) -> list[Painting]
     chosen = request.names or sorted(paintings)[:count]
     if len(chosen) < least:
         raise UsageError(
-            f"{len(chosen)} painting{'s' * (len(chosen) != 1)} of {request.styles}; this study "
+            f"{counted(len(chosen), 'painting')} of {request.styles}; this study "
             f"needs at least {least}"
         )
     return [paintings[name] for name in chosen]

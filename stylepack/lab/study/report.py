@@ -91,11 +91,6 @@ def units(recipe: Recipe) -> list[str]:
     return [quantity(kind, recipe) for kind in KINDS]
 
 
-def counted(number: int, noun: str) -> str:
-    """`1 photograph`, `2 photographs`."""
-    return f"{number:,} {noun}{'s' * (number != 1)}"
-
-
 def intervals(what: str, photographs: int, seeds: int = 1) -> str:
     """A sentence on a figure's bands or whiskers; empty if it has none."""
     sampled = [noun for noun, size in (("seeds", seeds), ("photographs", photographs)) if size > 1]
