@@ -25,6 +25,9 @@ from stylepack.cli.options import (
     TrunkFile,
     VggInput,
     VggWeights,
+    arg,
+    flag,
+    opt,
 )
 from stylepack.errors import UsageError
 from stylepack.library.shelf import check_free
@@ -40,54 +43,28 @@ LEARNING = "Learning"
 
 
 def add_style(
-    painting: Annotated[Path, typer.Argument(metavar="PAINTING", help="An image file.")],
-    name: Annotated[
-        str,
-        typer.Option(metavar="NAME", help="The pack's name (default: the file's)."),
-    ] = "",
-    title: Annotated[
-        str, typer.Option(metavar="TEXT", help="The painting's title.", rich_help_panel=PACK)
-    ] = "",
-    artist: Annotated[
-        str, typer.Option(metavar="TEXT", help="The painting's artist.", rich_help_panel=PACK)
-    ] = "",
+    painting: Annotated[Path, arg("PAINTING", "An image file.")],
+    name: Annotated[str, opt("NAME", "The pack's name (default: the file's).")] = "",
+    title: Annotated[str, opt("TEXT", "The painting's title.", PACK)] = "",
+    artist: Annotated[str, opt("TEXT", "The painting's artist.", PACK)] = "",
     author: Author = None,
     license: License = None,
     replace: Replace = False,
     style_weight: StyleWeight = None,
     preview: Annotated[
-        bool,
-        typer.Option(
-            "--preview",
-            help="Install nothing; paint NAME.preview.png at five style weights.",
-        ),
+        bool, flag("--preview", "Install nothing; paint NAME.preview.png at five style weights.")
     ] = False,
     photos: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FOLDER",
-            help="Photographs to learn on (default: bundled ones).",
-            rich_help_panel=LEARNING,
-        ),
+        Path | None, opt("FOLDER", "Photographs to learn on (default: bundled ones).", LEARNING)
     ] = None,
     max_time: Annotated[
-        float | None,
-        typer.Option(
-            metavar="SECONDS", min=1, help="Learn for this long at most.", rich_help_panel=LEARNING
-        ),
+        float | None, opt("SECONDS", "Learn for this long at most.", LEARNING, min=1)
     ] = None,
     updates: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", min=1, help="Updates at most (default: 250).", rich_help_panel=LEARNING
-        ),
+        int | None, opt("N", "Updates at most (default: 250).", LEARNING, min=1)
     ] = None,
     resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume",
-            help="Continue a style that was stopped, or the installed one.",
-        ),
+        bool, flag("--resume", "Continue a style that was stopped, or the installed one.")
     ] = False,
     loss_network: LossNetwork = None,
     vgg_weights: VggWeights = None,
@@ -161,8 +138,8 @@ def add_style(
         "--trunk": trunk,
     }
     again = ["stylepack", "add-style", str(painting), "--name", described.name, "--resume"]
-    for flag, value in given.items():
-        again += [] if value is None else [flag, str(value)]
+    for option, value in given.items():
+        again += [] if value is None else [option, str(value)]
     if stop and not install_as_it_is(work, stop, shlex.join(again), (author or "", license or "")):
         raise typer.Exit(stop.exit_code)
     install(work, author or "", license or "", replace or resume)

@@ -11,7 +11,20 @@ import typer
 
 from stylepack.cli import console
 from stylepack.cli.completion import complete_mix, complete_pack
-from stylepack.cli.options import CLIPS, MANY, OUTPUT, STYLE, Device, Force, Precision, TrunkFile
+from stylepack.cli.options import (
+    CLIPS,
+    MANY,
+    OUT,
+    OUTPUT,
+    STYLE,
+    Device,
+    Force,
+    Precision,
+    TrunkFile,
+    arg,
+    flag,
+    opt,
+)
 from stylepack.errors import PhotoError, UsageError, counted
 from stylepack.files import make_folder
 from stylepack.library.resolve import resolve
@@ -25,37 +38,18 @@ if TYPE_CHECKING:
 
 def apply(
     photos: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="PHOTO", help="Photographs, clips, folders, patterns, or - for stdin."
-        ),
+        list[str], arg("PHOTO", "Photographs, clips, folders, patterns, or - for stdin.")
     ],
     style: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="PACK",
-            help="A pack, by name or file.",
-            autocompletion=complete_pack,
-            rich_help_panel=STYLE,
-        ),
+        opt("PACK", "A pack, by name or file.", STYLE, autocompletion=complete_pack),
     ] = None,
     mix: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="A=X,B=Y",
-            help="Several packs with weights.",
-            autocompletion=complete_mix,
-            rich_help_panel=STYLE,
-        ),
+        opt("A=X,B=Y", "Several packs with weights.", STYLE, autocompletion=complete_mix),
     ] = None,
     strength: Annotated[
-        float,
-        typer.Option(
-            metavar="X",
-            help="0 is the photograph, 1 the style, up to 1.5.",
-            show_default=False,
-            rich_help_panel=STYLE,
-        ),
+        float, opt("X", "0 is the photograph, 1 the style, up to 1.5.", STYLE, show_default=False)
     ] = 1.0,
     keep_colors: Annotated[
         bool,
@@ -67,139 +61,56 @@ def apply(
         ),
     ] = False,
     size: Annotated[
-        str,
-        typer.Option(
-            metavar="N|full",
-            help="Paint at this long side: smaller means larger strokes.",
-            rich_help_panel=STYLE,
-        ),
+        str, opt("N|full", "Paint at this long side: smaller means larger strokes.", STYLE)
     ] = "",
     mask: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="Paint only where this picture is white.", rich_help_panel=STYLE
-        ),
+        Path | None, opt("FILE", "Paint only where this picture is white.", STYLE)
     ] = None,
     region: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="FILE=MIX",
-            help="Another mix where this mask is white; repeatable.",
-            rich_help_panel=STYLE,
-        ),
+        opt("FILE=MIX", "Another mix where this mask is white; repeatable.", STYLE),
     ] = None,
     output: Annotated[
         str | None,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="PATH",
-            help="File, folder, or - for stdout (default: NAME.PACK.EXT).",
-            rich_help_panel=OUTPUT,
-        ),
+        opt("PATH", "File, folder, or - for stdout (default: NAME.PACK.EXT).", OUTPUT, names=OUT),
     ] = None,
     no_upscale: Annotated[
-        bool,
-        typer.Option(
-            "--no-upscale",
-            help="Leave the result at --size, smaller or larger.",
-            rich_help_panel=OUTPUT,
-        ),
+        bool, flag("--no-upscale", "Leave the result at --size, smaller or larger.", OUTPUT)
     ] = False,
-    format: Annotated[
-        str, typer.Option(metavar="EXT", help="jpg, png, webp, tif, ...", rich_help_panel=OUTPUT)
-    ] = "",
+    format: Annotated[str, opt("EXT", "jpg, png, webp, tif, ...", OUTPUT)] = "",
     quality: Annotated[
-        int,
-        typer.Option(
-            metavar="N",
-            min=1,
-            max=100,
-            help="For JPEG, WebP and AVIF, 1 to 100.",
-            rich_help_panel=OUTPUT,
-        ),
+        int, opt("N", "For JPEG, WebP and AVIF, 1 to 100.", OUTPUT, min=1, max=100)
     ] = 95,
     subsampling: Annotated[
-        str,
-        typer.Option(
-            metavar="RATIO", help="JPEG's colours: 4:4:4, 4:2:2 or 4:2:0.", rich_help_panel=OUTPUT
-        ),
+        str, opt("RATIO", "JPEG's colours: 4:4:4, 4:2:2 or 4:2:0.", OUTPUT)
     ] = "4:4:4",
     background: Annotated[
-        str,
-        typer.Option(
-            metavar="COLOUR",
-            help="Put transparent photographs on a colour.",
-            rich_help_panel=OUTPUT,
-        ),
+        str, opt("COLOUR", "Put transparent photographs on a colour.", OUTPUT)
     ] = "",
     no_metadata: Annotated[
-        bool,
-        typer.Option(
-            "--no-metadata", help="Write no EXIF, nor how it was painted.", rich_help_panel=OUTPUT
-        ),
+        bool, flag("--no-metadata", "Write no EXIF, nor how it was painted.", OUTPUT)
     ] = False,
     suffix: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TEXT",
-            help="End painted files' names in this, not in the pack's name.",
-            rich_help_panel=MANY,
-        ),
+        str | None, opt("TEXT", "End painted files' names in this, not in the pack's name.", MANY)
     ] = None,
     skip_existing: Annotated[
-        bool,
-        typer.Option("--skip-existing", help="Skip what is painted already.", rich_help_panel=MANY),
+        bool, flag("--skip-existing", "Skip what is painted already.", MANY)
     ] = False,
-    shard: Annotated[
-        str,
-        typer.Option(
-            metavar="I/N|env", help="Paint only the I-th of N parts.", rich_help_panel=MANY
-        ),
-    ] = "",
+    shard: Annotated[str, opt("I/N|env", "Paint only the I-th of N parts.", MANY)] = "",
     steady: Annotated[
-        float | None,
-        typer.Option(
-            metavar="X",
-            help="How much each frame keeps of the last one (default: 0.8).",
-            rich_help_panel=CLIPS,
-        ),
+        float | None, opt("X", "How much each frame keeps of the last one (default: 0.8).", CLIPS)
     ] = None,
     mix_to: Annotated[
-        str,
-        typer.Option(
-            metavar="A=X,B=Y",
-            help="Fade to this mix by the end.",
-            autocompletion=complete_mix,
-            rich_help_panel=CLIPS,
-        ),
+        str, opt("A=X,B=Y", "Fade to this mix by the end.", CLIPS, autocompletion=complete_mix)
     ] = "",
     codec: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            help="h264, hevc, vp9 or av1 (default: h264; vp9 in .webm).",
-            rich_help_panel=CLIPS,
-        ),
+        str, opt("NAME", "h264, hevc, vp9 or av1 (default: h264; vp9 in .webm).", CLIPS)
     ] = "",
     crf: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            help="Lower is better and larger (default: 20 for h264).",
-            rich_help_panel=CLIPS,
-        ),
+        int | None, opt("N", "Lower is better and larger (default: 20 for h264).", CLIPS)
     ] = None,
-    resume: Annotated[
-        bool,
-        typer.Option("--resume", help="Continue a clip that was stopped.", rich_help_panel=CLIPS),
-    ] = False,
-    jobs: Annotated[
-        int,
-        typer.Option(
-            metavar="N", min=1, help="Threads that decode and encode.", rich_help_panel=MANY
-        ),
-    ] = 2,
+    resume: Annotated[bool, flag("--resume", "Continue a clip that was stopped.", CLIPS)] = False,
+    jobs: Annotated[int, opt("N", "Threads that decode and encode.", MANY, min=1)] = 2,
     trunk: TrunkFile = None,
     device: Device = "auto",
     precision: Precision = "auto",
