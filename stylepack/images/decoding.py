@@ -24,6 +24,7 @@ from stylepack.images.budget import (
 )
 from stylepack.images.color_profile import is_writable, to_srgb
 from stylepack.images.formats import quietly
+from stylepack.images.frames import first_frame, strip_of
 from stylepack.images.reduction import drafted_size, whole_factor
 
 ORIENTATION = 0x0112  # EXIF 3.0
@@ -45,6 +46,7 @@ WHOLE_COLOURS = (2, 5)  # RGB and CMYK
 WHITES = (1, 255, 65_535)  # possible white levels of greys without a declared range
 OVERSHOOT = 2  # multiple of white that floats may reach
 Bytes = NDArray[np.uint8]
+Strips = Iterator[tuple[int, Image.Image]]
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,12 @@ class Decoded:
 
 
 def decode(
-    image: Image.Image, *, background: str = "", short_side: int = 0, long_side: int = 0
+    image: Image.Image,
+    *,
+    background: str = "",
+    short_side: int = 0,
+    long_side: int = 0,
+    consume: bool = False,
 ) -> Decoded:
     """The pixels of an image in any of Pillow's modes, oriented and in sRGB by its ICC profile.
 
@@ -71,6 +78,7 @@ def decode(
         background: a colour to lay transparent pictures on; empty keeps transparency.
         short_side, long_side: the least number of pixels of a side after reduction by a whole
             number; 0 for no reduction.
+        consume: the image is not used again, so that memory of its decoder can be freed.
 
     Raises:
         UsageError: no such colour.
@@ -87,7 +95,9 @@ def decode(
     drafted = size != full
     factor = whole_factor(size, short_side, long_side)
     with room(bytes_needed(image, size, full, factor)):
-        image.load()
+        frame = first_frame(image) if consume else None
+        if frame is None:
+            image.load()
         as_stored, sideways = _orientation(image)
         width, height = -(-image.width // factor), -(-image.height // factor)
         shape = (width, height) if sideways else (height, width)
@@ -96,7 +106,8 @@ def decode(
         if image.has_transparency_data and not background:
             alpha = np.full(shape, 255, np.uint8)
         alpha_view = None if alpha is None else as_stored(alpha)
-        icc = _fill(image, factor, background, as_stored(rgb), alpha_view)
+        strips = _strips(image, factor, frame)
+        icc = _fill(image, strips, factor, background, as_stored(rgb), alpha_view)
     if alpha is not None and alpha.min(initial=255) == 255:
         alpha = None
     full = full if drafted else image.size  # Pillow rotates a TIFF when it is loaded
@@ -104,8 +115,12 @@ def decode(
 
 
 def as_rgb(image: Image.Image, short_side: int = 0) -> Image.Image:
-    """An image in any mode as upright RGB in sRGB, on white; `short_side` as in `decode`."""
-    return Image.fromarray(decode(image, background="white", short_side=short_side).rgb)
+    """An image that was just opened as upright RGB in sRGB, on white.
+
+    `short_side` as in `decode`; the image cannot be used again.
+    """
+    decoded = decode(image, background="white", short_side=short_side, consume=True)
+    return Image.fromarray(decoded.rgb)
 
 
 def colour(name: str) -> tuple[int, int, int]:
@@ -150,13 +165,18 @@ def _orientation(image: Image.Image) -> tuple[Callable[[NDArray[Any]], NDArray[A
 
 
 def _fill(
-    image: Image.Image, factor: int, background: str, rgb: Bytes, alpha: Bytes | None
+    image: Image.Image,
+    strips: Strips,
+    factor: int,
+    background: str,
+    rgb: Bytes,
+    alpha: Bytes | None,
 ) -> bytes | None:
-    """Convert a loaded image into `rgb` and `alpha`; return the profile to save with."""
+    """Convert a decoded image's strips into `rgb` and `alpha`; return the profile to save with."""
     icc = image.info.get("icc_profile") or b""
     lightness = _Lightness(image) if image.mode[0] in "IF" else None
     mode, transform = "", None
-    for top, strip in _strips(image, factor):
+    for top, strip in strips:
         opaque, band = split_alpha(lightness(strip) if lightness else strip)
         mode, transform = to_srgb(icc, opaque.mode)
         colours = opaque if opaque.mode == mode else opaque.convert(mode)
@@ -171,11 +191,18 @@ def _fill(
     return icc if transform and mode == "RGB" and is_writable(icc) else None
 
 
-def _strips(image: Image.Image, factor: int = 1) -> Iterator[tuple[int, Image.Image]]:
-    """Yield (first row, strip) from top to bottom, with a multiple of `factor` rows each."""
+def _strips(image: Image.Image, factor: int = 1, frame: bytes | None = None) -> Strips:
+    """Yield (first row, strip) from top to bottom, with a multiple of `factor` rows each.
+
+    They are those of a loaded image, or of its `frame`.
+    """
     rows = factor * max(1, STRIP // max(1, image.width * factor))
     for top in range(0, image.height, rows):
-        yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
+        bottom = min(top + rows, image.height)
+        if frame is None:
+            yield top, image.crop((0, top, image.width, bottom))
+        else:
+            yield top, strip_of(image, frame, top, bottom)
 
 
 def _reduced(strip: Image.Image, factor: int) -> Bytes:
