@@ -23,6 +23,7 @@ from stylepack.images.budget import (
     tiff_tags,
 )
 from stylepack.images.color_profile import is_writable, to_srgb
+from stylepack.images.declared import Declared, declared
 from stylepack.images.formats import quietly
 from stylepack.images.frames import first_frame, strip_of
 from stylepack.images.reduction import drafted_size, whole_factor
@@ -69,6 +70,7 @@ def decode(
     background: str = "",
     short_side: int = 0,
     long_side: int = 0,
+    managed: bool = True,
     consume: bool = False,
 ) -> Decoded:
     """The pixels of an image in any of Pillow's modes, oriented and in sRGB by its ICC profile.
@@ -78,18 +80,21 @@ def decode(
         background: a colour to lay transparent pictures on; empty keeps transparency.
         short_side, long_side: the least number of pixels of a side after reduction by a whole
             number; 0 for no reduction.
+        managed: convert colours to sRGB; else they are taken as they are.
         consume: the image is not used again, so that memory of its decoder can be freed.
 
     Raises:
         UsageError: no such colour.
         MemoryError: there is not enough memory, or it needs more than `MOST_MEMORY`.
-        NotImplementedError: greys without a known white level, a raw's preview, or separate planes
-            that Pillow mixes up.
+        NotImplementedError: greys without a known white level, high dynamic range, a raw's preview,
+            or separate planes that Pillow mixes up.
     """
     if background:
         colour(background)
     _check_tiff(image)
     _correct_transparency(image)
+    icc = (image.info.get("icc_profile") or b"") if managed else b""
+    other = declared(image) if managed and not icc else None
     full = image.size
     size = drafted_size(image, whole_factor(full, short_side, long_side))
     drafted = size != full
@@ -106,12 +111,12 @@ def decode(
         if image.has_transparency_data and not background:
             alpha = np.full(shape, 255, np.uint8)
         alpha_view = None if alpha is None else as_stored(alpha)
-        strips = _strips(image, factor, frame)
-        icc = _fill(image, strips, factor, background, as_stored(rgb), alpha_view)
+        strips = _srgb(image, _strips(image, factor, frame), icc, other)
+        _fill(strips, factor, background, as_stored(rgb), alpha_view)
     if alpha is not None and alpha.min(initial=255) == 255:
         alpha = None
     full = full if drafted else image.size  # Pillow rotates a TIFF when it is loaded
-    return Decoded(rgb, alpha, icc, full[::-1] if sideways else full)
+    return Decoded(rgb, alpha, _kept(icc, image), full[::-1] if sideways else full)
 
 
 def as_rgb(image: Image.Image, short_side: int = 0) -> Image.Image:
@@ -164,30 +169,44 @@ def _orientation(image: Image.Image) -> tuple[Callable[[NDArray[Any]], NDArray[A
     return lambda upright: upright, False
 
 
-def _fill(
-    image: Image.Image,
-    strips: Strips,
-    factor: int,
-    background: str,
-    rgb: Bytes,
-    alpha: Bytes | None,
-) -> bytes | None:
-    """Convert a decoded image's strips into `rgb` and `alpha`; return the profile to save with."""
-    icc = image.info.get("icc_profile") or b""
+def _srgb(
+    image: Image.Image, strips: Strips, icc: bytes, other: Declared | None
+) -> Iterator[tuple[int, Image.Image, Image.Image | None]]:
+    """Yield (first row, RGB in sRGB, alpha or None) of strips, by a profile or other colours."""
     lightness = _Lightness(image) if image.mode[0] in "IF" else None
-    mode, transform = "", None
     for top, strip in strips:
         opaque, band = split_alpha(lightness(strip) if lightness else strip)
         mode, transform = to_srgb(icc, opaque.mode)
         colours = opaque if opaque.mode == mode else opaque.convert(mode)
         if transform:
             colours = ImageCms.applyTransform(colours, transform) or colours
+        elif other:
+            colours = other.to_srgb(colours)
+        yield top, colours, band
+
+
+def _fill(
+    strips: Iterator[tuple[int, Image.Image, Image.Image | None]],
+    factor: int,
+    background: str,
+    rgb: Bytes,
+    alpha: Bytes | None,
+) -> None:
+    """Write strips to `rgb` and `alpha`, reduced and on the background."""
+    for top, colours, band in strips:
         if band and background:
-            colours = Image.composite(colours, Image.new("RGB", strip.size, background), band)
-        rows = slice(top // factor, -(-(top + strip.height) // factor))
+            colours = Image.composite(colours, Image.new("RGB", colours.size, background), band)
+        rows = slice(top // factor, -(-(top + colours.height) // factor))
         rgb[rows] = _reduced(colours, factor)
         if band and alpha is not None:
             alpha[rows] = _reduced(band, factor)
+
+
+def _kept(icc: bytes, image: Image.Image) -> bytes | None:
+    """The profile to save with: that of an RGB picture, if it can be written."""
+    grey = image.mode in ("1", "L", "LA", "La") or image.mode[0] in "IF"
+    whole = image.mode if image.mode in ("CMYK", "LAB") else "RGB"
+    mode, transform = to_srgb(icc, "L" if grey else whole)
     return icc if transform and mode == "RGB" and is_writable(icc) else None
 
 

@@ -40,12 +40,8 @@ def mask_of_image(image: Image.Image, *, consume: bool = False) -> Tensor:
 
     `consume` as in `decode`.
     """
-    profile = image.info.pop("icc_profile", None)  # mask values are shares, not colours
-    try:
-        rgb = decode(image, background="black", consume=consume).rgb
-    finally:
-        if profile is not None:
-            image.info["icc_profile"] = profile
+    # Values of a mask are shares, not colours.
+    rgb = decode(image, background="black", managed=False, consume=consume).rgb
     return torch.from_numpy(np.array(Image.fromarray(rgb).convert("L")))
 
 
