@@ -14,6 +14,7 @@ from typing import BinaryIO
 from PIL import Image, UnidentifiedImageError
 
 from stylepack.errors import PhotoError, StylepackError, UsageError
+from stylepack.files import refuse_pipe
 from stylepack.images.kinds import LENGTH, kind_of, known_to_pillow
 
 # Pillow's other decoders are never used; PostScript, for example, would run Ghostscript.
@@ -55,11 +56,13 @@ def open_image(
     are ignored with a warning, unless the body reads `all_frames`.
 
     Raises:
-        UsageError: no such file.
+        UsageError: no such file, or a pipe.
         PhotoError: in none of Pillow's `formats`, damaged, or too large for the memory.
     """
     path = source if isinstance(source, Path) else name_of(source)
     try:
+        if isinstance(source, Path):
+            refuse_pipe(source)
         with _identified(source, formats, most) as image:
             yield image
             if not all_frames:

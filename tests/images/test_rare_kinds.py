@@ -1,6 +1,7 @@
 """Rare files: planes of their own, JPEG 2000 at reduced size, memory by format, IPTC, folders."""
 
 import io
+import os
 import struct
 import sys
 import zlib
@@ -279,3 +280,15 @@ def test_a_heic_decoder_with_known_holes_is_not_used(version, used, monkeypatch)
     monkeypatch.setitem(sys.modules, "pillow_heif", fake)
     assert formats._register_heif() is used
     assert registered == [version] * used
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_that_nobody_writes_to_holds_nothing_up(tmp_path: Path, capsys) -> None:
+    for name in ("a.jpg", "a.mp4", "mask.png"):
+        os.mkfifo(tmp_path / name)
+    picture(8, 8).save(tmp_path / "b.png")
+    photo, clip, mask = tmp_path / "a.jpg", tmp_path / "a.mp4", tmp_path / "mask.png"
+    words = [[photo], [clip], [tmp_path / "b.png", "--mask", mask]]
+    for sources, pipe in zip(words, (photo, clip, mask), strict=True):
+        assert stylepack(["apply", *map(str, sources), "--style", "wave"]) == 2
+        assert f"{pipe} is a pipe; save it to a file first" in capsys.readouterr().err
