@@ -86,8 +86,8 @@ def decode(
     Raises:
         UsageError: no such colour.
         MemoryError: there is not enough memory, or it needs more than `MOST_MEMORY`.
-        NotImplementedError: greys without a known white level, high dynamic range, a raw's preview,
-            or separate planes that Pillow mixes up.
+        NotImplementedError: greys without a known white level, signed bytes, high dynamic range, a
+            raw's preview, or separate planes that Pillow mixes up.
     """
     if background:
         colour(background)
@@ -144,10 +144,12 @@ def colour(name: str) -> tuple[int, int, int]:
 
 
 def _check_tiff(image: Image.Image) -> None:
-    """Refuse a TIFF that Pillow reads wrong: a raw's preview, or some kinds of separate planes."""
+    """Refuse a TIFF that Pillow reads wrong: previews, signed bytes, some kinds of planes."""
     tags = tiff_tags(image)
     if tags.get(SUBFILE_TYPE, 0) == REDUCED:
         raise NotImplementedError("its first picture is a preview; develop or export it as .jpg")
+    if image.mode == "L" and SIGNED in np.ravel(tags.get(SAMPLE_FORMAT, 1)):
+        raise NotImplementedError("its greys are signed; save it with unsigned values")
     if tags.get(PLANES) == SEPARATE and len(image.getbands()) > 1:
         deep = max(np.ravel(tags.get(BITS, 1))) > 8
         raw = tags.get(COMPRESSION, UNCOMPRESSED) == UNCOMPRESSED

@@ -172,6 +172,12 @@ def output_format(path: Path) -> str:
         UsageError: no suffix, or one that cannot be written.
     """
     if not can_write(path.suffix):
+        if path.suffix.lower() in HEIF_SUFFIXES:
+            needed = ".".join(map(str, SAFE_HEIF))
+            raise UsageError(
+                f"{path} needs pillow-heif {needed} or later: pip install pillow-heif; or name it "
+                ".jpg, .png, .webp or .tif"
+            )
         raise UsageError(
             f"{path} has no suffix of an image format; name it .jpg, .png, .webp or .tif"
         )

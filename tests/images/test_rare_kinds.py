@@ -292,3 +292,24 @@ def test_a_pipe_that_nobody_writes_to_holds_nothing_up(tmp_path: Path, capsys) -
     for sources, pipe in zip(words, (photo, clip, mask), strict=True):
         assert stylepack(["apply", *map(str, sources), "--style", "wave"]) == 2
         assert f"{pipe} is a pipe; save it to a file first" in capsys.readouterr().err
+
+
+def test_greys_of_signed_bytes_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    greys = Image.new("L", (8, 8), 200)
+    greys.save(path, tiffinfo={339: 2})
+    with pytest.raises(PhotoError, match="its greys are signed; save it with unsigned values"):
+        read_photo(path)
+
+
+def test_an_output_that_is_only_a_suffix_is_refused(tmp_path: Path) -> None:
+    picture(8, 8).save(tmp_path / "a.png")
+    with pytest.raises(UsageError, match=r"-o .*\.png is only a suffix; give a name like a\.png"):
+        plan_jobs([str(tmp_path / "a.png")], str(tmp_path / ".png"), ".wave")
+
+
+def test_writing_heic_without_its_package_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    monkeypatch.setattr(Image, "EXTENSION", {".png": "PNG"})
+    with pytest.raises(UsageError, match=r"a\.heic needs pillow-heif 1\.7 or later: pip install"):
+        formats.output_format(Path("a.heic"))
