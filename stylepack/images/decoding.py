@@ -4,7 +4,7 @@ Conversion is by strips, so that only the decoder's picture and the result are i
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,7 @@ from stylepack.images.budget import (
 )
 from stylepack.images.color_profile import is_writable, to_srgb
 from stylepack.images.declared import Declared, declared
-from stylepack.images.formats import quietly
+from stylepack.images.formats import allowing, quietly
 from stylepack.images.frames import first_frame, strip_of
 from stylepack.images.reduction import drafted_size, whole_factor
 
@@ -45,6 +45,7 @@ SUBFILE_TYPE, PHOTOMETRIC, PLANES, SAMPLE_FORMAT = 254, 262, 284, 339
 REDUCED, WHITE_IS_ZERO, SEPARATE, SIGNED = 1, 0, 2, 2
 WHOLE_COLOURS = (2, 5)  # RGB and CMYK
 WHITES = (1, 255, 65_535)  # possible white levels of greys without a declared range
+CHECKED = 1 << 26  # pixels, fewer than Pillow warns of
 OVERSHOOT = 2  # multiple of white that floats may reach
 Bytes = NDArray[np.uint8]
 Strips = Iterator[tuple[int, Image.Image]]
@@ -102,7 +103,7 @@ def decode(
     with room(bytes_needed(image, size, full, factor)):
         frame = first_frame(image) if consume else None
         if frame is None:
-            image.load()
+            _load(image)
         as_stored, sideways = _orientation(image)
         width, height = -(-image.width // factor), -(-image.height // factor)
         shape = (width, height) if sideways else (height, width)
@@ -117,6 +118,12 @@ def decode(
         alpha = None
     full = full if drafted else image.size  # Pillow rotates a TIFF when it is loaded
     return Decoded(rgb, alpha, _kept(icc, image), full[::-1] if sideways else full)
+
+
+def _load(image: Image.Image) -> None:
+    """Load an image; of large TIFFs Pillow checks the size again, by its own limit."""
+    with allowing() if image.width * image.height > CHECKED else nullcontext():
+        image.load()
 
 
 def as_rgb(image: Image.Image, short_side: int = 0) -> Image.Image:

@@ -313,3 +313,29 @@ def test_writing_heic_without_its_package_says_so(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(Image, "EXTENSION", {".png": "PNG"})
     with pytest.raises(UsageError, match=r"a\.heic needs pillow-heif 1\.7 or later: pip install"):
         formats.output_format(Path("a.heic"))
+
+
+def test_a_large_compressed_tiff_is_within_the_limit(tmp_path: Path, monkeypatch) -> None:
+    path = tmp_path / "a.tif"
+    Image.new("1", (300, 300)).save(path, compression="group4")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    monkeypatch.setattr(decoding, "CHECKED", 500)
+    assert read_photo(path).size == (300, 300)
+    assert Image.MAX_IMAGE_PIXELS == 1000
+
+
+@pytest.mark.parametrize(("pages", "counted"), [(3, "3"), (8, "more than 5"), (1, "")])
+def test_pages_are_counted_as_far_as_that_is_fast(
+    tmp_path: Path,
+    pages: int,
+    counted: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(formats, "MOST_COUNTED", 5)
+    path = tmp_path / "a.tif"
+    page = Image.new("L", (4, 4))
+    page.save(path, save_all=True, append_images=[page] * (pages - 1))
+    assert read_photo(path).size == (4, 4)
+    said = f"{path} has {counted} frames or pages; only the first picture is read"
+    assert caplog.messages == [said] * bool(counted)
