@@ -150,6 +150,16 @@ def fingerprint(folder: Path, paths: Iterable[Path]) -> str:
     return digest.hexdigest()
 
 
+def refuse_pipe(path: Path) -> None:
+    """Refuse to read a named pipe, which may never be written to.
+
+    Raises:
+        UsageError: it is one.
+    """
+    if path.is_fifo():
+        raise UsageError(f"{path} is a pipe; save it to a file first")
+
+
 def check_target(path: Path, option: str, replace: bool = True) -> None:
     """Refuse, before any work, an output path that cannot be written.
 

@@ -165,6 +165,9 @@ class FilmOptions:
             raise ClipError(filming.damage)
 
     def _paint(self, job: Job, filming: Filming, stop: Stop) -> None:
+        from stylepack.painting.jobs import is_done
+
+        replaced = is_done(job) and not filming.begun
         if filming.begun:
             console.say(f"continuing {job.target} after {filming.begun} frames")
         title = f"painting {job.source.name}"
@@ -175,6 +178,8 @@ class FilmOptions:
         for message in filming.finish():
             console.warn(message)
         console.result(str(job.target))
+        if replaced:
+            console.say(f"replaced {job.target}")
         if not filming.complete:
             console.say(f"stopped after {done} frames; --resume continues")
 

@@ -42,8 +42,8 @@ def distill(
     keeps a checkpoint beside the file; --resume continues from it.
 
     Examples:
-      stylepack distill --photos photos/ --styles paintings/ -o small.safetensors
-      stylepack distill --photos photos/ --styles paintings/ -o small.safetensors --resume
+      stylepack distill --photos photos/ --styles art/ -o small.safetensors
+      stylepack distill --photos photos/ --styles art/ -o small.safetensors --resume
     """
     if output.suffix != SUFFIX:
         raise UsageError(f"-o is {output}; name it like {output.stem or 'loss-network'}{SUFFIX}")

@@ -72,7 +72,7 @@ def evaluate(
 
     Examples:
       stylepack evaluate --photos photos/ --paintings paintings/
-      stylepack evaluate --photos photos/ --paintings paintings/ --style wave --limit 8
+      stylepack evaluate --photos photos/ --paintings paintings/ --style wave
     """
     base = load_recipe(recipe or "default", RecipeChanges(loss_network=loss_network))
     selection = resolve(style or (), trunk).by_name()

@@ -41,7 +41,7 @@ def grid(
 
     Examples:
       stylepack grid photo.jpg --corners starry,wave
-      stylepack grid photo.jpg --corners starry,scream,wave,composition -o blends.png
+      stylepack grid photo.jpg --corners starry,scream,wave,composition
     """
     most = MOST_PIXELS // (size * size)
     if steps ** (2 if corners.count(",") > 1 else 1) > most:

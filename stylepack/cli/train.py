@@ -109,8 +109,8 @@ def train(
     no download. Under torchrun all processes train one trunk.
 
     Examples:
-      stylepack train --styles paintings/ --photos photos/ -o runs/mine
-      stylepack train --resume runs/mine
+      stylepack train --styles art/ --photos photos/ -o run --loss-network bundled
+      stylepack train --resume run
     """
     launch = Launch.from_environment()
     console.speak_as(launch.rank)

@@ -4,7 +4,7 @@ Conversion is by strips, so that only the decoder's picture and the result are i
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,9 @@ from stylepack.images.budget import (
     tiff_tags,
 )
 from stylepack.images.color_profile import is_writable, to_srgb
-from stylepack.images.formats import quietly
+from stylepack.images.declared import Declared, declared
+from stylepack.images.formats import allowing, quietly
+from stylepack.images.frames import first_frame, strip_of
 from stylepack.images.reduction import drafted_size, whole_factor
 
 ORIENTATION = 0x0112  # EXIF 3.0
@@ -43,8 +45,10 @@ SUBFILE_TYPE, PHOTOMETRIC, PLANES, SAMPLE_FORMAT = 254, 262, 284, 339
 REDUCED, WHITE_IS_ZERO, SEPARATE, SIGNED = 1, 0, 2, 2
 WHOLE_COLOURS = (2, 5)  # RGB and CMYK
 WHITES = (1, 255, 65_535)  # possible white levels of greys without a declared range
+CHECKED = 1 << 26  # pixels, fewer than Pillow warns of
 OVERSHOOT = 2  # multiple of white that floats may reach
 Bytes = NDArray[np.uint8]
+Strips = Iterator[tuple[int, Image.Image]]
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,13 @@ class Decoded:
 
 
 def decode(
-    image: Image.Image, *, background: str = "", short_side: int = 0, long_side: int = 0
+    image: Image.Image,
+    *,
+    background: str = "",
+    short_side: int = 0,
+    long_side: int = 0,
+    managed: bool = True,
+    consume: bool = False,
 ) -> Decoded:
     """The pixels of an image in any of Pillow's modes, oriented and in sRGB by its ICC profile.
 
@@ -71,23 +81,29 @@ def decode(
         background: a colour to lay transparent pictures on; empty keeps transparency.
         short_side, long_side: the least number of pixels of a side after reduction by a whole
             number; 0 for no reduction.
+        managed: convert colours to sRGB; else they are taken as they are.
+        consume: the image is not used again, so that memory of its decoder can be freed.
 
     Raises:
         UsageError: no such colour.
         MemoryError: there is not enough memory, or it needs more than `MOST_MEMORY`.
-        NotImplementedError: greys without a known white level, a raw's preview, or separate planes
-            that Pillow mixes up.
+        NotImplementedError: greys without a known white level, signed bytes, high dynamic range, a
+            raw's preview, or separate planes that Pillow mixes up.
     """
     if background:
         colour(background)
     _check_tiff(image)
     _correct_transparency(image)
+    icc = (image.info.get("icc_profile") or b"") if managed else b""
+    other = declared(image) if managed and not icc else None
     full = image.size
     size = drafted_size(image, whole_factor(full, short_side, long_side))
     drafted = size != full
     factor = whole_factor(size, short_side, long_side)
     with room(bytes_needed(image, size, full, factor)):
-        image.load()
+        frame = first_frame(image) if consume else None
+        if frame is None:
+            _load(image)
         as_stored, sideways = _orientation(image)
         width, height = -(-image.width // factor), -(-image.height // factor)
         shape = (width, height) if sideways else (height, width)
@@ -96,16 +112,27 @@ def decode(
         if image.has_transparency_data and not background:
             alpha = np.full(shape, 255, np.uint8)
         alpha_view = None if alpha is None else as_stored(alpha)
-        icc = _fill(image, factor, background, as_stored(rgb), alpha_view)
+        strips = _srgb(image, _strips(image, factor, frame), icc, other)
+        _fill(strips, factor, background, as_stored(rgb), alpha_view)
     if alpha is not None and alpha.min(initial=255) == 255:
         alpha = None
     full = full if drafted else image.size  # Pillow rotates a TIFF when it is loaded
-    return Decoded(rgb, alpha, icc, full[::-1] if sideways else full)
+    return Decoded(rgb, alpha, _kept(icc, image), full[::-1] if sideways else full)
+
+
+def _load(image: Image.Image) -> None:
+    """Load an image; of large TIFFs Pillow checks the size again, by its own limit."""
+    with allowing() if image.width * image.height > CHECKED else nullcontext():
+        image.load()
 
 
 def as_rgb(image: Image.Image, short_side: int = 0) -> Image.Image:
-    """An image in any mode as upright RGB in sRGB, on white; `short_side` as in `decode`."""
-    return Image.fromarray(decode(image, background="white", short_side=short_side).rgb)
+    """An image that was just opened as upright RGB in sRGB, on white.
+
+    `short_side` as in `decode`; the image cannot be used again.
+    """
+    decoded = decode(image, background="white", short_side=short_side, consume=True)
+    return Image.fromarray(decoded.rgb)
 
 
 def colour(name: str) -> tuple[int, int, int]:
@@ -124,10 +151,12 @@ def colour(name: str) -> tuple[int, int, int]:
 
 
 def _check_tiff(image: Image.Image) -> None:
-    """Refuse a TIFF that Pillow reads wrong: a raw's preview, or some kinds of separate planes."""
+    """Refuse a TIFF that Pillow reads wrong: previews, signed bytes, some kinds of planes."""
     tags = tiff_tags(image)
     if tags.get(SUBFILE_TYPE, 0) == REDUCED:
         raise NotImplementedError("its first picture is a preview; develop or export it as .jpg")
+    if image.mode == "L" and SIGNED in np.ravel(tags.get(SAMPLE_FORMAT, 1)):
+        raise NotImplementedError("its greys are signed; save it with unsigned values")
     if tags.get(PLANES) == SEPARATE and len(image.getbands()) > 1:
         deep = max(np.ravel(tags.get(BITS, 1))) > 8
         raw = tags.get(COMPRESSION, UNCOMPRESSED) == UNCOMPRESSED
@@ -149,33 +178,59 @@ def _orientation(image: Image.Image) -> tuple[Callable[[NDArray[Any]], NDArray[A
     return lambda upright: upright, False
 
 
-def _fill(
-    image: Image.Image, factor: int, background: str, rgb: Bytes, alpha: Bytes | None
-) -> bytes | None:
-    """Convert a loaded image into `rgb` and `alpha`; return the profile to save with."""
-    icc = image.info.get("icc_profile") or b""
+def _srgb(
+    image: Image.Image, strips: Strips, icc: bytes, other: Declared | None
+) -> Iterator[tuple[int, Image.Image, Image.Image | None]]:
+    """Yield (first row, RGB in sRGB, alpha or None) of strips, by a profile or other colours."""
     lightness = _Lightness(image) if image.mode[0] in "IF" else None
-    mode, transform = "", None
-    for top, strip in _strips(image, factor):
+    for top, strip in strips:
         opaque, band = split_alpha(lightness(strip) if lightness else strip)
         mode, transform = to_srgb(icc, opaque.mode)
         colours = opaque if opaque.mode == mode else opaque.convert(mode)
         if transform:
             colours = ImageCms.applyTransform(colours, transform) or colours
+        elif other:
+            colours = other.to_srgb(colours)
+        yield top, colours, band
+
+
+def _fill(
+    strips: Iterator[tuple[int, Image.Image, Image.Image | None]],
+    factor: int,
+    background: str,
+    rgb: Bytes,
+    alpha: Bytes | None,
+) -> None:
+    """Write strips to `rgb` and `alpha`, reduced and on the background."""
+    for top, colours, band in strips:
         if band and background:
-            colours = Image.composite(colours, Image.new("RGB", strip.size, background), band)
-        rows = slice(top // factor, -(-(top + strip.height) // factor))
+            colours = Image.composite(colours, Image.new("RGB", colours.size, background), band)
+        rows = slice(top // factor, -(-(top + colours.height) // factor))
         rgb[rows] = _reduced(colours, factor)
         if band and alpha is not None:
             alpha[rows] = _reduced(band, factor)
+
+
+def _kept(icc: bytes, image: Image.Image) -> bytes | None:
+    """The profile to save with: that of an RGB picture, if it can be written."""
+    grey = image.mode in ("1", "L", "LA", "La") or image.mode[0] in "IF"
+    whole = image.mode if image.mode in ("CMYK", "LAB") else "RGB"
+    mode, transform = to_srgb(icc, "L" if grey else whole)
     return icc if transform and mode == "RGB" and is_writable(icc) else None
 
 
-def _strips(image: Image.Image, factor: int = 1) -> Iterator[tuple[int, Image.Image]]:
-    """Yield (first row, strip) from top to bottom, with a multiple of `factor` rows each."""
+def _strips(image: Image.Image, factor: int = 1, frame: bytes | None = None) -> Strips:
+    """Yield (first row, strip) from top to bottom, with a multiple of `factor` rows each.
+
+    They are those of a loaded image, or of its `frame`.
+    """
     rows = factor * max(1, STRIP // max(1, image.width * factor))
     for top in range(0, image.height, rows):
-        yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
+        bottom = min(top + rows, image.height)
+        if frame is None:
+            yield top, image.crop((0, top, image.width, bottom))
+        else:
+            yield top, strip_of(image, frame, top, bottom)
 
 
 def _reduced(strip: Image.Image, factor: int) -> Bytes:

@@ -14,6 +14,7 @@ from typing import BinaryIO
 from PIL import Image, UnidentifiedImageError
 
 from stylepack.errors import PhotoError, StylepackError, UsageError
+from stylepack.files import refuse_pipe
 from stylepack.images.kinds import LENGTH, kind_of, known_to_pillow
 
 # Pillow's other decoders are never used; PostScript, for example, would run Ghostscript.
@@ -45,6 +46,7 @@ BESIDE_PICTURES = frozenset(  # suffixes of other files that are skipped silentl
 )
 MOST_PIXELS = 500_000_000  # of an image; more may be an attempt to exhaust memory
 LONGEST_REASON = 200  # characters of a decoder's message
+MOST_COUNTED = 1000  # pages of a TIFF
 SHOWN = 5  # names in a line
 # Reasons for leaving out something in a folder.
 NOT_OPENED, AGAIN = "that cannot be opened", "linked more than once"
@@ -67,11 +69,13 @@ def open_image(
     are ignored with a warning, unless the body reads `all_frames`.
 
     Raises:
-        UsageError: no such file.
+        UsageError: no such file, or a pipe.
         PhotoError: in none of Pillow's `formats`, damaged, or too large for the memory.
     """
     path = source if isinstance(source, Path) else name_of(source)
     try:
+        if isinstance(source, Path):
+            refuse_pipe(source)
         with _identified(source, formats, most) as image:
             yield image
             if not all_frames:
@@ -109,16 +113,13 @@ def name_of(stream: BinaryIO) -> str:
 def _identified(source: Path | BinaryIO, formats: Sequence[str], most: int) -> Image.Image:
     named = (source if isinstance(source, Path) else Path(name_of(source))).suffix.lower()
     formats = [*formats, *BY_NAME.get(named, [])]
-    with quietly():
-        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, most // 2  # raises at twice
+    with allowing(most):
         try:
             return Image.open(source, formats=formats)
         except UnidentifiedImageError:
             if not _register_heif():
                 raise
             return Image.open(source, formats=["HEIF"])
-        finally:
-            Image.MAX_IMAGE_PIXELS = before
 
 
 def _what_instead(source: Path | BinaryIO) -> str:
@@ -141,8 +142,24 @@ def _what_instead(source: Path | BinaryIO) -> str:
 
 def _warn_of_frames(image: Image.Image, path: object) -> None:
     with suppress(Exception):  # damage after the first picture does not matter
-        if (frames := getattr(image, "n_frames", 1)) > 1:
-            _log.warning("%s has %d frames or pages; only the first picture is read", path, frames)
+        if (frames := _count_frames(image)) > 1:
+            count = f"more than {MOST_COUNTED:,}" if frames > MOST_COUNTED else frames
+            _log.warning("%s has %s frames or pages; only the first picture is read", path, count)
+
+
+def _count_frames(image: Image.Image) -> int:
+    """How many pictures a file has; of a TIFF no more than `MOST_COUNTED` + 1 are counted.
+
+    Pillow's time for counting a TIFF's pages is quadratic.
+    """
+    if image.format != "TIFF":
+        return int(getattr(image, "n_frames", 1))
+    count = 1
+    with suppress(EOFError):
+        while count <= MOST_COUNTED:
+            image.seek(count)
+            count += 1
+    return count
 
 
 @contextmanager
@@ -151,6 +168,17 @@ def quietly() -> Iterator[None]:
     with _QUIET, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+@contextmanager
+def allowing(most: int = MOST_PIXELS) -> Iterator[None]:
+    """Set Pillow's limit on pixels, which is global, and suppress its warnings; as `quietly`."""
+    with quietly():
+        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, most // 2  # raises at twice
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
 
 
 def _register_heif() -> bool:
@@ -181,6 +209,12 @@ def output_format(path: Path) -> str:
         UsageError: no suffix, or one that cannot be written.
     """
     if not can_write(path.suffix):
+        if path.suffix.lower() in HEIF_SUFFIXES:
+            needed = ".".join(map(str, SAFE_HEIF))
+            raise UsageError(
+                f"{path} needs pillow-heif {needed} or later: pip install pillow-heif; or name it "
+                ".jpg, .png, .webp or .tif"
+            )
         raise UsageError(
             f"{path} has no suffix of an image format; name it .jpg, .png, .webp or .tif"
         )

@@ -5,7 +5,7 @@ from contextlib import suppress
 from PIL import Image
 
 STARTS = (  # first bytes of a file, its kind, and advice
-    (b"version https://git-lfs", "a git-lfs pointer", "fetch the picture with `git lfs pull`"),
+    (b"version https://git-lfs", "a git-lfs pointer", "fetch the file with `git lfs pull`"),
     (b"\x1f\x8b", "gzip", "unpack it first"),
     (b"BZh", "bzip2", "unpack it first"),
     (b"\xfd7zXZ\0", "xz", "unpack it first"),

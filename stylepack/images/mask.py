@@ -32,17 +32,16 @@ def read_mask(source: str | Path) -> Tensor:
         PhotoError: not an image, or damaged.
     """
     with open_image(Path(source)) as image:
-        return mask_of_image(image)
+        return mask_of_image(image, consume=True)
 
 
-def mask_of_image(image: Image.Image) -> Tensor:
-    """A Pillow image of any mode as a mask: (H, W) uint8, black where it is transparent."""
-    profile = image.info.pop("icc_profile", None)  # mask values are shares, not colours
-    try:
-        rgb = decode(image, background="black").rgb
-    finally:
-        if profile is not None:
-            image.info["icc_profile"] = profile
+def mask_of_image(image: Image.Image, *, consume: bool = False) -> Tensor:
+    """A Pillow image of any mode as a mask: (H, W) uint8, black where it is transparent.
+
+    `consume` as in `decode`.
+    """
+    # Values of a mask are shares, not colours.
+    rgb = decode(image, background="black", managed=False, consume=consume).rgb
     return torch.from_numpy(np.array(Image.fromarray(rgb).convert("L")))
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from stylepack.images.declared import is_adobe_rgb
 from stylepack.images.formats import quietly
 
 WITH_EXIF = frozenset(["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIF"])
@@ -28,6 +29,7 @@ KEPT_TAGS = frozenset(
 )
 XMP, IPTC = 0x02BC, 0x83BB
 MAKER_NOTE, PIXEL_WIDTH, PIXEL_HEIGHT = 0x927C, 0xA002, 0xA003  # in the Exif IFD
+COLOUR_SPACE, SRGB = 0xA001, 1  # in the Exif IFD
 SUB_IFDS = (0x8769, 0x8825, 0xA005)  # Exif, GPS, interoperability
 MOST_IN_JPEG = 65_533  # bytes: a segment's length, including itself, has 16 bits
 XMP_NAME = 29  # bytes of these for the name
@@ -170,11 +172,18 @@ def _clean_exif(image: Image.Image) -> Image.Exif | None:
         found = image.getexif()
         for tag in KEPT_TAGS & found.keys():
             clean[tag] = found[tag]
-        for ifd in SUB_IFDS:
+        converted = "icc_profile" not in image.info and is_adobe_rgb(image)
+        for ifd in SUB_IFDS[:2] if converted else SUB_IFDS:
             with suppress(KeyError):  # Pillow 12 looks for the last IFD in the first
-                if values := found.get_ifd(ifd):
+                if values := _in_srgb(found.get_ifd(ifd)) if converted else found.get_ifd(ifd):
                     clean.get_ifd(ifd).update(values)
                     clean[ifd] = values
         clean.tobytes()
         return clean if len(clean) else None
     return None
+
+
+def _in_srgb(values: dict[int, Any]) -> dict[int, Any]:
+    """An IFD of a picture that was in Adobe RGB."""
+    kept = {tag: value for tag, value in values.items() if tag != SUB_IFDS[2]}
+    return kept | {COLOUR_SPACE: SRGB} if COLOUR_SPACE in kept else kept

@@ -273,7 +273,8 @@ def read_photo(
         PhotoError: not an image, damaged, or too large to be decoded safely.
     """
     with open_image(source if not isinstance(source, str) else Path(source)) as image:
-        decoded = decode(image, background=background, long_side=GAP * (size or 0))
+        side = GAP * (size or 0)
+        decoded = decode(image, background=background, long_side=side, consume=True)
         alpha = None if decoded.alpha is None else torch.from_numpy(decoded.alpha)
         photo = Photo(_planes(decoded.rgb), alpha, Metadata.of(image), decoded.icc)
         return photo.stretched(scaled(decoded.full, size)) if size else photo

@@ -6,6 +6,7 @@ DRAFTS = (8, 4, 2, 1)  # divisors that JPEG can be decoded with
 # JPEG 2000 codestream (ISO/IEC 15444-1, annex A): its first markers, the marker with the number of
 # levels and that number's offset after the marker's length, and the marker that ends the header.
 CODESTREAM, CODING, LEVELS, TILES = b"\xff\x4f\xff\x51", 0x52, 5, 0x90
+TILE_SIZE = 24  # offset in the codestream of a tile's width and height
 HEADER = 1 << 16  # bytes that are searched
 
 
@@ -42,16 +43,33 @@ def _reduce_resolution(image: Image.Image, most: int) -> tuple[int, int]:
 
 def _levels(image: Image.Image) -> int:
     """Number of levels of a JPEG 2000; 0 if unknown."""
-    file = image.fp if isinstance(image, ImageFile.ImageFile) else None
-    if file is None:
-        return 0
-    before = file.tell()
-    file.seek(0)
-    head = file.read(HEADER)
-    file.seek(before)
-    at = head.find(CODESTREAM) + 2
+    head, at = _codestream(image)
+    at += 2
     while 2 <= at < len(head) - 4 - LEVELS and head[at] == 0xFF and head[at + 1] != TILES:
         if head[at + 1] == CODING:
             return head[at + 4 + LEVELS]
         at += 2 + int.from_bytes(head[at + 2 : at + 4])
     return 0
+
+
+def tile_pixels(image: Image.Image) -> int:
+    """Pixels of the largest tile of a JPEG 2000, of which one is decoded at a time."""
+    head, at = _codestream(image)
+    at += TILE_SIZE
+    size = head[at : at + 8]
+    if at < TILE_SIZE or len(size) < 8:
+        return image.width * image.height
+    width, height = int.from_bytes(size[:4]), int.from_bytes(size[4:])
+    return min(width, image.width) * min(height, image.height)
+
+
+def _codestream(image: Image.Image) -> tuple[bytes, int]:
+    """(beginning of a JPEG 2000 file, where its codestream begins or -1)."""
+    file = image.fp if isinstance(image, ImageFile.ImageFile) else None
+    if file is None:
+        return b"", -1
+    before = file.tell()
+    file.seek(0)
+    head = file.read(HEADER)
+    file.seek(before)
+    return head, head.find(CODESTREAM)

@@ -130,7 +130,8 @@ def staging(
         folder: the folder of the targets.
         advice: what to do if it cannot be written to.
         own: only stylepack writes to the folder, so that leftovers of killed commands are trusted
-            and undone; elsewhere they are only deleted.
+            and undone; elsewhere one that replaced a file, or placed some of several, is kept for
+            the command that may undo it, and others are deleted.
         names: files that may be restored even if `own` is not set.
 
     Raises:
@@ -166,9 +167,10 @@ def _sweep(folder: Path, alone: bool | None, own: bool, names: Collection[str]) 
     """Remove abandoned stages in a folder; `alone` is from `alone_in`."""
     for left in folder.glob(f"{PREFIX}*") if alone is not False else ():
         if alone or is_stale(left):
-            if own or set(_names_placing(left / PLACING)) <= set(names):
+            placing = _names_placing(left / PLACING)
+            if own or set(placing) <= set(names):
                 _undo(left)
-            else:
+            elif len(placing) == 1 and not any((left / OLD).glob("*")):  # nothing to restore
                 shutil.rmtree(left, ignore_errors=True)
 
 

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, NamedTuple
 from stylepack.errors import PackError, UsageError
 
 LENGTH_BYTES = 8
+KIND_BYTES = 512  # that show what a file is
 LARGEST_HEADER = 1 << 20  # ours are about 30 KB, most of it the thumbnail
 READ_AHEAD = 1 << 16  # bytes, so that most headers take one read
 LARGEST_RANK = 8
@@ -58,7 +59,8 @@ def read_header(path: Path, largest_file: int) -> Header:
         PackError: larger than `largest_file` bytes, unreadable, or an invalid header.
     """
     with _opened(path, largest_file) as (file, size):
-        length = header_length(file.read(LENGTH_BYTES), size, path)
+        length = header_length(file.read(KIND_BYTES), size, path)
+        file.seek(LENGTH_BYTES)
         return parse_header(file.read(length), size, path)
 
 
@@ -95,15 +97,30 @@ def _opened(path: Path, largest_file: int) -> Iterator[tuple[BinaryIO, int]]:
 
 def parse_content(content: bytes, source: object) -> Header:
     """Check the header of a file in memory; errors name `source`."""
-    length = header_length(content[:LENGTH_BYTES], len(content), source)
+    length = header_length(content[:KIND_BYTES], len(content), source)
     return parse_header(content[LENGTH_BYTES : LENGTH_BYTES + length], len(content), source)
 
 
+def _refuse_other_kinds(start: bytes, path: object) -> None:
+    """Raise a PackError for a file that is known to be something else."""
+    from stylepack.images.kinds import kind_of  # Pillow is slow to import, and rarely needed here
+
+    kind, advice = kind_of(start)
+    if len(start) > LENGTH_BYTES and kind and not kind.startswith("safetensors"):
+        advice = advice if advice.startswith(("fetch", "unpack")) else "get the file itself"
+        raise PackError(f"{path} is {kind}, not a safetensors file; {advice}")
+
+
 def header_length(start: bytes, size: int, path: object) -> int:
-    """The header's length in bytes from the file's first 8 bytes, checked against its size."""
+    """The header's length in bytes from the file's first bytes, checked against its size.
+
+    `start`: 8 bytes or more; from `KIND_BYTES` an error says what the file is instead.
+    """
+    (length,) = struct.unpack("<Q", start[:LENGTH_BYTES].ljust(LENGTH_BYTES, b"\xff"))
+    if length > size - LENGTH_BYTES:
+        _refuse_other_kinds(start, path)
     if len(start) < LENGTH_BYTES:
         raise PackError(f"{path} is not a safetensors file: {size} bytes, expected at least 8")
-    (length,) = struct.unpack("<Q", start)
     if length > size - LENGTH_BYTES:
         raise PackError(
             f"{path} is not a safetensors file, or is cut off: its header claims {length:,} "

@@ -90,6 +90,8 @@ def _planned(
             "nothing to paint: there are only paintings here; name a file to paint it again"
         )
     paintings.warn()
+    if output and can_write(Path(output).name):
+        raise UsageError(f"-o {output} is only a suffix; give a name like a{Path(output).name}")
     several = len(sources) > 1 or any(Path(photo).is_dir() for photo in photos)
     place = Path(output) if output is not None else None
     into = place is not None and (

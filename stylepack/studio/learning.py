@@ -11,6 +11,7 @@ import torch
 from stylepack.bundled import BUNDLED_PHOTOS
 from stylepack.errors import StylepackError, UsageError
 from stylepack.files import make_folder
+from stylepack.images.decoding import as_rgb
 from stylepack.images.formats import open_image
 from stylepack.images.photo import Photo
 from stylepack.library.install import install_new
@@ -74,7 +75,7 @@ class Learning:
             raise UsageError("another painting is being learned; wait for it or cancel it")
         check_free(name)
         with open_image(painting) as image:
-            image.load()
+            as_rgb(image)
         self.preview, self.progress = None, Progress("starting", name)
         content = painting.getvalue()
         return self.lane.submit(lambda turn: self._learn(content, painting.name, name, turn))

@@ -13,6 +13,7 @@ from av.video.reformatter import ColorRange, Colorspace
 from numpy.typing import NDArray
 
 from stylepack.errors import ClipError, UsageError
+from stylepack.files import refuse_pipe
 from stylepack.images.formats import MOST_PIXELS
 from stylepack.video.hdr import is_hdr, to_sdr
 
@@ -185,9 +186,10 @@ def opened(path: Path) -> Iterator[av.container.InputContainer]:
     """The container of a file.
 
     Raises:
-        UsageError: no such file.
+        UsageError: no such file, or a pipe.
         ClipError: no clip, or one that is damaged.
     """
+    refuse_pipe(path)
     try:
         with av.open(f"file:{path}", options=SAFELY, metadata_errors="replace") as container:
             yield container

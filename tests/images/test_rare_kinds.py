@@ -1,6 +1,7 @@
 """Rare files: planes of their own, JPEG 2000 at reduced size, memory by format, IPTC, folders."""
 
 import io
+import os
 import struct
 import sys
 import zlib
@@ -10,6 +11,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import torch
 from conftest import picture
 from images.test_decoding import chunk, png, tiff
 from PIL import Image, IptcImagePlugin, features
@@ -17,7 +19,7 @@ from PIL import Image, IptcImagePlugin, features
 from stylepack.cli.main import run as stylepack
 from stylepack.errors import PhotoError, UsageError
 from stylepack.files import check_target
-from stylepack.images import budget, formats
+from stylepack.images import budget, decoding, formats
 from stylepack.images.decoding import decode
 from stylepack.images.formats import find_images, open_image
 from stylepack.images.photo import Photo, read_photo
@@ -89,23 +91,25 @@ def test_a_jpeg_2000_of_one_resolution_is_read_all_the_same() -> None:
     assert read_photo(buffer, 10).size == (10, 6)
 
 
-KINDS = {
-    "JPEG": ({"progressive": True}, 4 + 2 * 3),
-    "WEBP": ({}, 4 + 14),
-    "AVIF": ({"speed": 10}, 4 + 21),
-    "JPEG2000": ({}, 4 + 4 * 3 + 4 + 1),
-    "TIFF": ({"compression": "tiff_lzw", "tiffinfo": {278: 300}}, 4 + 4),
-    "PNG": ({}, 4 + 3),
-}
+KINDS = [
+    ("JPEG", {"progressive": True, "subsampling": 0}, 4 + 2 * 3),
+    ("JPEG", {"progressive": True, "subsampling": 2}, 4 + 3),
+    ("JPEG", {}, 4 + 3),
+    ("WEBP", {}, 4 + 8),
+    ("AVIF", {"speed": 10}, 4 + 13),
+    ("JPEG2000", {}, 4 + 4 * 3 + 4 + 1),
+    ("JPEG2000", {"tile_size": (100, 100)}, 4 + 3),
+    ("TIFF", {"compression": "tiff_lzw", "tiffinfo": {278: 300}}, 4 + 4),
+    ("PNG", {}, 4 + 3),
+]
 
 
-@pytest.mark.parametrize("file_format", KINDS)
+@pytest.mark.parametrize(("file_format", "options", "per_pixel"), KINDS)
 def test_what_a_decoder_needs_is_refused_before_it_decodes(
-    tmp_path: Path, file_format: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, file_format: str, options, per_pixel: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if file_format in ("WEBP", "AVIF") and not features.check(file_format.lower()):
         pytest.skip(f"this Pillow has no {file_format}")
-    options, per_pixel = KINDS[file_format]
     path = tmp_path / "a.img"
     Image.new("RGB", (400, 300)).save(path, file_format, **options)
     needed = per_pixel * 400 * 300 + budget.CONVERSION
@@ -114,8 +118,46 @@ def test_what_a_decoder_needs_is_refused_before_it_decodes(
     monkeypatch.setattr(budget, "MOST_MEMORY", needed - 1)
     with open_image(path) as image:
         monkeypatch.setattr(image, "load", lambda: pytest.fail("it was decoded"))
+        monkeypatch.setattr(decoding, "first_frame", lambda _: pytest.fail("it was decoded"))
         with pytest.raises(MemoryError, match="the limit is"):
-            decode(image)
+            decode(image, consume=True)
+
+
+@pytest.mark.parametrize("file_format", ["WEBP", "AVIF"])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L"])
+def test_frames_that_are_taken_from_the_decoder_are_those_of_pillow(
+    tmp_path: Path, file_format: str, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not features.check(file_format.lower()):
+        pytest.skip(f"this Pillow has no {file_format}")
+    monkeypatch.setattr(decoding, "STRIP", 1000)  # pixels, to have several strips
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010E] = 6, "words"
+    made = picture(70, 50).convert(mode)
+    if mode == "RGBA":
+        made.putalpha(Image.linear_gradient("L").resize(made.size))
+    path = tmp_path / "a.img"
+    made.save(path, file_format, exif=exif)
+    taken = read_photo(path)
+    with Image.open(path) as image:
+        loaded = Photo.from_image(image, background="")
+        assert image.getpixel((0, 0))  # a caller's image is still whole
+    assert taken.metadata.exif[0x010E] == "words"
+    assert torch.equal(taken.pixels, loaded.pixels)
+    assert (taken.alpha is None) == (mode != "RGBA")
+    assert mode != "RGBA" or torch.equal(taken.alpha, loaded.alpha)
+
+
+def test_a_frame_that_cannot_be_decoded_is_one_line(tmp_path: Path) -> None:
+    if not features.check("webp"):
+        pytest.skip("this Pillow has no WEBP")
+    path = tmp_path / "a.webp"
+    picture(200, 200).save(path, lossless=True)
+    content = bytearray(path.read_bytes())
+    content[60:] = bytes(len(content) - 60)
+    path.write_bytes(content)
+    with pytest.raises(PhotoError, match=r"cannot read .*a\.webp: failed to read next frame; "):
+        read_photo(path)
 
 
 @pytest.mark.parametrize(("source", "target"), [*product(["jpg", "tif"], repeat=2)])
@@ -238,3 +280,62 @@ def test_a_heic_decoder_with_known_holes_is_not_used(version, used, monkeypatch)
     monkeypatch.setitem(sys.modules, "pillow_heif", fake)
     assert formats._register_heif() is used
     assert registered == [version] * used
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_that_nobody_writes_to_holds_nothing_up(tmp_path: Path, capsys) -> None:
+    for name in ("a.jpg", "a.mp4", "mask.png"):
+        os.mkfifo(tmp_path / name)
+    picture(8, 8).save(tmp_path / "b.png")
+    photo, clip, mask = tmp_path / "a.jpg", tmp_path / "a.mp4", tmp_path / "mask.png"
+    words = [[photo], [clip], [tmp_path / "b.png", "--mask", mask]]
+    for sources, pipe in zip(words, (photo, clip, mask), strict=True):
+        assert stylepack(["apply", *map(str, sources), "--style", "wave"]) == 2
+        assert f"{pipe} is a pipe; save it to a file first" in capsys.readouterr().err
+
+
+def test_greys_of_signed_bytes_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    greys = Image.new("L", (8, 8), 200)
+    greys.save(path, tiffinfo={339: 2})
+    with pytest.raises(PhotoError, match="its greys are signed; save it with unsigned values"):
+        read_photo(path)
+
+
+def test_an_output_that_is_only_a_suffix_is_refused(tmp_path: Path) -> None:
+    picture(8, 8).save(tmp_path / "a.png")
+    with pytest.raises(UsageError, match=r"-o .*\.png is only a suffix; give a name like a\.png"):
+        plan_jobs([str(tmp_path / "a.png")], str(tmp_path / ".png"), ".wave")
+
+
+def test_writing_heic_without_its_package_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    monkeypatch.setattr(Image, "EXTENSION", {".png": "PNG"})
+    with pytest.raises(UsageError, match=r"a\.heic needs pillow-heif 1\.7 or later: pip install"):
+        formats.output_format(Path("a.heic"))
+
+
+def test_a_large_compressed_tiff_is_within_the_limit(tmp_path: Path, monkeypatch) -> None:
+    path = tmp_path / "a.tif"
+    Image.new("1", (300, 300)).save(path, compression="group4")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    monkeypatch.setattr(decoding, "CHECKED", 500)
+    assert read_photo(path).size == (300, 300)
+    assert Image.MAX_IMAGE_PIXELS == 1000
+
+
+@pytest.mark.parametrize(("pages", "counted"), [(3, "3"), (8, "more than 5"), (1, "")])
+def test_pages_are_counted_as_far_as_that_is_fast(
+    tmp_path: Path,
+    pages: int,
+    counted: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(formats, "MOST_COUNTED", 5)
+    path = tmp_path / "a.tif"
+    page = Image.new("L", (4, 4))
+    page.save(path, save_all=True, append_images=[page] * (pages - 1))
+    assert read_photo(path).size == (4, 4)
+    said = f"{path} has {counted} frames or pages; only the first picture is read"
+    assert caplog.messages == [said] * bool(counted)

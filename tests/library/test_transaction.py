@@ -189,5 +189,25 @@ def test_in_a_folder_of_others_only_named_files_are_put_back(tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == []
     half_placed(tmp_path, ["mine.txt", "m.json"])
     staging.recover(tmp_path, own=False, names=("m.onnx", "m.json"))
+    assert (tmp_path / "mine.txt").read_text() == "half"
+    shutil.rmtree(left)
+    (tmp_path / "mine.txt").unlink()
+
+
+def test_only_the_command_that_was_killed_undoes_what_it_replaced(tmp_path: Path) -> None:
+    left = half_placed(tmp_path, ["m.onnx", "m.json"])
+    (left / "old" / "m.onnx").write_text("before")
+    for other in ((), ("n.onnx", "n.json")):
+        with staging.staging(tmp_path, "", own=False, names=other):
+            assert (left / "old" / "m.onnx").read_text() == "before"
+    staging.recover(tmp_path, own=False, names=("m.onnx", "m.json"))
     assert not left.exists()
-    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+    assert (tmp_path / "m.onnx").read_text() == "before"
+
+
+def test_a_stage_of_others_without_backups_is_deleted(tmp_path: Path) -> None:
+    left = tmp_path / f"{staging.PREFIX}left"
+    left.mkdir()
+    (left / "placing.json").write_text('["my-packs"]')
+    staging.recover(tmp_path, own=False)
+    assert list(tmp_path.iterdir()) == []

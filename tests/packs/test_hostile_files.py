@@ -23,7 +23,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save
 
-from stylepack.errors import StylepackError
+from stylepack.errors import PackError, StylepackError
 from stylepack.library.archive import packs_in_zip
 from stylepack.losses.distilled import ARCHITECTURE as DISTILLED
 from stylepack.losses.distilled import CONFIG_KEY as NETWORK_KEY
@@ -31,7 +31,7 @@ from stylepack.losses.distilled import Distilled, DistilledConfig, load_distille
 from stylepack.losses.vgg import VGG, parameter_shapes
 from stylepack.losses.weights import read_weights
 from stylepack.network.trunk import Trunk
-from stylepack.packs.header import LARGEST_HEADER, parse_content
+from stylepack.packs.header import LARGEST_HEADER, parse_content, read_header
 from stylepack.packs.manifest import (
     ARCHITECTURE,
     FORMAT_VERSION,
@@ -400,3 +400,20 @@ def test_huge_packs_are_short_stories(changes: list[tuple[str, str, Any]]) -> No
     assert valid == (changes[0][1] in ("modelspec.title", "stylepack.trunk_sha256")) or (
         changes == HUGE["a header over the limit"]
     )
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a git-lfs pointer"),
+        (b"<!DOCTYPE html><html><body>404</body></html>", "a web page"),
+        (b"\x1f\x8b\x08" + bytes(60), "gzip"),
+    ],
+    ids=["lfs", "html", "gzip"],
+)
+def test_a_pack_that_is_something_else_is_named(tmp_path: Path, content: bytes, kind: str) -> None:
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(content)
+    for read in (lambda: read_header(path, 1 << 20), lambda: parse_content(content, path)):
+        with pytest.raises(PackError, match=f"{kind}, not a safetensors file; "):
+            read()

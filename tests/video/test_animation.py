@@ -64,6 +64,16 @@ def test_durations_loops_and_transparency_stay(
     assert np.abs(after[0].astype(int) - after[2]).mean() > 1
 
 
+def test_a_replaced_animation_is_named(
+    tmp_path: Path, paint: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = animation(tmp_path / "turn.gif")
+    said = f"replaced {tmp_path / 'turn.dots.gif'}"
+    for replaced in (False, True):
+        assert paint(source) == 0
+        assert (said in capsys.readouterr().err) is replaced
+
+
 def test_other_formats_of_animations_can_be_written(
     tmp_path: Path, paint: Callable[..., int]
 ) -> None:
