@@ -80,7 +80,7 @@ def blend(
 
 
 def make(
-    paintings: Annotated[Path, typer.Argument(metavar="FOLDER", help="Paintings, one style each.")],
+    paintings: Annotated[Path, arg("FOLDER", "Paintings, one style each.")],
     author: Author = None,
     license: License = None,
     replace: Replace = False,
