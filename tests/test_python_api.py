@@ -265,7 +265,9 @@ def test_the_pages_snippets_run(
         pytest.skip("learns a style: see the next test")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(Image.Image, "show", lambda image: None)
+    monkeypatch.setattr("stylepack.training.quick.UPDATES", 2)
     image.save("photo.jpg")
+    image.rotate(180).save("painting.jpg")
     names: dict[str, Any] = {}
     exec("import numpy as np, stylepack\nfrom stylepack import Stylizer", names)
     exec("stylizer = Stylizer.load('wave')\nphoto = stylizer.paint('photo.jpg')", names)

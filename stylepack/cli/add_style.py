@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 import signal
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -61,7 +62,7 @@ def add_style(
         float | None, opt("SECONDS", "Learn for this long at most.", LEARNING, min=1)
     ] = None,
     updates: Annotated[
-        int | None, opt("N", "Updates at most (default: 250).", LEARNING, min=1)
+        int | None, opt("N", "Updates at most (default: 60).", LEARNING, min=1)
     ] = None,
     resume: Annotated[
         bool, flag("--resume", "Continue a style that was stopped, or the installed one.")
@@ -76,9 +77,10 @@ def add_style(
 ) -> None:
     """Learn a new style from one painting and install it as a pack.
 
-    Only gamma and beta are trained; the trunk and the other packs stay as they are. Learning
-    stops when the loss on held-out photographs stops falling. Nothing is downloaded: without
-    --loss-network, VGG is used if its weights are cached, else a small bundled network.
+    Only gamma and beta are trained; the trunk and the other packs stay as they are. A first
+    version takes seconds, as `apply --painting` makes it. Learning then stops when the loss on
+    held-out photographs stops falling. Nothing is downloaded: without --loss-network, VGG is
+    used if its weights are cached, else a small bundled network.
 
     Ctrl-C keeps the style as it is; you can install it or continue later.
 
@@ -94,11 +96,16 @@ def add_style(
 
     from stylepack.losses.weights import WeightSource, without_download
     from stylepack.network.device import pick_device
-    from stylepack.training.add_style import described_painting, earlier_style, planned
+    from stylepack.training.add_style import (
+        described_painting,
+        earlier_style,
+        first_version,
+        planned,
+    )
     from stylepack.training.finetune import PREVIEW_STEPS, Finetune, Preview
 
     described = described_painting(painting, name, title=title, artist=artist)
-    target = pick_device(device)
+    begun, target = time.monotonic(), pick_device(device)
     place = find_trunk(trunk)
     earlier = earlier_style(described, place) if resume else None
     if not preview:
@@ -106,6 +113,11 @@ def add_style(
     source = WeightSource(vgg_weights, vgg_input)
     if not loss_network:
         base = without_download(base, source)
+    quick = None if preview or earlier else first_version(described, place, base, updates)
+    if quick:
+        if not quick.is_learned:
+            follow(quick.learn(target), f"a first version of {described.name}", len(quick))
+        earlier = quick.start()
     work = Finetune(
         described,
         photos or BUNDLED_PHOTOS,
@@ -113,7 +125,7 @@ def add_style(
         planned(base, updates or (PREVIEW_STEPS if preview else None), earlier),
         source,
         target,
-        max_time or math.inf,
+        (max_time or math.inf) - (time.monotonic() - begun),
         earlier,
     )
     console.say(f"loss network: {base.loss_network}; {start_in_words(work)}")

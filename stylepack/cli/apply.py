@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -34,6 +35,7 @@ from stylepack.packs.mix import Mix, parse_mix
 if TYPE_CHECKING:
     from stylepack.painting.batch import Painter
     from stylepack.painting.jobs import Job
+    from stylepack.training.quick import QuickStyle
 
 
 def apply(
@@ -47,6 +49,9 @@ def apply(
     mix: Annotated[
         list[str] | None,
         opt("A=X,B=Y", "Several packs with weights.", STYLE, autocompletion=complete_mix),
+    ] = None,
+    painting: Annotated[
+        Path | None, opt("FILE", "A painting, whose style is learned in seconds.", STYLE)
     ] = None,
     strength: Annotated[
         float, opt("X", "0 is the photograph, 1 the style, up to 1.5.", STYLE, show_default=False)
@@ -121,15 +126,19 @@ def apply(
     Examples:
       stylepack apply photo.jpg --style wave
       stylepack apply photos/ --mix starry=0.7,wave=0.3 -o painted/
+      stylepack apply photo.jpg --painting monet.jpg
     """
-    wanted = choose_mix(mix or (), style or ())
+    quick = quick_style(painting, mix or style, trunk) if painting else None
+    wanted = choose_mix(mix or (), [str(quick.file)] if quick else style or ())
     side = parse_size(size)
     regions = [parse_region(text) for text in region or ()]
     mixes = [wanted, *(mix for _, mix in regions)]
     last_mixes = [choose_mix([mix_to], ()), *mixes[1:]] if mix_to else []
     references = [name for one in (*mixes, *last_mixes) for name in one.references]
+    to_learn = {str(quick.file)} if quick and not quick.is_learned else frozenset[str]()
+    ready = [name for name in references if name not in to_learn]
     shelf = Shelf()
-    selection = resolve(references, trunk, identity=strength != 1, shelf=shelf)
+    selection = resolve(ready, trunk, identity=strength != 1, shelf=shelf)
 
     from stylepack.cli.clips import FilmOptions
     from stylepack.images.decoding import colour
@@ -172,6 +181,10 @@ def apply(
     if first != STANDARD:
         make_folder(first.parent, "choose another -o")
 
+    if quick and to_learn:
+        learn_at_once(quick, device)
+        selection = resolve(references, trunk, identity=strength != 1, shelf=shelf)
+
     from stylepack.painting.batch import Painter
     from stylepack.painting.stylizer import PaintOptions, Stylizer
 
@@ -191,7 +204,7 @@ def apply(
         stdout_format=stdout_format,
     )
     kind = str(stylizer.dtype).removeprefix("torch.")
-    shown = " and ".join(map(str, mixes))
+    shown = " and ".join(map(str, [quick.painting.name, *mixes[1:]] if quick else mixes))
     console.say(f"painting {shown} on {stylizer.device} in {kind}")
     alone = len(todo) + len(clips) == 1
     failed = follow(painter, todo, jobs, alone=alone) if todo else 0
@@ -233,6 +246,28 @@ def follow(painter: Painter, todo: list[Job], workers: int, *, alone: bool) -> i
     return failed
 
 
+def quick_style(painting: Path, others: Sequence[str] | None, trunk: Path | None) -> QuickStyle:
+    """The style of `--painting`, which takes no other mix.
+
+    Raises:
+        UsageError: another mix is given too, or there is no such picture.
+    """
+    from stylepack.training.quick import QuickStyle
+
+    if others:
+        raise UsageError("give one of --painting, --style or --mix")
+    return QuickStyle.of(painting, trunk)
+
+
+def learn_at_once(quick: QuickStyle, device: str) -> None:
+    """Show the learning of a painting's style, which takes seconds."""
+    from stylepack.network.device import pick_device
+
+    console.follow(quick.learn(pick_device(device)), f"learning {quick.painting.name}", len(quick))
+    again = shlex.quote(str(quick.painting.path))
+    console.say(f"a first version of its style; a better one: stylepack add-style {again}")
+
+
 def choose_mix(mix: Sequence[str], style: Sequence[str]) -> Mix:
     """The mix that `--mix` or `--style` asks for.
 
@@ -246,7 +281,9 @@ def choose_mix(mix: Sequence[str], style: Sequence[str]) -> Mix:
     if len(mix) > 1:
         raise UsageError(f"--mix is given {len(mix)} times; give it once: --mix {','.join(mix)}")
     if bool(mix) == bool(style):
-        raise UsageError("give one of --style A or --mix A=0.5,B=0.5; see `stylepack packs list`")
+        raise UsageError(
+            "give --style A, --mix A=0.5,B=0.5 or --painting FILE; see `stylepack packs list`"
+        )
     return (parse_mix(mix[0]) if mix else Mix(((style[0], 1.0),))).normalised()
 
 

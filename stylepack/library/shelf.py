@@ -368,10 +368,14 @@ def _is_picture(reference: str) -> bool:
 
 
 def _picture_advice(reference: str) -> str:
-    learn = worded(
-        f"`stylepack add-style {shlex.quote(reference)}`", f"stylepack.add_style({reference!r})"
+    typed = shlex.quote(reference)
+    advice = worded(
+        f"paint with `apply --painting {typed}`, or learn a better style from it: "
+        f"`stylepack add-style {typed}`",
+        f"load it with painting={reference!r}, or learn a better style from it: "
+        f"stylepack.add_style({reference!r})",
     )
-    return f"{reference} is a picture, not a pack; learn its style first: {learn}"
+    return f"{reference} is a picture, not a pack; {advice}"
 
 
 def _is_path(reference: str) -> bool:

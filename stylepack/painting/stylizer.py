@@ -6,6 +6,7 @@ from copy import copy
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from math import prod
+from os import PathLike
 from pathlib import Path
 from typing import Literal, TypeVar, cast, overload
 
@@ -117,8 +118,9 @@ class Stylizer:
     @classmethod
     def load(
         cls,
-        mix: AnyMix,
+        mix: AnyMix | None = None,
         *,
+        painting: str | PathLike[str] | None = None,
         regions: Sequence[AnyMix] = (),
         strength: float = 1.0,
         trunk: str | Path | None = None,
@@ -132,6 +134,8 @@ class Stylizer:
             mix: like `starry=0.5,scream=0.5` or `{"starry": 0.5, "scream": 0.5}`; names or
                 paths of packs, weights from 0 up; or the path of one pack; or a list of packs,
                 which are mixed in equal parts.
+            painting: instead of a mix, the file of a picture whose style is learned in seconds
+                and kept in the cache; `stylepack.add_style` learns a better one in minutes.
             regions: more mixes, one for each mask given to `paint`.
             strength: 0 is the photograph, 1 the mix, up to 1.5 beyond it, on the line from the
                 trunk's identity pack `photo` through the mix.  Below 1 painting takes two passes:
@@ -142,10 +146,20 @@ class Stylizer:
             force: accept packs that do not name their trunk.
 
         Raises:
-            UsageError: an unknown pack or precision, or invalid weights.
+            UsageError: an unknown pack or precision, invalid weights, or not one of `mix` and
+                `painting`.
+            PhotoError: the painting cannot be read, or has only one colour.
             PackError: a damaged pack or trunk, or a pack of another trunk.
             DeviceError: the device or int8 is not available.
         """
+        if painting is not None:
+            from stylepack.training.quick import learned_at_once  # painting needs no training
+
+            if mix is not None:
+                raise UsageError("give one of mix and painting")
+            mix = str(learned_at_once(Path(painting), trunk, pick_device(device)))
+        elif mix is None:
+            raise UsageError("give a mix, like 'starry', or a painting")
         wanted = [as_mix(one).normalised() for one in (mix, *regions)]
         references = (reference for one in wanted for reference in one.references)
         packs = resolve(references, trunk, identity=strength != 1).load(force)

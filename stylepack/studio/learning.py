@@ -22,7 +22,8 @@ from stylepack.recipe import Recipe
 from stylepack.studio.desk import Upload
 from stylepack.studio.frames import LIVE_QUALITY, Frame, Frames, jpeg
 from stylepack.studio.lanes import Lane, SupersededError, Turn
-from stylepack.training.finetune import Finetune, finetune_recipe
+from stylepack.training.add_style import first_version, planned
+from stylepack.training.finetune import Finetune
 from stylepack.training.paintings import Painting, describe
 from stylepack.training.trainer import Step
 
@@ -108,15 +109,25 @@ class Learning:
             raise
 
     def _train(self, painting: Painting, turn: Turn) -> None:
-        source = WeightSource()
+        source, place = WeightSource(), self.frames.catalog.place
+        device = pick_device(self.frames.catalog.engine.device)
+        recipe = without_download(self.recipe, source)
+        earlier = None
+        if quick := first_version(painting, place, recipe, self.updates):
+            for step in quick.learn(device):
+                turn(0.0)
+                self._report("learning", step.done, len(quick), "a first version")
+            earlier = quick.start()
         work = Finetune(
             painting,
             BUNDLED_PHOTOS,
-            self.frames.catalog.place,
-            finetune_recipe(without_download(self.recipe, source), self.updates),
+            place,
+            planned(recipe, self.updates, earlier),
             source,
-            pick_device(self.frames.catalog.engine.device),
+            device,
+            earlier=earlier,
         )
+        self._paint(work)
         total = work.recipe.updates
         self._report("learning", 0, total, "")
         for event in work.train():

@@ -3,12 +3,13 @@
 import logging
 import math
 import os
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 from stylepack.bundled import BUNDLED_PHOTOS
-from stylepack.errors import StylepackError, UsageError, option
+from stylepack.errors import UsageError, option
 from stylepack.events import Notice, Skipped
 from stylepack.files import make_folder
 from stylepack.library.install import install_new
@@ -17,12 +18,20 @@ from stylepack.library.shelf import MOVE_HOME, check_free, home_folder, shelf
 from stylepack.library.trunks import find_trunk
 from stylepack.losses.weights import WeightSource, without_download
 from stylepack.network.device import pick_device
-from stylepack.packs.manifest import SUFFIX, in_words, typed_name
-from stylepack.packs.mix import Mix, parse_mix
+from stylepack.packs.manifest import SUFFIX, typed_name
 from stylepack.packs.pack import Pack
 from stylepack.recipe import Recipe, RecipeChanges, load_recipe
-from stylepack.training.finetune import FINISH, STEPS, Earlier, Finetune, finetune_recipe
+from stylepack.training.finetune import (
+    FINISH,
+    REFINING_STEPS,
+    STEPS,
+    Earlier,
+    Finetune,
+    finetune_recipe,
+)
 from stylepack.training.paintings import Painting, describe, pack_name
+from stylepack.training.quick import UPDATES as QUICK_UPDATES
+from stylepack.training.quick import QuickStyle, can_be_quick
 from stylepack.training.trainer import Step
 
 _log = logging.getLogger("stylepack")
@@ -58,7 +67,7 @@ def add_style(
         painting: an image file.
         name: the pack's name; empty takes the file's.
         photos: a folder of photographs to learn on; None takes a few bundled ones.
-        updates: updates at most; None is 250.
+        updates: updates at most; None is 60, after a first version of the style.
         max_time: seconds at most.
         style_weight, seed, loss_network: in place of the default recipe's; without `loss_network`
             VGG-19 is used where its weights are cached, and the bundled network elsewhere.
@@ -88,16 +97,22 @@ def add_style(
     if not loss_network:
         recipe = without_download(recipe, source)
     place = find_trunk(trunk if isinstance(trunk, str | None) else Path(trunk))
+    begun, on = time.monotonic(), pick_device(device)
     earlier = earlier_style(described, place) if resume else None
-    check_free(described.name, replace or earlier is not None)
+    check_free(described.name, replace or resume)
+    quick = None if earlier else first_version(described, place, recipe, updates)
+    if quick:
+        for _ in quick.learn(on):
+            pass
+        earlier = quick.start()
     work = Finetune(
         described,
         Path(photos) if photos else BUNDLED_PHOTOS,
         place,
         planned(recipe, updates, earlier),
         source,
-        pick_device(device),
-        max_time,
+        on,
+        max_time - (time.monotonic() - begun),
         earlier,
     )
     try:
@@ -118,7 +133,7 @@ def add_style(
         file = keep_unfinished(work, author, license)
         _log.warning("kept the style after %d updates: %s", work.updates, file)
         raise
-    return install_learned(work, pack, replace=replace or earlier is not None)
+    return install_learned(work, pack, replace=replace or resume)
 
 
 def described_painting(
@@ -139,11 +154,24 @@ def described_painting(
     return describe(path, name or pack_name(path), facts)
 
 
+def first_version(
+    painting: Painting, trunk: Path, recipe: Recipe, updates: int | None = None
+) -> QuickStyle | None:
+    """The style to start from, to be learned in seconds.
+
+    None if there are hardly more `updates` than it takes itself, or the bundled loss network has
+    not all layers of the recipe: then learning starts from a mix of packs.
+    """
+    if not can_be_quick(recipe) or (updates is not None and updates < QUICK_UPDATES):
+        return None
+    return QuickStyle.for_painting(painting, trunk, recipe)
+
+
 def planned(recipe: Recipe, updates: int | None, earlier: Earlier | None) -> Recipe:
     """The recipe for one style, with the updates that are left after earlier ones."""
-    total = updates or STEPS
+    total = updates or (REFINING_STEPS if earlier else STEPS)
     left = max(total - earlier.updates, min(FINISH, total)) if earlier else total
-    return finetune_recipe(recipe, left)
+    return finetune_recipe(recipe, left, refining=earlier is not None)
 
 
 def unfinished_file(name: str) -> Path:
@@ -196,7 +224,4 @@ def earlier_style(painting: Painting, trunk: Path) -> Earlier:
             f"{option('name')} or leave out {option('resume')}"
         )
     updates = pack.manifest.train.get("updates", 0)
-    mix = Mix(())
-    with suppress(StylepackError):
-        mix = parse_mix(in_words(pack.manifest.train.get("started_from", "")))
-    return Earlier(pack.style, mix, updates if isinstance(updates, int) and updates > 0 else 0)
+    return Earlier.of(pack, updates if isinstance(updates, int) and updates > 0 else 0)

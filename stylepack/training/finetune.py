@@ -7,6 +7,7 @@ gradient for the convolutions, so nothing installed changes.
 import math
 import time
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import takewhile
@@ -15,13 +16,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from stylepack.errors import StylepackError
 from stylepack.events import Event, Progress
 from stylepack.images.contact_sheet import contact_sheet, save_png
 from stylepack.images.photo import Photo, read_rgb, resized
 from stylepack.library.resolve import resolve
 from stylepack.losses.weights import WeightSource
 from stylepack.network.device import training_dtype
-from stylepack.packs.mix import Mix
+from stylepack.packs.manifest import in_words
+from stylepack.packs.mix import Mix, parse_mix
 from stylepack.packs.pack import Pack, blend
 from stylepack.packs.thumbnail import thumbnail
 from stylepack.recipe import Recipe
@@ -32,11 +35,14 @@ from stylepack.training.initial import nearest_mix
 from stylepack.training.paintings import Painting, objective_for
 from stylepack.training.trainer import Step, Trainer
 
-# Only 1,606 parameters are trained, from a good start, so the learning rate is higher and updates
-# are far fewer than for a trunk.  Measured in docs/training.md.
-STEPS = 250
-CROP = 256
+# Only gamma and beta are trained, from a good start, so the learning rate is higher and updates are
+# far fewer than for a trunk.  Measured in docs/training.md.
+STEPS = 250  # from a mix of packs
 LEARNING_RATE = 2e-2
+CROP = 256
+REFINING_STEPS = 60  # from a `QuickStyle`, which is nearly there
+REFINING_RATE = 1e-2
+REFINING_CROP = 192  # as good by then as 256, at half the work
 # Upper limits: gamma and beta alone reduce these terms only by raising the other losses.
 LATTICE_WEIGHT, HATCHING_WEIGHT = 0.5, 0.1
 WARMUP = 10
@@ -54,14 +60,14 @@ PREVIEW_CELL = 256  # pixels
 PREVIEW_PHOTOS = 2  # rows per painting
 
 
-def finetune_recipe(recipe: Recipe, steps: int | None = None) -> Recipe:
-    """A recipe for one new style, from the trunk's."""
+def finetune_recipe(recipe: Recipe, steps: int | None = None, *, refining: bool = False) -> Recipe:
+    """A recipe for one new style, from the trunk's; `refining` starts from a `QuickStyle`."""
     return replace(
         recipe,
-        updates=steps or STEPS,
-        crop=min(CROP, recipe.crop),
+        updates=steps or (REFINING_STEPS if refining else STEPS),
+        crop=min(REFINING_CROP if refining else CROP, recipe.crop),
         first_crop=0,
-        learning_rate=LEARNING_RATE,
+        learning_rate=REFINING_RATE if refining else LEARNING_RATE,
         style_rate=1.0,
         lattice_weight=min(LATTICE_WEIGHT, recipe.lattice_weight),
         hatching_weight=min(HATCHING_WEIGHT, recipe.hatching_weight),
@@ -78,6 +84,14 @@ class Earlier:
     style: Tensor
     started_from: Mix
     updates: int = 0
+
+    @classmethod
+    def of(cls, pack: Pack, updates: int = 0) -> "Earlier":
+        """The style of a pack, which has the mix in its metadata."""
+        mix = Mix(())
+        with suppress(StylepackError):
+            mix = parse_mix(in_words(pack.manifest.train.get("started_from", "")))
+        return cls(pack.style, mix, updates)
 
 
 class Finetune:

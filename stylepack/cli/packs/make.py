@@ -1,4 +1,4 @@
-"""`stylepack packs blend`, `export` and `new`: files made of packs."""
+"""`stylepack packs make`, `blend`, `export` and `new`: new packs, and files made of packs."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Annotated
 
 from stylepack.cli import console
 from stylepack.cli.completion import complete_mix, complete_pack
-from stylepack.cli.options import OUT, Author, Force, License, Replace, TrunkFile, arg, opt
+from stylepack.cli.options import OUT, Author, Device, Force, License, Replace, TrunkFile, arg, opt
 from stylepack.errors import StylepackError, UsageError, counted
 from stylepack.files import check_target, written_through
 from stylepack.library.resolve import resolve
-from stylepack.library.shelf import check_free, user_packs
+from stylepack.library.shelf import check_free, shelf, user_packs
 from stylepack.library.transaction import recover, staging
-from stylepack.library.trunks import name_of, trunk_names
+from stylepack.library.trunks import find_trunk, name_of, trunk_names
 from stylepack.packs.manifest import IDENTITY, SUFFIX, Manifest, typed_name
 from stylepack.packs.mix import parse_mix
 
@@ -77,6 +77,52 @@ def blend(
             "the packs do not share a licence, so the blend has none; set one with --license"
         )
     console.say(done)
+
+
+def make(
+    paintings: Annotated[Path, arg("FOLDER", "Paintings, one style each.")],
+    author: Author = None,
+    license: License = None,
+    replace: Replace = False,
+    trunk: TrunkFile = None,
+    device: Device = "auto",
+) -> None:
+    """Learn and install a pack of every painting in a folder, in seconds each.
+
+    Packs are named after the files. `add-style` learns a better one of a painting, from here.
+    Titles, artists, years and licences are read from paintings.csv, if it is there.
+
+    Examples:
+      stylepack packs make paintings/
+      stylepack packs make paintings/ --license CC0-1.0 --replace
+    """
+    from stylepack.network.device import pick_device
+    from stylepack.training.paintings import read_paintings
+    from stylepack.training.quick import QuickStyle
+
+    place, target = find_trunk(trunk), pick_device(device)
+    installed, missing = shelf(), []
+    for painting in read_paintings(paintings):
+        pack = installed.get(painting.name)
+        if pack is None or replace:
+            missing.append(QuickStyle.for_painting(painting, place))
+        else:
+            console.say(f"'{painting.name}' {pack.presence} already; --replace replaces it")
+    failed = 0
+    with console.meter("learning", len(missing)) as meter:
+        for style in missing:
+            try:
+                for step in style.learn(target):
+                    meter.share(step.done / len(style))
+                file = style.install(author or "", license or "", replace=replace)
+                meter.result(str(file))
+            except StylepackError as error:
+                console.fail(str(error))
+                failed += 1
+            meter.advance(style.painting.name)
+    if failed:
+        rest = "none is" if failed == len(missing) else "the rest are"
+        raise StylepackError(f"{failed} of {len(missing)} paintings failed; {rest} installed")
 
 
 def export(

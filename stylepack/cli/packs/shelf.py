@@ -15,7 +15,7 @@ from typing import Annotated, Any
 from stylepack.cli import console
 from stylepack.cli.completion import complete_pack
 from stylepack.cli.options import App, arg, flag, opt
-from stylepack.cli.packs.make import blend, export, new
+from stylepack.cli.packs.make import blend, export, make, new
 from stylepack.cli.packs.manage import diff, hide, install, remove, restore, verify
 from stylepack.cli.packs.thumbnails import MOST, protocol, show_thumbnails
 from stylepack.errors import StylepackError, UsageError
@@ -152,6 +152,7 @@ packs.command()(remove)
 packs.command()(hide)
 packs.command()(restore)
 packs.command()(new)
+packs.command()(make)
 packs.command()(blend)
 packs.command()(export)
 packs.command()(verify)
