@@ -130,7 +130,7 @@ from stylepack.cli.main import run
 assert run(sys.argv[1:]) == 0
 print(json.dumps([opened, scanned[packs]]), file=sys.stderr)
 """
-FILES_OF_APPLY = 40
+FILES_OF_APPLY = 42
 
 
 def reported(script: str, words: list[str], tmp_path: Path) -> Any:

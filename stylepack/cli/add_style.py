@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import shlex
 import signal
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -105,7 +104,7 @@ def add_style(
     from stylepack.training.finetune import PREVIEW_STEPS, Finetune, Preview
 
     described = described_painting(painting, name, title=title, artist=artist)
-    begun, target = time.monotonic(), pick_device(device)
+    target = pick_device(device)
     place = find_trunk(trunk)
     earlier = earlier_style(described, place) if resume else None
     if not preview:
@@ -114,20 +113,19 @@ def add_style(
     if not loss_network:
         base = without_download(base, source)
     quick = None if preview or earlier else first_version(described, place, base, updates)
-    if quick:
-        if not quick.is_learned:
-            follow(quick.learn(target), f"a first version of {described.name}", len(quick))
-        earlier = quick.start()
     work = Finetune(
         described,
         photos or BUNDLED_PHOTOS,
         place,
-        planned(base, updates or (PREVIEW_STEPS if preview else None), earlier),
+        planned(base, updates or (PREVIEW_STEPS if preview else None), earlier, quick),
         source,
         target,
-        (max_time or math.inf) - (time.monotonic() - begun),
+        max_time or math.inf,
         earlier,
+        quick,
     )
+    if quick:
+        follow(work.first_version(), f"a first version of {described.name}", len(quick))
     console.say(f"loss network: {base.loss_network}; {start_in_words(work)}")
     if preview:
         follow_previews([Preview(work)], Path(f"{described.name}.preview.png"))

@@ -126,7 +126,6 @@ def apply(
     Examples:
       stylepack apply photo.jpg --style wave
       stylepack apply photos/ --mix starry=0.7,wave=0.3 -o painted/
-      stylepack apply photo.jpg --painting monet.jpg
     """
     quick = quick_style(painting, mix or style, trunk) if painting else None
     wanted = choose_mix(mix or (), [str(quick.file)] if quick else style or ())

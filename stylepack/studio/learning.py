@@ -25,6 +25,7 @@ from stylepack.studio.lanes import Lane, SupersededError, Turn
 from stylepack.training.add_style import first_version, planned
 from stylepack.training.finetune import Finetune
 from stylepack.training.paintings import Painting, describe
+from stylepack.training.quick import UPDATES as QUICK_UPDATES
 from stylepack.training.trainer import Step
 
 PREVIEW = 320  # pixels of the long side
@@ -112,21 +113,12 @@ class Learning:
         source, place = WeightSource(), self.frames.catalog.place
         device = pick_device(self.frames.catalog.engine.device)
         recipe = without_download(self.recipe, source)
-        earlier = None
-        if quick := first_version(painting, place, recipe, self.updates):
-            for step in quick.learn(device):
-                turn(0.0)
-                self._report("learning", step.done, len(quick), "a first version")
-            earlier = quick.start()
-        work = Finetune(
-            painting,
-            BUNDLED_PHOTOS,
-            place,
-            planned(recipe, self.updates, earlier),
-            source,
-            device,
-            earlier=earlier,
-        )
+        quick = first_version(painting, place, recipe, self.updates)
+        updates = planned(recipe, self.updates, None, quick)
+        work = Finetune(painting, BUNDLED_PHOTOS, place, updates, source, device, quick=quick)
+        for step in work.first_version():
+            turn(0.0)
+            self._report("learning", step.done, QUICK_UPDATES, "a first version")
         self._paint(work)
         total = work.recipe.updates
         self._report("learning", 0, total, "")

@@ -3,7 +3,6 @@
 import logging
 import math
 import os
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -25,10 +24,10 @@ from stylepack.training.finetune import (
     FINISH,
     REFINING_STEPS,
     STEPS,
-    Earlier,
     Finetune,
     finetune_recipe,
 )
+from stylepack.training.initial import Earlier
 from stylepack.training.paintings import Painting, describe, pack_name
 from stylepack.training.quick import UPDATES as QUICK_UPDATES
 from stylepack.training.quick import QuickStyle, can_be_quick
@@ -97,24 +96,22 @@ def add_style(
     if not loss_network:
         recipe = without_download(recipe, source)
     place = find_trunk(trunk if isinstance(trunk, str | None) else Path(trunk))
-    begun, on = time.monotonic(), pick_device(device)
     earlier = earlier_style(described, place) if resume else None
     check_free(described.name, replace or resume)
-    quick = None if earlier else first_version(described, place, recipe, updates)
-    if quick:
-        for _ in quick.learn(on):
-            pass
-        earlier = quick.start()
+    quick = None if resume else first_version(described, place, recipe, updates)
     work = Finetune(
         described,
         Path(photos) if photos else BUNDLED_PHOTOS,
         place,
-        planned(recipe, updates, earlier),
+        planned(recipe, updates, earlier, quick),
         source,
-        on,
-        max_time - (time.monotonic() - begun),
+        pick_device(device),
+        max_time,
         earlier,
+        quick,
     )
+    for _ in work.first_version():
+        pass
     try:
         for event in work.train():
             match event:
@@ -167,11 +164,17 @@ def first_version(
     return QuickStyle.for_painting(painting, trunk, recipe)
 
 
-def planned(recipe: Recipe, updates: int | None, earlier: Earlier | None) -> Recipe:
+def planned(
+    recipe: Recipe,
+    updates: int | None,
+    earlier: Earlier | None,
+    quick: QuickStyle | None = None,
+) -> Recipe:
     """The recipe for one style, with the updates that are left after earlier ones."""
-    total = updates or (REFINING_STEPS if earlier else STEPS)
+    refining = earlier is not None or quick is not None
+    total = updates or (REFINING_STEPS if refining else STEPS)
     left = max(total - earlier.updates, min(FINISH, total)) if earlier else total
-    return finetune_recipe(recipe, left, refining=earlier is not None)
+    return finetune_recipe(recipe, left, refining=refining)
 
 
 def unfinished_file(name: str) -> Path:

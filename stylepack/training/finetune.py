@@ -7,8 +7,7 @@ gradient for the convolutions, so nothing installed changes.
 import math
 import time
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from itertools import takewhile
 from pathlib import Path
@@ -16,23 +15,22 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from stylepack.errors import StylepackError
 from stylepack.events import Event, Progress
 from stylepack.images.contact_sheet import contact_sheet, save_png
 from stylepack.images.photo import Photo, read_rgb, resized
 from stylepack.library.resolve import resolve
 from stylepack.losses.weights import WeightSource
 from stylepack.network.device import training_dtype
-from stylepack.packs.manifest import in_words
-from stylepack.packs.mix import Mix, parse_mix
+from stylepack.packs.mix import Mix
 from stylepack.packs.pack import Pack, blend
 from stylepack.packs.thumbnail import thumbnail
 from stylepack.recipe import Recipe
 from stylepack.training.dataset import Batch, Batches, PhotoFolder, on_device
 from stylepack.training.export import describe_pack, provenance
 from stylepack.training.held_out import Evaluation
-from stylepack.training.initial import nearest_mix
+from stylepack.training.initial import Earlier, nearest_mix
 from stylepack.training.paintings import Painting, objective_for
+from stylepack.training.quick import QuickStyle
 from stylepack.training.trainer import Step, Trainer
 
 # Only gamma and beta are trained, from a good start, so the learning rate is higher and updates are
@@ -77,28 +75,12 @@ def finetune_recipe(recipe: Recipe, steps: int | None = None, *, refining: bool 
     )
 
 
-@dataclass(frozen=True)
-class Earlier:
-    """Where learning starts: a style, (style_size,), the mix it began as, and its updates."""
-
-    style: Tensor
-    started_from: Mix
-    updates: int = 0
-
-    @classmethod
-    def of(cls, pack: Pack, updates: int = 0) -> "Earlier":
-        """The style of a pack, which has the mix in its metadata."""
-        mix = Mix(())
-        with suppress(StylepackError):
-            mix = parse_mix(in_words(pack.manifest.train.get("started_from", "")))
-        return cls(pack.style, mix, updates)
-
-
 class Finetune:
-    """Training of one style: iterate `train()`, then `evaluation()`, then take the `pack()`.
+    """Training of one style: `first_version()`, `train()`, `evaluation()`, then the `pack()`.
 
     `max_time`: seconds from now in which the learning rate falls to its end.  `earlier`: a style to
-    continue from; without it learning starts from the nearest mix of packs.
+    continue from.  Without it learning starts from a `quick` style, if there is one, else from the
+    nearest mix of packs.
     """
 
     def __init__(
@@ -110,32 +92,46 @@ class Finetune:
         source: WeightSource,
         device: torch.device,
         max_time: float = math.inf,
-        earlier: "Earlier | None" = None,
+        earlier: Earlier | None = None,
+        quick: QuickStyle | None = None,
     ) -> None:
         self.begun, self.max_time = time.monotonic(), max_time
         self.painting, self.recipe, self.source = painting, recipe, source
         self.photos, self.held_out = PhotoFolder.open(photos, [painting.path]).split()
         loaded = resolve((), trunk).load()
         self.trunk, self.digest, packs = loaded.trunk.to(device), loaded.sha256, loaded.packs
-        objective = objective_for(recipe, source, [painting], device)
-        if earlier is None:
-            crops = on_device(Batches(self.photos, recipe, styles=1).draw(0).photos, device)
-            mix = nearest_mix(self.trunk, packs, objective, crops)
-            start = blend(
-                [packs[name].style for name in mix] or [self.trunk.config.neutral_style()],
-                [*mix.values()] or [1.0],
-            )
-            earlier = Earlier(start, Mix(tuple(mix.items())))
+        self.device, self.quick = device, quick if earlier is None else None
+        self.objective = objective_for(recipe, source, [painting], device)
+        if earlier is None and quick is None:
+            earlier = self._nearest(packs)
+        neutral = Earlier(self.trunk.config.neutral_style(), Mix(()))  # until the first version
+        self._start(earlier or neutral)
+
+    def first_version(self) -> Generator[Progress]:
+        """Learn the quick style and start from it; yield its updates, if it is not cached."""
+        if self.quick:
+            yield from self.quick.learn(self.device)
+            self._start(self.quick.start())
+
+    def _start(self, earlier: Earlier) -> None:
         self.earlier = earlier
-        self.best = earlier.style[None].to(device)
+        self.best = earlier.style[None].to(self.device)
         self.lowest, self.looked_at = math.inf, 0  # loss of `best`, and the update it is of
-        self.trainer = Trainer(self.trunk, self.best, objective, recipe, frozen=True)
+        self.trainer = Trainer(self.trunk, self.best, self.objective, self.recipe, frozen=True)
+
+    def _nearest(self, packs: dict[str, Pack]) -> Earlier:
+        crops = on_device(Batches(self.photos, self.recipe, styles=1).draw(0).photos, self.device)
+        mix = nearest_mix(self.trunk, packs, self.objective, crops)
+        start = blend(
+            [packs[name].style for name in mix] or [self.trunk.config.neutral_style()],
+            [*mix.values()] or [1.0],
+        )
+        return Earlier(start, Mix(tuple(mix.items())))
 
     def begin_again(self, style: Tensor, weight: float) -> None:
         """Restart training from `style`, (1, style_size), with another style weight."""
-        objective = self.trainer.objective
-        objective.style_weights.fill_(weight)
-        self.trainer = Trainer(self.trunk, style, objective, self.recipe, frozen=True)
+        self.objective.style_weights.fill_(weight)
+        self.trainer = Trainer(self.trunk, style, self.objective, self.recipe, frozen=True)
 
     def train(self) -> Generator[Event]:
         """Yield each update until the held-out loss no longer falls, or the time is over.
@@ -200,7 +196,7 @@ class Finetune:
         photos = on_device(batch.photos, self.trainer.device)
         style = self.trainer.average["style"].expand(len(photos), -1)
         painted = self.trunk(photos.to(self.trainer.dtype), style).float()
-        terms = self.trainer.objective(painted, photos, batch.styles, targets=batch.targets)
+        terms = self.objective(painted, photos, batch.styles, targets=batch.targets)
         return terms.total.item()
 
     def _batches(self) -> Iterator[Batch]:
@@ -217,12 +213,12 @@ class Finetune:
         """The batch with its targets, on the device."""
         device = self.trainer.device
         photos, styles = batch.photos.to(device), batch.styles.to(device)
-        targets = self.trainer.objective.content_targets(on_device(photos, device))
+        targets = self.objective.content_targets(on_device(photos, device))
         return replace(batch, photos=photos, styles=styles, targets=targets)
 
     def evaluation(self) -> Evaluation:
         """The evaluation of the best style on the held-out photographs, to be iterated."""
-        return Evaluation(self.trunk, self.best, self.trainer.objective, self.held_out)
+        return Evaluation(self.trunk, self.best, self.objective, self.held_out)
 
     def pack(self, evaluation: Evaluation | None, author: str, license: str) -> Pack:
         """The trained pack, with its held-out losses if they are measured; nothing is written."""

@@ -1,19 +1,40 @@
 """Initial weights: a trunk, and styles from the packs that belong to it."""
 
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from stylepack.errors import StylepackError
 from stylepack.library.resolve import resolve
 from stylepack.losses.objective import Grams, Objective
 from stylepack.network.device import training_dtype
 from stylepack.network.trunk import Trunk, TrunkConfig
-from stylepack.packs.manifest import IDENTITY
+from stylepack.packs.manifest import IDENTITY, in_words
+from stylepack.packs.mix import Mix, parse_mix
 from stylepack.packs.pack import Pack
 from stylepack.recipe import Recipe
 
 MOST = 32  # packs that `nearest_mix` considers
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """Where learning starts: a style, (style_size,), the mix it began as, and its updates."""
+
+    style: Tensor
+    started_from: Mix
+    updates: int = 0
+
+    @classmethod
+    def of(cls, pack: Pack, updates: int = 0) -> "Earlier":
+        """The style of a pack, which has the mix in its metadata."""
+        mix = Mix(())
+        with suppress(StylepackError):
+            mix = parse_mix(in_words(pack.manifest.train.get("started_from", "")))
+        return cls(pack.style, mix, updates)
 
 
 def first_trunk(recipe: Recipe, file: Path | None) -> tuple[Trunk, dict[str, Pack]]:

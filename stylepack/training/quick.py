@@ -35,8 +35,7 @@ from stylepack.packs.thumbnail import thumbnail
 from stylepack.recipe import Recipe
 from stylepack.training.dataset import Batches, PhotoFolder, on_device, seeded
 from stylepack.training.export import describe_pack, provenance
-from stylepack.training.finetune import Earlier
-from stylepack.training.initial import nearest_mix
+from stylepack.training.initial import Earlier, nearest_mix
 from stylepack.training.paintings import Painting, describe, objective_for, pack_name
 from stylepack.training.trainer import scheduled
 

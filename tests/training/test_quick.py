@@ -18,6 +18,7 @@ from stylepack.packs.manifest import IDENTITY, read_manifest
 from stylepack.recipe import Recipe
 from stylepack.training import add_style as adding
 from stylepack.training import quick as module
+from stylepack.training.finetune import REFINING_CROP, REFINING_STEPS, Finetune
 from stylepack.training.quick import QuickStyle, can_be_quick, quick_name
 
 CPU = torch.device("cpu")
@@ -189,17 +190,18 @@ def test_add_style_starts_from_the_first_version(
     class StartedError(Exception):
         pass
 
-    def finetune(*given: object, **_: object) -> None:
-        started.extend(given)
+    def train(work: Finetune) -> None:
+        started.append((work.earlier.style, work.trainer.parameters["style"][0], work.recipe))
         raise StartedError
 
-    monkeypatch.setattr(adding, "Finetune", finetune)
+    monkeypatch.setattr(Finetune, "train", train)
     with pytest.raises(StartedError):
         api.add_style(painting, "dusk", photos=photos, loss_network="bundled", device="cpu")
-    earlier, recipe = started[7], started[3]
+    ((earlier, parameter, recipe),) = started
     (pack,) = resolve([str(style.file)]).load().packs.values()
-    assert torch.equal(earlier.style, pack.style)
-    assert recipe.updates == adding.REFINING_STEPS
+    assert torch.equal(earlier, pack.style)
+    assert torch.equal(parameter, pack.style)
+    assert (recipe.updates, recipe.crop) == (REFINING_STEPS, REFINING_CROP)
     assert len(cached()) == 2  # one a name
 
 
