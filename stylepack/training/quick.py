@@ -40,11 +40,11 @@ from stylepack.training.paintings import Painting, describe, objective_for, pack
 from stylepack.training.trainer import scheduled
 
 # Measured in docs/training.md.
-UPDATES = 40
+UPDATES = 60
 CROP, BATCH = 128, 2  # an eighth of the pixels of an update of `add-style`
 POOL = 16  # batches drawn, whose content targets are computed once
-LEARNING_RATE, WARMUP = 4e-2, 2
-MOMENTUM, SECOND_MOMENT = 0.9, 0.99  # Adam's betas (Kingma & Ba 2015)
+LEARNING_RATE, WARMUP = 6e-2, 2
+MOMENTUM, SECOND_MOMENT = 0.9, 0.95  # Adam's betas (Kingma & Ba 2015)
 EMA = 0.8
 UNNAMED = "painting"  # the pack of a file whose name gives none
 
