@@ -1,7 +1,7 @@
 """A style in seconds: a few updates on small crops, from the nearest mix of packs.
 
-Gamma and beta of a good start come near their end in a few dozen updates of an eighth of the pixels
-of `add-style`'s.  The pack is kept in the cache, and `add-style` continues from it.
+Gamma and beta of a good start come near their end in a few dozen updates.  The pack is kept in the
+cache, and `add-style` continues from it.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ from stylepack.training.trainer import scheduled
 
 # Measured in docs/training.md.
 UPDATES = 60
-CROP, BATCH = 128, 2  # an eighth of the pixels of an update of `add-style`
+CROP, BATCH = 128, 2
 POOL = 16  # batches drawn, whose content targets are computed once
 LEARNING_RATE, WARMUP = 6e-2, 2
 MOMENTUM, SECOND_MOMENT = 0.9, 0.95  # Adam's betas (Kingma & Ba 2015)
