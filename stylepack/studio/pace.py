@@ -2,8 +2,9 @@
 
 SIDES = (128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768)  # pixels of the long side
 FIRST = 256
-BUDGET = 0.12  # seconds a frame: a slider moves on during one frame and is seen in the next
-SMALLEST_BUDGET = 0.04
+LATENCY = 0.25  # seconds from a slider's move to its pixels, most of the time
+FRAMES = 2  # a slider moves on during one frame and is seen in the next
+SMALLEST_BUDGET = 0.04  # seconds a frame
 MARGIN = 0.85  # of the budget, which a larger size must be expected to keep
 MEMORY = 0.5  # weight of the newest time
 
@@ -26,7 +27,7 @@ class Pace:
             return
         before = self._seconds.get(side, seconds)
         known = self._seconds[side] = before + MEMORY * (seconds - before)
-        budget = max(SMALLEST_BUDGET, BUDGET - elsewhere)
+        budget = max(SMALLEST_BUDGET, (LATENCY - elsewhere) / FRAMES)
         if known > budget and self._at > 0:
             self._at -= 1
             self._seconds.pop(self.side, None)  # it was too slow or is long ago

@@ -31,7 +31,7 @@ from stylepack.studio.desk import Desk, Upload, file_name
 from stylepack.studio.guard import kept_token
 from stylepack.studio.lanes import Lane, SupersededError, Turn
 from stylepack.studio.look import Look
-from stylepack.studio.pace import BUDGET, FIRST, SIDES, Pace
+from stylepack.studio.pace import FIRST, FRAMES, LATENCY, SIDES, Pace
 
 LOOK = {"mix": [["starry", 70], ["wave", 30]]}
 
@@ -425,7 +425,7 @@ def test_frames_are_as_large_as_the_machine_paints_in_time(
     assert least <= min(late)
     assert max(late) <= most
     if most > SIDES[0]:
-        assert per_pixel * max(late) ** 2 <= 1.1 * BUDGET
+        assert per_pixel * max(late) ** 2 <= 1.1 * LATENCY / FRAMES
 
 
 # Packs
