@@ -30,7 +30,7 @@ from stylepack.training.finetune import (
 from stylepack.training.initial import Earlier
 from stylepack.training.paintings import Painting, describe, pack_name
 from stylepack.training.quick import UPDATES as QUICK_UPDATES
-from stylepack.training.quick import QuickStyle, can_be_quick
+from stylepack.training.quick import QuickStyle, can_be_quick, keeping_tones
 from stylepack.training.trainer import Step
 
 _log = logging.getLogger("stylepack")
@@ -174,7 +174,7 @@ def planned(
     refining = earlier is not None or quick is not None
     total = updates or (REFINING_STEPS if refining else STEPS)
     left = max(total - earlier.updates, min(FINISH, total)) if earlier else total
-    return finetune_recipe(recipe, left, refining=refining)
+    return finetune_recipe(keeping_tones(recipe), left, refining=refining)
 
 
 def unfinished_file(name: str) -> Path:

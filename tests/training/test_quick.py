@@ -214,6 +214,13 @@ def test_few_updates_or_other_layers_start_from_a_mix(painting: Path) -> None:
     assert not can_be_quick(Recipe(content_layers=("relu3_3",)))
 
 
+def test_a_new_style_keeps_light_and_dark_unless_its_recipe_names_other_layers() -> None:
+    assert adding.planned(Recipe(), None, None).content_layers == ("relu2_1", "relu4_1")
+    assert module.quick_recipe(Recipe()).content_layers == ("relu2_1", "relu4_1")
+    own = Recipe(content_layers=("relu3_1",))
+    assert adding.planned(own, None, None).content_layers == ("relu3_1",)
+
+
 def test_a_folder_of_paintings_becomes_packs(
     paintings: Path, capsys: pytest.CaptureFixture[str], home: Path
 ) -> None:
