@@ -135,7 +135,7 @@ class Stylizer:
                 paths of packs, weights from 0 up; or the path of one pack; or a list of packs,
                 which are mixed in equal parts.
             painting: instead of a mix, the file of a picture whose style is learned in seconds
-                and kept in the cache; `stylepack.add_style` learns a better one in minutes.
+                and kept in the cache; `stylepack.add_style` learns a better one in a minute.
             regions: more mixes, one for each mask given to `paint`.
             strength: 0 is the photograph, 1 the mix, up to 1.5 beyond it, on the line from the
                 trunk's identity pack `photo` through the mix.  Below 1 painting takes two passes:
