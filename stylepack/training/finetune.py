@@ -22,13 +22,13 @@ from stylepack.library.resolve import resolve
 from stylepack.losses.weights import WeightSource
 from stylepack.network.device import training_dtype
 from stylepack.packs.mix import Mix
-from stylepack.packs.pack import Pack, blend
+from stylepack.packs.pack import Pack
 from stylepack.packs.thumbnail import thumbnail
 from stylepack.recipe import Recipe
 from stylepack.training.dataset import Batch, Batches, PhotoFolder, on_device
 from stylepack.training.export import describe_pack, provenance
 from stylepack.training.held_out import Evaluation
-from stylepack.training.initial import Earlier, nearest_mix
+from stylepack.training.initial import Earlier, nearest_start
 from stylepack.training.paintings import Painting, objective_for
 from stylepack.training.quick import QuickStyle
 from stylepack.training.trainer import Step, Trainer
@@ -121,12 +121,7 @@ class Finetune:
 
     def _nearest(self, packs: dict[str, Pack]) -> Earlier:
         crops = on_device(Batches(self.photos, self.recipe, styles=1).draw(0).photos, self.device)
-        mix = nearest_mix(self.trunk, packs, self.objective, crops)
-        start = blend(
-            [packs[name].style for name in mix] or [self.trunk.config.neutral_style()],
-            [*mix.values()] or [1.0],
-        )
-        return Earlier(start, Mix(tuple(mix.items())))
+        return nearest_start(self.trunk, packs, self.objective, crops)
 
     def begin_again(self, style: Tensor, weight: float) -> None:
         """Restart training from `style`, (1, style_size), with another style weight."""

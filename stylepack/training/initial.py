@@ -14,7 +14,7 @@ from stylepack.network.device import training_dtype
 from stylepack.network.trunk import Trunk, TrunkConfig
 from stylepack.packs.manifest import IDENTITY, in_words
 from stylepack.packs.mix import Mix, parse_mix
-from stylepack.packs.pack import Pack
+from stylepack.packs.pack import Pack, blend
 from stylepack.recipe import Recipe
 
 MOST = 32  # packs that `nearest_mix` considers
@@ -88,6 +88,15 @@ def nearest_mix(
     weights = least_on_simplex(product, toward)
     kept = {n: w for n, w in zip(names, weights.tolist(), strict=True) if w > 0.01}
     return {name: weight / sum(kept.values()) for name, weight in kept.items()}
+
+
+def nearest_start(
+    trunk: Trunk, packs: dict[str, Pack], objective: Objective, photos: Tensor
+) -> Earlier:
+    """The style of `nearest_mix`, neutral without packs, to learn from."""
+    mix = Mix(tuple(nearest_mix(trunk, packs, objective, photos).items()))
+    styles = [packs[name].style for name in mix.references] or [trunk.config.neutral_style()]
+    return Earlier(blend(styles, mix.weights or [1.0]), mix)
 
 
 def least_on_simplex(product: Tensor, toward: Tensor, steps: int = 2000) -> Tensor:

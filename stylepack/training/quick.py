@@ -29,13 +29,12 @@ from stylepack.network.device import fast_products, training_dtype
 from stylepack.network.grain import random_grain
 from stylepack.network.trunk import Trunk
 from stylepack.packs.manifest import IDENTITY, SUFFIX
-from stylepack.packs.mix import Mix
-from stylepack.packs.pack import Pack, blend, load_pack
+from stylepack.packs.pack import Pack, load_pack
 from stylepack.packs.thumbnail import thumbnail
 from stylepack.recipe import Recipe
 from stylepack.training.dataset import Batches, PhotoFolder, on_device, seeded
 from stylepack.training.export import describe_pack, provenance
-from stylepack.training.initial import Earlier, nearest_mix
+from stylepack.training.initial import Earlier, nearest_start
 from stylepack.training.paintings import Painting, describe, objective_for, pack_name
 from stylepack.training.trainer import scheduled
 
@@ -172,11 +171,8 @@ class _Descent:
         self.objective = objective_for(self.recipe, WeightSource(), [self.painting], device)
         self.photos, _ = PhotoFolder.open(BUNDLED_PHOTOS).split()
         self.crops = self._crops(device)
-        self.started_from = nearest_mix(trunk, packs, self.objective, self.crops[0])
-        self.style = blend(
-            [packs[name].style for name in self.started_from] or [trunk.config.neutral_style()],
-            [*self.started_from.values()] or [1.0],
-        ).to(device)
+        start = nearest_start(trunk, packs, self.objective, self.crops[0])
+        self.started_from, self.style = start.started_from, start.style.to(device)
         self.average = self.style.clone()
         self.first, self.second = torch.zeros_like(self.style), torch.zeros_like(self.style)
 
@@ -204,11 +200,10 @@ class _Descent:
             styles=1,
             photographs=len(self.photos.paths),
         )
-        mix = Mix(tuple(self.started_from.items()))
         manifest = describe_pack(
             self.painting,
             trunk_sha256,
-            {**facts, "started_from": str(mix)},
+            {**facts, "started_from": str(self.started_from)},
             {},
             thumbnail(self.trunk, self.average),
             author="",
