@@ -1,5 +1,6 @@
 """Initial weights: a trunk, and styles from the packs that belong to it."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from stylepack.packs.pack import Pack, blend
 from stylepack.recipe import Recipe
 
 MOST = 32  # packs that `nearest_mix` considers
+FEWEST = 4  # packs whose variance `style_rates` trusts
+SPREAD = 0.1, 5.0  # limits of a number's deviation, as a multiple of the mean deviation
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,20 @@ def nearest_start(
     mix = Mix(tuple(nearest_mix(trunk, packs, objective, photos).items()))
     styles = [packs[name].style for name in mix.references] or [trunk.config.neutral_style()]
     return Earlier(blend(styles, mix.weights or [1.0]), mix)
+
+
+def style_rates(packs: Mapping[str, Pack], config: TrunkConfig) -> Tensor:
+    """The learning rate of each gamma and beta as a multiple of their mean, (style_size,).
+
+    In proportion to its variance between packs; ones if there are too few.  A number that differs
+    much from style to style has far to go.  Measured in docs/training.md.
+    """
+    styles = [pack.style for name, pack in packs.items() if name != IDENTITY]
+    if len(styles) < FEWEST:
+        return torch.ones(config.style_size)
+    deviations = torch.stack(styles).std(0)
+    rates = (deviations / deviations.mean().clamp_min(1e-12)).clamp(*SPREAD).square()
+    return rates / rates.mean()
 
 
 def least_on_simplex(product: Tensor, toward: Tensor, steps: int = 2000) -> Tensor:

@@ -34,7 +34,7 @@ from stylepack.packs.thumbnail import thumbnail
 from stylepack.recipe import Recipe
 from stylepack.training.dataset import Batches, PhotoFolder, on_device, seeded
 from stylepack.training.export import describe_pack, provenance
-from stylepack.training.initial import Earlier, nearest_start
+from stylepack.training.initial import Earlier, nearest_start, style_rates
 from stylepack.training.paintings import Painting, describe, objective_for, pack_name
 from stylepack.training.trainer import scheduled
 
@@ -173,6 +173,7 @@ class _Descent:
         self.crops = self._crops(device)
         start = nearest_start(trunk, packs, self.objective, self.crops[0])
         self.started_from, self.style = start.started_from, start.style.to(device)
+        self.rates = style_rates(packs, trunk.config).to(device)
         self.average = self.style.clone()
         self.first, self.second = torch.zeros_like(self.style), torch.zeros_like(self.style)
 
@@ -245,7 +246,7 @@ class _Descent:
         deviation = (self.second / (1 - SECOND_MOMENT ** (update + 1))).sqrt()
         recipe = self.recipe
         rate = scheduled(recipe.learning_rate, update, recipe.updates, recipe.warmup, recipe.decay)
-        self.style = self.style.detach() - rate * mean / (deviation + 1e-8)
+        self.style = self.style.detach() - rate * self.rates * mean / (deviation + 1e-8)
         keep = min(recipe.ema, (2 + update) / (11 + update))
         self.average.lerp_(self.style, 1 - keep)
 

@@ -25,7 +25,13 @@ from stylepack.recipe import Recipe
 from stylepack.training import finetune as module
 from stylepack.training.dataset import Batch
 from stylepack.training.finetune import PREVIEW_WEIGHTS, Finetune, finetune_recipe
-from stylepack.training.initial import least_on_simplex, mean_style, nearest_mix
+from stylepack.training.initial import (
+    FEWEST,
+    least_on_simplex,
+    mean_style,
+    nearest_mix,
+    style_rates,
+)
 from stylepack.training.paintings import describe
 
 CPU = torch.device("cpu")
@@ -218,6 +224,23 @@ def _objective_on(vgg_file: Path, painting: torch.Tensor) -> Objective:
 
     network = load_loss_network(SMALL, WeightSource(vgg_file), CPU, torch.float32)
     return Objective(network, SMALL, [painting])
+
+
+def test_numbers_that_differ_between_packs_learn_faster() -> None:
+    trunk, _ = load_trunk(BUNDLED_TRUNK)
+    size = trunk.config.style_size
+    styles = torch.ones(FEWEST, size)
+    styles[:, 0] += torch.arange(FEWEST) * 0.1
+    styles[:, 1] += torch.arange(FEWEST) * 0.2
+    packs = {
+        f"p{i}": Pack(Manifest(name=f"p{i}", trunk_sha256=""), s) for i, s in enumerate(styles)
+    }
+    rates = style_rates(packs, trunk.config)
+    assert rates.mean().item() == pytest.approx(1)
+    assert 1 < rates[0] <= rates[1]
+    assert 0 < rates[2:].max() < 1
+    del packs["p0"]
+    assert style_rates(packs, trunk.config).tolist() == [1.0] * size
 
 
 def test_hidden_packs_are_no_start() -> None:
