@@ -56,6 +56,7 @@ class Recipe:
     content_weight: float = 1.0
     similarity_weight: float = 0.4  # self-similarity of the content layers
     style_weight: float = 8.0
+    tone_weight: float = 0.0  # light and dark areas of the photograph
     tv_weight: float = 0.0  # mean squared difference of neighbours, RGB in 0..1
     saturation_weight: float = 10.0  # logits so large that the sigmoid passes no gradient
     lattice_weight: float = 2.0  # a lattice of 4x4 pixels, the period of the two doublings

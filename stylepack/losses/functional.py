@@ -134,6 +134,25 @@ def pixel_loss(painted: Tensor, photo: Tensor) -> Tensor:
     return error / variance.clamp_min(1e-2)
 
 
+def tone_loss(painted: Tensor, photo: Tensor) -> Tensor:
+    """Difference of light and dark areas, over the photograph's: two (N, 3, H, W) RGB -> (N,).
+
+    Mean squared error of the luma (ITU-R BT.709) of squares of 8x8 pixels, without its mean, so a
+    painting may be lighter or darker as a whole.  VGG's deep layers and Gram matrices hardly see
+    whether an area is light or dark.  Ours, not from a paper.
+    """
+    painted, photo = _tones(painted), _tones(photo)
+    return (painted - photo).square().mean(1) / photo.square().mean(1).clamp_min(1e-3)
+
+
+def _tones(images: Tensor) -> Tensor:
+    """Luma of squares without its mean: (N, 3, H, W) -> (N, squares)."""
+    weights = torch.tensor([0.2126, 0.7152, 0.0722], device=images.device)
+    luma = torch.einsum("nchw,c->nhw", images.float(), weights)
+    squares = torch.nn.functional.avg_pool2d(luma, 8).flatten(1)
+    return squares - squares.mean(1, keepdim=True)
+
+
 def saturation_loss(logits: Tensor) -> Tensor:
     """Mean squared excess of logits beyond +-3.5 (8 and 247 of 255): (N, C, H, W) -> (N,).
 

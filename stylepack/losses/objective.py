@@ -24,7 +24,7 @@ class Terms:
     variation: Tensor
     saturation: Tensor  # zeros without logits
     layers: Tensor  # (L, N), style loss of each style layer at the first scale
-    total: Tensor  # scalar with gradient; includes identity, lattice and hatching terms
+    total: Tensor  # scalar with gradient; includes all other terms
 
 
 class Objective:
@@ -88,6 +88,8 @@ class Objective:
         toward = terms * self.layer_weights
         toward = toward.mean(0) if recipe.relative else toward.sum(0)
         painting = self.style_weights[styles] * toward
+        if recipe.tone_weight:
+            painting = painting + recipe.tone_weight * losses.tone_loss(painted, photos)
         if recipe.lattice_weight:
             painting = painting + recipe.lattice_weight * losses.lattice_loss(painted, STRIDE)
         if recipe.hatching_weight:

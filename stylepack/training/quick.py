@@ -45,7 +45,7 @@ POOL = 16  # batches drawn, whose content targets are computed once
 LEARNING_RATE, WARMUP = 6e-2, 2
 MOMENTUM, SECOND_MOMENT = 0.9, 0.95  # Adam's betas (Kingma & Ba 2015)
 EMA = 0.8
-SHALLOW = "relu2_1"
+TONE_WEIGHT = 4.0
 UNNAMED = "painting"  # the pack of a file whose name gives none
 
 
@@ -270,14 +270,15 @@ def quick_recipe(recipe: Recipe) -> Recipe:
 
 
 def keeping_tones(recipe: Recipe) -> Recipe:
-    """The recipe with content at relu2_1 too, if it has the default's content layer.
+    """The recipe with a tone loss and twice the content loss, if its content layer is the default's.
 
-    By the deep layer alone, a style whose trunk is frozen lowers the style loss by giving up the
-    photograph's light and dark: the pictures look embossed.
+    Without them, a style whose trunk is frozen lowers the style loss by giving up the photograph's
+    light and dark: the pictures look embossed.
     """
-    if recipe.content_layers != Recipe().content_layers or not can_be_quick(recipe):
+    if recipe.content_layers != Recipe().content_layers or not recipe.relative:
         return recipe
-    return replace(recipe, content_layers=(SHALLOW, *recipe.content_layers))
+    tones = recipe.tone_weight or TONE_WEIGHT
+    return replace(recipe, content_weight=2 * recipe.content_weight, tone_weight=tones)
 
 
 def can_be_quick(recipe: Recipe) -> bool:

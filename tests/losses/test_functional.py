@@ -21,6 +21,7 @@ from stylepack.losses.functional import (
     similarity_loss,
     some_places,
     style_loss,
+    tone_loss,
     total_variation,
 )
 
@@ -133,6 +134,18 @@ def test_saturation_counts_only_what_the_sigmoid_flattens() -> None:
     assert saturation_loss(inside).tolist() == [0]
     # Excesses 2 and 4 of four pixels: (4 + 16) / 4.
     assert saturation_loss(torch.tensor([5.5, -7.5, 0.0, 3.0]).view(1, 1, 2, 2)).tolist() == [5]
+
+
+def test_tones_are_compared_by_area_and_without_their_mean() -> None:
+    dark_to_light = torch.tensor([0.2, 0.8]).repeat_interleave(8).expand(1, 3, 8, 16).contiguous()
+    assert tone_loss(dark_to_light, dark_to_light).item() == pytest.approx(0, abs=1e-6)
+    assert tone_loss(dark_to_light + 0.1, dark_to_light).item() == pytest.approx(0, abs=1e-6)
+    flat = torch.full_like(dark_to_light, 0.5)
+    assert tone_loss(flat, dark_to_light).item() == pytest.approx(1)
+    assert tone_loss(dark_to_light.flip(3), dark_to_light).item() == pytest.approx(4)
+    fine = 0.05 * (-1.0) ** torch.arange(16)  # paint within an area
+    assert tone_loss(dark_to_light + fine, dark_to_light).item() == pytest.approx(0, abs=1e-6)
+    assert tone_loss(flat, flat).item() == 0  # a photograph of one colour
 
 
 def test_the_similarity_loss_by_hand() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from stylepack.losses.functional import tone_loss
 from stylepack.losses.objective import Objective
 from stylepack.losses.weights import WeightSource, load_loss_network
 from stylepack.recipe import Recipe
@@ -33,3 +34,14 @@ def test_layer_weights_choose_among_the_style_layers(layer: int, vgg_file: Path)
     terms = objective(painted, photo, torch.tensor([0]))
     torch.testing.assert_close(terms.total, 3.0 * terms.layers[layer, 0])
     torch.testing.assert_close(terms.style, terms.layers.mean(0))  # reported without weights
+
+
+def test_the_tone_term_is_of_paintings_and_not_of_the_identity_style(vgg_file: Path) -> None:
+    recipe = replace(STYLE_ALONE, style_weight=0.0, identity_weight=0.0, tone_weight=2.0)
+    device = torch.device("cpu")
+    network = load_loss_network(recipe, WeightSource(vgg_file), device, torch.float32)
+    painting, photo, painted = torch.rand(3, 1, 3, 32, 32, generator=torch.manual_seed(0))
+    objective = Objective(network, recipe, [painting[0], None])
+    terms = objective(painted, photo, torch.tensor([0]))
+    torch.testing.assert_close(terms.total, 2.0 * tone_loss(painted, photo)[0])
+    assert objective(painted, photo, torch.tensor([1])).total == 0

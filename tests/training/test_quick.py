@@ -215,10 +215,11 @@ def test_few_updates_or_other_layers_start_from_a_mix(painting: Path) -> None:
 
 
 def test_a_new_style_keeps_light_and_dark_unless_its_recipe_names_other_layers() -> None:
-    assert adding.planned(Recipe(), None, None).content_layers == ("relu2_1", "relu4_1")
-    assert module.quick_recipe(Recipe()).content_layers == ("relu2_1", "relu4_1")
+    assert adding.planned(Recipe(), None, None).tone_weight == module.TONE_WEIGHT
+    assert module.quick_recipe(Recipe()).tone_weight == module.TONE_WEIGHT
+    assert adding.planned(Recipe(tone_weight=1.0), None, None).tone_weight == 1
     own = Recipe(content_layers=("relu3_1",))
-    assert adding.planned(own, None, None).content_layers == ("relu3_1",)
+    assert adding.planned(own, None, None).tone_weight == 0
 
 
 def test_a_folder_of_paintings_becomes_packs(
