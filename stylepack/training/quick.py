@@ -270,7 +270,7 @@ def quick_recipe(recipe: Recipe) -> Recipe:
 
 
 def keeping_tones(recipe: Recipe) -> Recipe:
-    """The recipe with a tone loss and twice the content loss, if its content layer is the default's.
+    """The recipe with a tone loss and twice the content loss, unless its content layer is another.
 
     Without them, a style whose trunk is frozen lowers the style loss by giving up the photograph's
     light and dark: the pictures look embossed.
