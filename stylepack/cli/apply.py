@@ -150,7 +150,7 @@ def apply(
     if no_upscale and not isinstance(side, int):
         raise UsageError("--no-upscale leaves the result at --size; give --size N too")
     extension = f".{format.lstrip('.').lower()}" if format else ""
-    mark = mark_of(mixes) if suffix is None else suffix
+    mark = mark_of(mixes, *last_mixes[:1]) if suffix is None else suffix
     todo = plan_jobs(photos, output, mark, extension, known=lambda: frozenset(shelf.visible))
     of_pictures = ".png" if extension in ("", *CONTAINERS) else extension
     stdout_format = output_format(Path(f"stdout{of_pictures}"))

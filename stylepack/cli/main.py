@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from itertools import pairwise, starmap
+from pathlib import Path
 
 import typer
 
@@ -95,6 +96,7 @@ def run(arguments: list[str] | None = None) -> int:
     leftovers_removed_once.cache_clear()
     try:
         words = sys.argv[1:] if arguments is None else arguments
+        need_working_folder()
         refuse_empty(words)
         words = list(starmap(at_home, pairwise(["", *words])))
         with whole_words_in_bash(), command_line_messages():
@@ -156,6 +158,18 @@ def at_home(before: str, word: str) -> str:
     if expanded == found["path"]:
         raise UsageError(f"{word}: there is no home folder for ~; give the whole path, or ./~")
     return found["option"] + expanded
+
+
+def need_working_folder() -> None:
+    """Refuse a working folder that has been deleted: torch cannot load its libraries from there.
+
+    Raises:
+        UsageError: it no longer exists.
+    """
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise UsageError("the working folder no longer exists; change to another one") from None
 
 
 def refuse_empty(arguments: Sequence[str]) -> None:

@@ -26,6 +26,7 @@ from stylepack.packs.mix import Mix
 
 _log = logging.getLogger("stylepack")
 _MORE = re.compile(r"\d+-more")
+TOWARD = "-to-"  # between two mixes of a clip
 NAMED = 3  # packs in a mark; of more, the first ones are named
 STANDARD = Path("-")  # standard input or output
 
@@ -38,8 +39,13 @@ class Job:
     target: Path
 
 
-def mark_of(mixes: Iterable[Mix]) -> str:
-    """The mark of painted files' names: `.starry`, `.starry+scream`, `.starry+scream+2-more`."""
+def mark_of(mixes: Iterable[Mix], last: Mix | None = None) -> str:
+    """The mark of painted files' names: `.starry`, `.starry+scream`, `.starry+scream+2-more`.
+
+    `.starry-to-scream` of clips that end in a `last` mix.
+    """
+    if last:
+        return f"{mark_of(mixes)}{TOWARD}{mark_of([last])[1:]}"
     references = [name for mix in mixes for name, weight in mix.parts if weight]
     names = [*dict.fromkeys(Path(one).name.removesuffix(SUFFIX) for one in references)]
     if len(names) > NAMED:
@@ -186,7 +192,8 @@ class Paintings:
         before, dot, tail = path.stem.rpartition(".")
         if not (before and dot and tail):
             return False
-        names = [name for name in tail.split("+") if not _MORE.fullmatch(name)]
+        ends = [tail] if tail in self._known else tail.split(TOWARD)
+        names = [name for end in ends for name in end.split("+") if not _MORE.fullmatch(name)]
         painted = bool(names) and all(name in self._known for name in names)
         if painted:
             self.found.append(path)

@@ -426,3 +426,14 @@ def test_long_units_are_told_where_there_is_no_terminal(
         "painting 10/30, and 30% of the next",
         "painting 10/30, and 70% of the next",
     ]
+
+
+def test_a_deleted_working_folder_is_one_line(
+    tmp_path: Path, photo: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert stylepack(["apply", str(photo), *STARRY]) == 2
+    assert only_line(capsys) == "the working folder no longer exists; change to another one"

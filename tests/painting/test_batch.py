@@ -128,20 +128,23 @@ def test_marks_name_the_packs() -> None:
     assert mark(("mine/dawn", 0.5), ("x/Dusk.safetensors", 0.5)) == ".dawn+Dusk"
     assert mark(("starry", 1.0), ("wave", 0.0)) == ".starry"
     assert mark(*((name, 0.2) for name in "abcde")) == ".a+b+3-more"
-    assert mark_of([Mix((("starry", 1.0),)), Mix((("wave", 1.0),))]) == ".starry+wave"
+    starry, wave = (Mix(((name, 1.0),)) for name in ("starry", "wave"))
+    assert mark_of([starry, wave]) == ".starry+wave"
+    assert mark_of([starry], wave) == ".starry-to-wave"
 
 
 def test_paintings_in_other_styles_are_left_out_with_a_line(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for name in ("0.wave", "1.wave+starry", "2.mine+2-more", "3.photo", "4.v2", "wave"):
+    clip = "1.starry-to-wave"
+    for name in ("0.wave", "1.wave+starry", clip, "2.mine+2-more", "3.photo", "4.v2", "wave"):
         (folder / f"{name}.png").write_bytes((folder / "0.png").read_bytes())
     known = {"wave", "starry", "home/mine", "photo"}
     jobs = plan_jobs([str(folder)], None, MARK, known=lambda: known)
     assert [job.source.name for job in jobs] == [
         *("0.png", "1.png", "2.png", "3.photo.png", "3.png", "4.png", "4.v2.png", "wave.png")
     ]
-    assert "left out paintings: 3, such as 0.wave.png" in caplog.text
+    assert "left out paintings: 4, such as 0.wave.png" in caplog.text
     named = plan_jobs([str(folder / "0.wave.png")], None, MARK, known=lambda: known)
     assert named[0].target.name == "0.wave.starry.png"
 
