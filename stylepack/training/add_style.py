@@ -28,7 +28,7 @@ from stylepack.training.finetune import (
     finetune_recipe,
 )
 from stylepack.training.initial import Earlier
-from stylepack.training.paintings import Painting, describe, pack_name
+from stylepack.training.paintings import Painting, describe, need_painting, pack_name
 from stylepack.training.quick import UPDATES as QUICK_UPDATES
 from stylepack.training.quick import QuickStyle, can_be_quick, keeping_tones
 from stylepack.training.trainer import Step
@@ -141,10 +141,7 @@ def described_painting(
     Raises:
         UsageError: no such file, or a name that cannot be a pack's.
     """
-    if path.is_dir():
-        raise UsageError(f"{path} is a folder; give the picture of one painting")
-    if not path.is_file():
-        raise UsageError(f"no such file: {path}")
+    need_painting(path)
     if name:
         typed_name(name, option("name"))
     facts = {key: value for key, value in (("title", title), ("artist", artist)) if value}

@@ -78,6 +78,18 @@ def describe(path: Path, name: str, facts: dict[str, str]) -> Painting:
     return Painting(checked_name(name, path), path, {**facts, "sha256": file_sha256(path)})
 
 
+def need_painting(path: Path) -> None:
+    """Refuse a path that cannot be the picture of a painting.
+
+    Raises:
+        UsageError: it is a folder, or there is no such file.
+    """
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; give the picture of one painting")
+    if not path.is_file():
+        raise UsageError(f"no such file: {path}; give the picture of one painting")
+
+
 def pack_name(path: Path) -> str:
     """A pack's name from a file's name: `Starry Night.jpg` -> `starry-night`."""
     name = re.sub(r"[^a-z0-9_]+", "-", path.stem.lower()).strip("-_")

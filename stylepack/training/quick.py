@@ -35,7 +35,13 @@ from stylepack.recipe import Recipe
 from stylepack.training.dataset import Batches, PhotoFolder, on_device, seeded
 from stylepack.training.export import describe_pack, provenance
 from stylepack.training.initial import Earlier, nearest_start, style_rates
-from stylepack.training.paintings import Painting, describe, objective_for, pack_name
+from stylepack.training.paintings import (
+    Painting,
+    describe,
+    need_painting,
+    objective_for,
+    pack_name,
+)
 from stylepack.training.trainer import scheduled
 
 # Measured in docs/training.md.
@@ -72,9 +78,7 @@ class QuickStyle:
             UsageError: no such picture or trunk.
             PackError: not a trunk file.
         """
-        if not picture.is_file():
-            kind = "is a folder" if picture.is_dir() else "is not a file"
-            raise UsageError(f"{picture} {kind}; give the picture of one painting")
+        need_painting(picture)
         place = find_trunk(trunk)
         return cls.for_painting(describe(picture, quick_name(picture), {}), place, recipe)
 

@@ -138,7 +138,7 @@ def test_what_is_wrong_with_the_painting_is_one_line(
     text = tmp_path / "text.jpg"
     text.write_text("no picture")
     for file, code, words in (
-        (tmp_path / "none.jpg", 2, "is not a file"),
+        (tmp_path / "none.jpg", 2, "no such file"),
         (tmp_path, 2, "is a folder"),
         (grey, 1, "only one colour"),
         (text, 1, "text.jpg"),
