@@ -56,7 +56,7 @@ class Recipe:
     content_weight: float = 1.0
     similarity_weight: float = 0.4  # self-similarity of the content layers
     style_weight: float = 8.0
-    tone_weight: float = 0.0  # light and dark areas of the photograph
+    tone_weight: float = 1.0  # light and dark areas of the photograph
     tv_weight: float = 0.0  # mean squared difference of neighbours, RGB in 0..1
     saturation_weight: float = 10.0  # logits so large that the sigmoid passes no gradient
     lattice_weight: float = 2.0  # a lattice of 4x4 pixels, the period of the two doublings
@@ -206,6 +206,7 @@ _JOHNSON = Recipe(
     similarity_weight=0.0,
     style_weight=5.0,
     tv_weight=2.6e4,
+    tone_weight=0.0,
     saturation_weight=0.0,
     lattice_weight=0.0,
     hatching_weight=0.0,

@@ -21,6 +21,7 @@ AS_IN_THE_PAPER = {
     "content_weight": 1.0,
     "widths": (32, 64, 128),
     "similarity_weight": 0.0,
+    "tone_weight": 0.0,
     "lattice_weight": 0.0,
     "hatching_weight": 0.0,
 }

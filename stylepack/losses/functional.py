@@ -147,8 +147,8 @@ def tone_loss(painted: Tensor, photo: Tensor) -> Tensor:
 
 def _tones(images: Tensor) -> Tensor:
     """Luma of squares without its mean: (N, 3, H, W) -> (N, squares)."""
-    weights = torch.tensor([0.2126, 0.7152, 0.0722], device=images.device)
-    luma = torch.einsum("nchw,c->nhw", images.float(), weights)
+    red, green, blue = images.float().unbind(1)
+    luma = 0.2126 * red + 0.7152 * green + 0.0722 * blue
     squares = torch.nn.functional.avg_pool2d(luma, 8).flatten(1)
     return squares - squares.mean(1, keepdim=True)
 

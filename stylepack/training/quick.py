@@ -51,7 +51,6 @@ POOL = 16  # batches drawn, whose content targets are computed once
 LEARNING_RATE, WARMUP = 6e-2, 2
 MOMENTUM, SECOND_MOMENT = 0.9, 0.95  # Adam's betas (Kingma & Ba 2015)
 EMA = 0.8
-TONE_WEIGHT = 4.0
 UNNAMED = "painting"  # the pack of a file whose name gives none
 
 
@@ -274,15 +273,16 @@ def quick_recipe(recipe: Recipe) -> Recipe:
 
 
 def keeping_tones(recipe: Recipe) -> Recipe:
-    """The recipe with a tone loss and twice the content loss, unless its content layer is another.
+    """A recipe of relative losses with twice the content loss and four times the tone loss.
 
     Without them, a style whose trunk is frozen lowers the style loss by giving up the photograph's
     light and dark: the pictures look embossed.
     """
-    if recipe.content_layers != Recipe().content_layers or not recipe.relative:
+    if not recipe.relative:
         return recipe
-    tones = recipe.tone_weight or TONE_WEIGHT
-    return replace(recipe, content_weight=2 * recipe.content_weight, tone_weight=tones)
+    return replace(
+        recipe, content_weight=2 * recipe.content_weight, tone_weight=4 * recipe.tone_weight
+    )
 
 
 def can_be_quick(recipe: Recipe) -> bool:

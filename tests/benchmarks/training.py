@@ -74,6 +74,7 @@ def our_step(weights: WeightSource, device: torch.device) -> Callable[[Batch], o
         batch=BATCH,
         crop=CROP,
         similarity_weight=0.0,
+        tone_weight=0.0,
         lattice_weight=0.0,
         hatching_weight=0.0,
     )

@@ -15,6 +15,7 @@ STYLE_ALONE = replace(
     Recipe(),
     content_weight=0.0,
     similarity_weight=0.0,
+    tone_weight=0.0,
     saturation_weight=0.0,
     lattice_weight=0.0,
     hatching_weight=0.0,

@@ -214,12 +214,10 @@ def test_few_updates_or_other_layers_start_from_a_mix(painting: Path) -> None:
     assert not can_be_quick(Recipe(content_layers=("relu3_3",)))
 
 
-def test_a_new_style_keeps_light_and_dark_unless_its_recipe_names_other_layers() -> None:
-    assert adding.planned(Recipe(), None, None).tone_weight == module.TONE_WEIGHT
-    assert module.quick_recipe(Recipe()).tone_weight == module.TONE_WEIGHT
-    assert adding.planned(Recipe(tone_weight=1.0), None, None).tone_weight == 1
-    own = Recipe(content_layers=("relu3_1",))
-    assert adding.planned(own, None, None).tone_weight == 0
+def test_a_new_style_weighs_light_and_dark_more_than_a_trunk() -> None:
+    for recipe in adding.planned(Recipe(), None, None), module.quick_recipe(Recipe()):
+        assert recipe.tone_weight == 4 * Recipe().tone_weight > 0
+        assert recipe.content_weight == 2 * Recipe().content_weight
 
 
 def test_a_folder_of_paintings_becomes_packs(
