@@ -313,7 +313,7 @@ def test_learning_lowers_the_loss(arguments: list[str], tmp_path: Path) -> None:
         if row["style"] != "photo"
     ]
     tenth = len(losses) // 10
-    assert sum(losses[-tenth:]) < 0.8 * sum(losses[:tenth])
+    assert sum(losses[-tenth:]) < 0.9 * sum(losses[:tenth])
 
 
 def test_photographs_that_do_not_decode_are_named_and_skipped(
