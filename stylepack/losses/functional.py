@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from stylepack.images.upscale import REC_709
+
 PLACES = 256  # positions whose self-similarity is compared: 16x16
 
 
@@ -148,7 +150,8 @@ def tone_loss(painted: Tensor, photo: Tensor) -> Tensor:
 def _tones(images: Tensor) -> Tensor:
     """Luma of squares without its mean: (N, 3, H, W) -> (N, squares)."""
     red, green, blue = images.float().unbind(1)
-    luma = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    of_red, of_green, of_blue = REC_709
+    luma = of_red * red + of_green * green + of_blue * blue
     squares = torch.nn.functional.avg_pool2d(luma, 8).flatten(1)
     return squares - squares.mean(1, keepdim=True)
 

@@ -69,8 +69,8 @@ def test_a_painting_is_learned_once_and_painted_with(
 
 def test_learning_lowers_the_loss_of_the_nearest_mix(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "UPDATES", 10)
-    monkeypatch.setattr(module, "LEARNING_RATE", 2e-2)  # crops here are smaller
-    style = QuickStyle.of(BUNDLED_PHOTOS / "coffee.png")
+    losses = Recipe(content_weight=0.5, tone_weight=0.0)  # the style loss is most of their sum
+    style = QuickStyle.of(BUNDLED_PHOTOS / "coffee.png", recipe=losses)
     loaded = resolve(()).load()
     work = module._Descent(style, loaded.trunk, loaded.packs, CPU)
     targets = work.objective.content_targets(work.crops[0])
@@ -78,7 +78,7 @@ def test_learning_lowers_the_loss_of_the_nearest_mix(monkeypatch: pytest.MonkeyP
     assert [step.done for step in work.updates()] == [*range(1, len(style) + 1)]
     work.style = work.average
     after, _ = work._gradient(work.crops[0], targets, 0)
-    assert after < 0.95 * before
+    assert after < 0.8 * before
 
 
 def test_the_same_painting_under_another_name_is_not_learned_again(

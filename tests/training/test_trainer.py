@@ -305,7 +305,7 @@ def test_ctrl_c_leaves_a_checkpoint_from_which_the_run_goes_on(
 
 def test_learning_lowers_the_loss(arguments: list[str], tmp_path: Path) -> None:
     run = tmp_path / "run"
-    more = ["--updates", "40", "--learning-rate", "0.003", "--sheet-every", "40"]
+    more = ["--updates", "60", "--learning-rate", "0.003", "--sheet-every", "60"]
     assert stylepack([*arguments, str(run), *more]) == 0
     losses = [
         float(row["content_loss"]) + 5 * float(row["style_loss"])
@@ -313,7 +313,7 @@ def test_learning_lowers_the_loss(arguments: list[str], tmp_path: Path) -> None:
         if row["style"] != "photo"
     ]
     tenth = len(losses) // 10
-    assert sum(losses[-tenth:]) < 0.9 * sum(losses[:tenth])
+    assert sum(losses[-tenth:]) < 0.8 * sum(losses[:tenth])
 
 
 def test_photographs_that_do_not_decode_are_named_and_skipped(
