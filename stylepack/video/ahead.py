@@ -1,12 +1,13 @@
-"""Work in a thread of its own, a few items ahead of or behind the thread that paints."""
+"""Work in threads: a few items ahead of the thread that asks, side by side, or behind it."""
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 def ahead(items: Iterator[T], depth: int) -> Generator[T]:
@@ -22,6 +23,28 @@ def ahead(items: Iterator[T], depth: int) -> Generator[T]:
                 if item is end:
                     return
                 yield item  # type: ignore[misc]
+        finally:
+            for one in waiting:
+                one.cancel()
+
+
+def side_by_side(
+    function: Callable[[T], R], items: Iterable[T], workers: int, prepare: Callable[[], object]
+) -> Generator[R]:
+    """Results of a function on items, in their order, from several threads at once.
+
+    `prepare` runs first in each of the threads.  Of what is not asked for any more, only the items
+    at hand are finished.
+    """
+    with ThreadPoolExecutor(workers, "painting", prepare) as pool:
+        waiting: deque[Future[R]] = deque()
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > workers:  # one waits, so that no thread does
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
         finally:
             for one in waiting:
                 one.cancel()

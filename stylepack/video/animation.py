@@ -1,6 +1,7 @@
 """Animated GIF, WebP and PNG, painted frame by frame, by Pillow alone."""
 
 from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -90,16 +91,17 @@ class AnimationPainter:
     def paint(self, stop: object = False) -> Generator[Event]:
         """Paint all frames, or until `stop` becomes true; a step each."""
         frames = FramePainter(self.stylizer, self.film, self.total)
-        for index, frame in enumerate(frames.prepare(self._decoded())):
-            photo = frames.finish(frame, frames.paint(frame, index))
-            image = photo.to_image()
-            if photo.alpha is not None:
-                image.putalpha(Image.fromarray(photo.alpha.numpy(), "L"))
-            self._painted.append(image)
-            self._durations.append(frame.time)
-            yield Progress(index + 1, self.source.name)
-            if stop:
-                return
+        with closing(frames.painted(frames.prepare(self._decoded()))) as painted:
+            for frame, pixels in painted:
+                photo = frames.finish(frame, pixels)
+                image = photo.to_image()
+                if photo.alpha is not None:
+                    image.putalpha(Image.fromarray(photo.alpha.numpy(), "L"))
+                self._painted.append(image)
+                self._durations.append(frame.time)
+                yield Progress(len(self._painted), self.source.name)
+                if stop:
+                    return
         self.complete = True
 
     def finish(self) -> list[str]:

@@ -1,7 +1,7 @@
 """A clip painted frame by frame, steadily, and written with its sound.
 
-Three threads share the work: one decodes and finds the motion, one runs the network, one blends
-and encodes.  What is painted is kept in segments, so that it can be put together at any time.
+Threads share the work: one decodes and finds the motion, some run the network, one blends and
+encodes.  What is painted is kept in segments, so that it can be put together at any time.
 """
 
 import json
@@ -73,9 +73,10 @@ class FilmPainter:
         try:
             prepared = self._frames.prepare(self._decoded())
             frames = ahead(prepared, AHEAD)
-            with closing(frames), Behind(self._encode, BEHIND) as behind:
-                for frame in frames:
-                    behind.put((frame, self._frames.paint(frame, done)))
+            painted = self._frames.painted(frames)
+            with closing(frames), closing(painted), Behind(self._encode, BEHIND) as behind:
+                for one in painted:
+                    behind.put(one)
                     done += 1
                     for message in self.clip.notices[told:]:
                         yield Notice(message)

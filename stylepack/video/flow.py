@@ -18,8 +18,8 @@ Field = NDArray[np.float32]
 T = TypeVar("T", bound=np.generic)
 
 AREA = 500_000  # pixels; of larger frames the flow is taken smaller
-# Of DIS, where its preset `fast` has 8, 4, 2 and 16.
-PATCH, STRIDE, FINEST, STEPS = 12, 8, 1, 8
+# Of DIS, where its preset `fast` has 8, 4, 2, 16 and 5.
+PATCH, STRIDE, FINEST, STEPS, REFINEMENTS = 12, 8, 1, 8, 3
 SLACK, TOLERANCE = 0.01, 0.5  # of the check both ways: share, and squared pixels of half size
 FAINT, DIFFERENT = 20.0, 60.0  # of 255: what is trusted in full, and what is not at all
 CUT = 0.4  # of a frame: with less of it found again, it is another shot
@@ -54,6 +54,7 @@ class Flow:
         self._back.setPatchSize(PATCH)
         self._back.setPatchStride(STRIDE)
         self._back.setGradientDescentIterations(STEPS)
+        self._back.setVariationalRefinementIterations(REFINEMENTS)
         self._forth = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
 
     def between(self, before: Rgb, now: Rgb) -> Motion | None:
