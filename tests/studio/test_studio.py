@@ -1,9 +1,11 @@
 """The studio's server: who may ask, what is painted, and where things go."""
 
+import asyncio
 import io
 import os
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -32,6 +34,7 @@ from stylepack.studio.guard import kept_token
 from stylepack.studio.lanes import Lane, SupersededError, Turn
 from stylepack.studio.look import Look
 from stylepack.studio.pace import FIRST, FRAMES, LATENCY, SIDES, Pace
+from stylepack.studio.serve import listen
 
 LOOK = {"mix": [["starry", 70], ["wave", 30]]}
 
@@ -603,6 +606,27 @@ def test_a_taken_port_is_named(studio: Served, capsys: pytest.CaptureFixture[str
     port = studio.origin.rpartition(":")[2]
     assert stylepack(["studio", "--no-browser", "--port", port]) == 1
     assert f"cannot listen on port {port}" in capsys.readouterr().err
+
+
+def test_answers_go_out_at_once() -> None:
+    async def waits() -> bool:
+        found: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        async def take(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            there = writer.get_extra_info("socket")
+            found.set_result(there.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+            await writer.wait_closed()
+
+        with listen(0) as bound:
+            async with await asyncio.start_server(take, sock=bound):
+                _, writer = await asyncio.open_connection(*bound.getsockname())
+                no_delay = await found
+                writer.close()
+                await writer.wait_closed()
+        return no_delay == 0
+
+    assert not asyncio.run(waits())
 
 
 def test_ctrl_c_ends_the_command_cleanly(photo: Path, tmp_path: Path) -> None:
