@@ -6,11 +6,13 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from itertools import pairwise, starmap
 from pathlib import Path
 
 import typer
+from typer.main import get_command
 
 from stylepack.cli import console
 from stylepack.cli.add_style import add_style
@@ -100,7 +102,7 @@ def run(arguments: list[str] | None = None) -> int:
         refuse_empty(words)
         words = list(starmap(at_home, pairwise(["", *words])))
         with whole_words_in_bash(), command_line_messages():
-            return app(words, prog_name="stylepack", standalone_mode=False) or 0
+            return _command()(words, prog_name="stylepack", standalone_mode=False) or 0
     except StylepackError as error:
         console.fail(str(error))
         return error.exit_code
@@ -135,6 +137,12 @@ def run(arguments: list[str] | None = None) -> int:
             "there is not enough memory; take fewer or smaller pictures, or a smaller --size"
         )
         return 1
+
+
+@cache
+def _command() -> Callable[..., int | None]:
+    """The command line, built once in a process: Typer makes it anew in every call of `app`."""
+    return get_command(app)
 
 
 def _is_lack_of_memory(error: MemoryError | RuntimeError) -> bool:
