@@ -30,6 +30,7 @@ from stylepack.inference.strips import (
     paint_streaming,
     part_of,
 )
+from stylepack.inference.together import paint_together
 from stylepack.library.resolve import Loaded, resolve
 from stylepack.network.device import (
     exact_products,
@@ -378,6 +379,33 @@ class Stylizer:
                 f"photograph or {option('size')} smaller{instead}"
             ) from error
         return replace(target, pixels=pixels, provenance=self.provenance)
+
+    def paint_together(
+        self, options: PaintOptions, photos: Sequence[Photo], stylizers: Sequence["Stylizer"]
+    ) -> Tensor | None:
+        """The network over photographs at once, each in the style of its stylizer: uint8 pixels.
+
+        (N, 3, H, W), or None where they are to be painted one by one: they are large or of several
+        sizes, are painted at another size, in regions, in 8 bits or with a strength below 1, or
+        memory runs out.
+        """
+        if (
+            options.size is not None
+            or prod(photos[0].size) > LARGE
+            or len({photo.size for photo in photos}) > 1
+            or len(self.mixes) > 1
+            or self.int8 is not None
+            or self.residual is not None
+        ):
+            return None
+        try:
+            with torch.no_grad(), exact_products(self.device):
+                pixels = torch.stack([photo.pixels for photo in photos])
+                return paint_together(self.trunk, [one.style for one in stylizers], pixels)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return None
 
     def _painted(
         self,

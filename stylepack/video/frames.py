@@ -5,9 +5,10 @@ The steps may run in three threads: each keeps what it needs to itself.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 Rgb = NDArray[np.uint8]
 MOST_PAINTERS = 4  # at once; each holds a frame's activations
+BATCH = 8  # frames, on a GPU
 
 
 @dataclass(frozen=True)
@@ -90,30 +92,50 @@ class FramePainter:
         options = replace(
             self.film.options, keep_colors=False, mask=None, region_masks=frame.regions
         )
-        stylizer = self.stylizer
-        if self.film.ending is not None:
-            share = min(1.0, index / max(1, self.total - 1))
-            stylizer = stylizer.between(self.film.ending, share)
-        return _rows(stylizer.paint_with(options, frame.photo).pixels)
+        return _rows(self._at(index).paint_with(options, frame.photo).pixels)
+
+    def _at(self, index: int) -> Stylizer:
+        """The stylizer of a frame, on the way to the ending's."""
+        if self.film.ending is None:
+            return self.stylizer
+        share = min(1.0, index / max(1, self.total - 1))
+        return self.stylizer.between(self.film.ending, share)
 
     def painted(self, frames: Iterable[Prepared]) -> Generator[tuple[Prepared, Rgb]]:
         """Frames, from the first unpainted one on, with the network's painting of each.
 
         On a processor several frames are painted at once, each by a share of the threads: for
-        pictures of their size that takes less work than to share out every convolution.
+        pictures of their size that takes less work than to share out every convolution.  On other
+        devices they are painted in batches.
         """
+        numbered = enumerate(frames, self.begun)
+        if self.stylizer.device.type != "cpu":
+            for first in numbered:
+                room = self.stylizer.memory.together(first[1].photo.size)
+                yield from self.paint_batch([first, *islice(numbered, min(BATCH, room) - 1)])
+            return
 
         def one(numbered: tuple[int, Prepared]) -> tuple[Prepared, Rgb]:
             index, frame = numbered
             return frame, self.paint(frame, index)
 
         threads = torch.get_num_threads()
-        painters = min(threads, MOST_PAINTERS) if self.stylizer.device.type == "cpu" else 1
+        painters = min(threads, MOST_PAINTERS)
         share = partial(torch.set_num_threads, max(1, threads // painters))
         try:
-            yield from side_by_side(one, enumerate(frames, self.begun), painters, share)
+            yield from side_by_side(one, numbered, painters, share)
         finally:
             torch.set_num_threads(threads)
+
+    def paint_batch(self, batch: Sequence[tuple[int, Prepared]]) -> Iterator[tuple[Prepared, Rgb]]:
+        """The network's paintings of numbered frames, of all at once if they are small."""
+        photos = [frame.photo for _, frame in batch]
+        stylizers = [self._at(index) for index, _ in batch]
+        painted = None
+        if not any(frame.regions for _, frame in batch):
+            painted = self.stylizer.paint_together(self.film.options, photos, stylizers)
+        for place, (index, frame) in enumerate(batch):
+            yield frame, self.paint(frame, index) if painted is None else _rows(painted[place])
 
     def finish(self, frame: Prepared, painted: Rgb) -> Photo:
         """The painting made steady, with what is taken from the photograph itself."""
