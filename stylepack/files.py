@@ -84,7 +84,7 @@ def _claimed(temporary: Path) -> Iterator[None]:
 
 def cannot_write(path: Path, error: OSError) -> StylepackError:
     """The error to raise if `path` cannot be written."""
-    advice = ADVICE.get(error.errno or 0, "choose a folder that exists and that you may write to")
+    advice = ADVICE.get(error.errno or 0, "choose a folder that exists and that you can write to")
     return StylepackError(f"cannot write {path}: {error.strerror or error}; {advice}")
 
 

@@ -81,7 +81,7 @@ def add_style(
     held-out photographs stops falling. Nothing is downloaded: without --loss-network, VGG is
     used if its weights are cached, else a small bundled network.
 
-    Ctrl-C keeps the style as it is; you can install it or continue later.
+    After the first version Ctrl-C keeps the style as it is; you can install it or continue later.
 
     Examples:
         stylepack add-style painting.jpg --name dream
@@ -125,7 +125,11 @@ def add_style(
         quick,
     )
     if quick:
-        follow(work.first_version(), f"a first version of {described.name}", len(quick))
+        try:
+            follow(work.first_version(), f"a first version of {described.name}", len(quick))
+        except KeyboardInterrupt:
+            console.say("stopped before there was a style to keep; the same command begins again")
+            raise
     console.say(f"loss network: {base.loss_network}; {start_in_words(work)}")
     if preview:
         follow_previews([Preview(work)], Path(f"{described.name}.preview.png"))

@@ -61,7 +61,7 @@ def apply(
         typer.Option(
             "--keep-colors",
             "--keep-colours",
-            help="Paint only the lightness.",
+            help="Keep the photograph's colors.",
             rich_help_panel=STYLE,
         ),
     ] = False,
@@ -162,7 +162,7 @@ def apply(
     if skip_existing:
         todo = [job for job in todo if not is_done(job) or unfinished_folder(job.target).exists()]
         if not todo:
-            console.say("nothing to do: every photograph is painted")
+            console.say("nothing to do: every photograph has been painted")
             return
     # Whatever is wrong for every photograph is refused once, before a trunk is loaded.
     if background:
@@ -264,7 +264,9 @@ def learn_at_once(quick: QuickStyle, device: str) -> None:
 
     console.follow(quick.learn(pick_device(device)), f"learning {quick.painting.name}", len(quick))
     again = shlex.quote(str(quick.painting.path))
-    console.say(f"a first version of its style; a better one: stylepack add-style {again}")
+    console.say(
+        f"painted with a quick version of this style; for a better one: stylepack add-style {again}"
+    )
 
 
 def choose_mix(mix: Sequence[str], style: Sequence[str]) -> Mix:

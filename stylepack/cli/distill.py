@@ -19,8 +19,8 @@ from stylepack.signals import stop_on_signals
 
 
 def distill(
-    photos: Annotated[Path, opt("FOLDER", "Photographs, searched in depth.")],
-    styles: Annotated[Path, opt("FOLDER", "Paintings, searched in depth.")],
+    photos: Annotated[Path, opt("FOLDER", "Photographs, searched recursively.")],
+    styles: Annotated[Path, opt("FOLDER", "Paintings, searched recursively.")],
     output: Annotated[Path, opt("FILE", "The loss network's file.", names=OUT)],
     replace: Annotated[bool, flag("--replace", "Replace an existing file.")] = False,
     resume: Annotated[

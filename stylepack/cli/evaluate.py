@@ -37,7 +37,7 @@ COLUMNS = ("pack", "method", "content", "95 %", "style", "95 %", "PSNR")
 
 
 def evaluate(
-    photos: Annotated[Path, opt("FOLDER", "Photographs, searched in depth.")],
+    photos: Annotated[Path, opt("FOLDER", "Photographs, searched recursively.")],
     paintings: Annotated[Path, opt("FOLDER", "The paintings that the packs were learned from.")],
     output: Annotated[Path, opt("FOLDER", "Folder for the results.", names=OUT)] = Path(
         "evaluation"

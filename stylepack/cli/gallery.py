@@ -46,7 +46,7 @@ def gallery(
         ),
     ] = None,
     keep_colors: Annotated[
-        bool, typer.Option("--keep-colors", "--keep-colours", help="Paint only the lightness.")
+        bool, typer.Option("--keep-colors", "--keep-colours", help="Keep the photograph's colors.")
     ] = False,
     trunk: TrunkFile = None,
     device: Device = "auto",

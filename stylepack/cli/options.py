@@ -3,6 +3,7 @@
 import re
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from shutil import get_terminal_size
 from typing import Annotated, Any, Literal, TypeVar
@@ -109,8 +110,15 @@ class Group(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find a command; other words for its name are answered with it."""
-        for name, others in self.SYNONYMS:
-            if args and args[0] in others and name in self.commands:
+        meant = {
+            other: name
+            for name, others in self.SYNONYMS
+            if name in self.commands
+            for other in (name, *others)
+        }
+        if args and args[0] not in self.commands:
+            close = get_close_matches(args[0], [*meant, *self.commands], n=1, cutoff=0.7)
+            if close and (name := meant.get(close[0])):
                 ctx.fail(f"No such command '{args[0]}'. Did you mean '{name}'?")
         return super().resolve_command(ctx, args)
 

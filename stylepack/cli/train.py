@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 def train(
     styles: Annotated[Path | None, opt("FOLDER", "Paintings, one style each.")] = None,
-    photos: Annotated[Path | None, opt("FOLDER", "Photographs, searched in depth.")] = None,
+    photos: Annotated[Path | None, opt("FOLDER", "Photographs, searched recursively.")] = None,
     output: Annotated[Path | None, opt("RUN", "Folder for the run.", names=OUT)] = None,
     start_from: Annotated[
         Path | None, opt("TRUNK", "Start from this trunk, a name or file, and its packs.")

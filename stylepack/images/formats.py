@@ -215,9 +215,7 @@ def output_format(path: Path) -> str:
                 f"{path} needs pillow-heif {needed} or later: pip install pillow-heif; or name it "
                 ".jpg, .png, .webp or .tif"
             )
-        raise UsageError(
-            f"{path} has no suffix of an image format; name it .jpg, .png, .webp or .tif"
-        )
+        raise UsageError(f"{path} has no image extension; name it .jpg, .png, .webp or .tif")
     return Image.registered_extensions()[path.suffix.lower()]
 
 

@@ -95,7 +95,7 @@ def write_collection(
     files = [PackFile(str(path), read_content(path, LARGEST_PACK)) for path in packs.values()]
     manifests = dict(zip(packs, check_packs(files, trunk, force=True), strict=True))
     module = name.replace("-", "_")
-    advice = "choose a folder that exists and that you may write to"
+    advice = "choose a folder that exists and that you can write to"
     with staging(folder.absolute().parent, advice, own=False) as stage:
         if folder.exists():
             raise UsageError(f"{folder} already exists; choose another name or folder")

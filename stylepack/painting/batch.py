@@ -62,8 +62,9 @@ class Painter:
         if isinstance(size, int) and self.options.upscale and size > max(photo.size):
             scaled(photo.size, size)  # refuses too large a one
             _log.warning(
-                "--size %d is larger than a photograph, which keeps its size: its strokes become "
-                "finer; --no-upscale enlarges it",
+                "--size %d is larger than a photograph: its strokes become finer and its size "
+                "stays; add --no-upscale to get %d pixels",
+                size,
                 size,
             )
         check_sides(photo.size, self._format(job))

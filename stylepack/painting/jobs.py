@@ -77,7 +77,9 @@ def plan_jobs(
     if not mark.isprintable() or any(separator in mark for separator in "/\\"):
         raise UsageError(f"--suffix is {mark!r}; it is part of a file's name, like .painted")
     if extension and not (can_write(extension) or extension in CONTAINERS):
-        raise UsageError(f"no format '{extension[1:]}'; use jpg, png, webp or tif, or mp4 of clips")
+        raise UsageError(
+            f"no format '{extension[1:]}'; use jpg, png, webp or tif, or mp4 for clips"
+        )
     if output == "":
         raise UsageError("-o is empty; give a file, a folder or -")
     try:
@@ -203,7 +205,7 @@ class Paintings:
         """Say which files were taken for paintings in other styles."""
         if self.found:
             _log.warning(
-                "left out paintings: %d, such as %s; name a file to paint it again",
+                "left out paintings: %d, such as %s; paint such a file in a command of its own",
                 len(self.found),
                 self.found[0].name,
             )
@@ -280,7 +282,8 @@ def _check(source: Path, target: Path, jobs: Mapping[Path, Job]) -> None:
     _kind(target)
     if is_clip(source) != is_clip(target):
         raise UsageError(
-            f"{source} cannot be painted to {target}: one is a clip; give another -o or --format"
+            f"{source} cannot be painted to {target}: one is a clip, the other a picture; give "
+            "another -o or --format"
         )
     if target in jobs:
         raise UsageError(

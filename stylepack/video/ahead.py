@@ -33,8 +33,8 @@ def side_by_side(
 ) -> Generator[R]:
     """Results of a function on items, in their order, from several threads at once.
 
-    `prepare` runs first in each of the threads.  Of what is not asked for any more, only the items
-    at hand are finished.
+    `prepare` runs first in each of the threads.  Closing the generator finishes the items that are
+    being worked on, and no others.
     """
     with ThreadPoolExecutor(workers, "painting", prepare) as pool:
         waiting: deque[Future[R]] = deque()

@@ -48,6 +48,20 @@ def stopped_at_two(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return waiting
 
 
+def test_before_there_is_a_style_it_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(work: Finetune) -> Generator[Event]:
+        signal.raise_signal(signal.SIGINT)
+        yield from ()
+
+    monkeypatch.setattr(Finetune, "first_version", interrupted)
+    picture(80, 64, 7).save(tmp_path / "dream.png")
+    assert stylepack(["add-style", str(tmp_path / "dream.png"), "--device", "cpu"]) == 130
+    assert "before there was a style to keep; the same command" in capsys.readouterr().err
+    assert "dream" not in shelf()
+
+
 def unfinished(home: Path) -> Path:
     return home / "unfinished" / "dream.safetensors"
 

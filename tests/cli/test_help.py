@@ -84,6 +84,7 @@ def test_commands_stand_in_panels(capsys: pytest.CaptureFixture[str]) -> None:
     ("words", "meant"),
     [
         (["packs", "uninstall", "dusk"], "'remove'"),
+        (["packs", "uninstal", "dusk"], "'remove'"),
         (["packs", "add", "dusk"], "'install'"),
         (["paint", "photo.jpg"], "'apply'"),
         (["appyl", "photo.jpg"], "'apply'"),

@@ -170,7 +170,7 @@ def test_a_size_above_the_photographs_says_what_it_does(
     with Image.open(photo) as before:
         size = before.size
     assert stylepack(["apply", str(photo), *STARRY, "--size", str(max(size) + 40)]) == 0
-    assert "--no-upscale enlarges it" in capsys.readouterr().err
+    assert "add --no-upscale to get" in capsys.readouterr().err
     with Image.open(folder / "0.starry.png") as after:
         assert after.size == size
     enlarged = ["--size", str(2 * max(size)), "--no-upscale"]
@@ -187,6 +187,7 @@ def test_a_size_above_the_photographs_says_what_it_does(
         (["--mix", "starry=1", "--mix", "wave=1"], "give it once: --mix starry=1,wave=1"),
         (["--style", "dusk.jpg"], "`stylepack add-style dusk.jpg`"),
         (["--mix", "starry:0.5"], "write a weight with '=': starry=0.5"),
+        (["--style", "starry=0.5,wave=0.5"], "use --mix starry=0.5,wave=0.5"),
         (["--style", "van gogh"], "there is nightcafe, starry, wheatfield"),
     ],
 )
