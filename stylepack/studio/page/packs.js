@@ -9,6 +9,7 @@ const FIRST_WEIGHT = 50;
 
 const buttons = new Map(); // by reference
 const pictures = new Map(); // object URLs by reference, of this photograph
+const wanted = new Set(); // asked for, of this photograph
 let waiting = [];
 let loading = 0;
 let generation = 0;
@@ -17,10 +18,16 @@ const watcher = new IntersectionObserver((entries) => {
   for (const entry of entries) {
     if (!entry.isIntersecting) continue;
     watcher.unobserve(entry.target);
-    waiting.push(entry.target.dataset.reference);
+    want(entry.target.dataset.reference);
   }
-  load();
 }, { rootMargin: "200px" });
+
+function want(reference) {
+  if (wanted.has(reference)) return;
+  wanted.add(reference);
+  waiting.push(reference);
+  load();
+}
 
 async function load() {
   while (loading < AT_ONCE && waiting.length && state.photo) {
@@ -49,7 +56,10 @@ function show(reference, address) {
   dispatchEvent(new CustomEvent("studio-thumbnail"));
 }
 
-export const thumbnail = (reference) => pictures.get(reference) || "";
+export function thumbnail(reference) {
+  if (state.photo) want(reference);
+  return pictures.get(reference) || "";
+}
 
 export function toggle(reference) {
   change((look) => {
@@ -81,6 +91,7 @@ function build() {
 function forget() {
   generation += 1;
   waiting = [];
+  wanted.clear();
   for (const address of pictures.values()) URL.revokeObjectURL(address);
   pictures.clear();
   const ratio = state.photo ? state.photo.width / state.photo.height : 1.4;
@@ -90,6 +101,7 @@ function forget() {
     watcher.unobserve(button);
     if (state.photo) watcher.observe(button);
   }
+  for (const other of document.querySelectorAll("[data-thumbnail]")) thumbnail(other.dataset.thumbnail);
 }
 
 function search() {
