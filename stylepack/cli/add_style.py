@@ -128,7 +128,7 @@ def add_style(
         try:
             follow(work.first_version(), f"a first version of {described.name}", len(quick))
         except KeyboardInterrupt:
-            console.say("stopped before there was a style to keep; the same command begins again")
+            console.say("stopped before there was a style to keep; the same command starts over")
             raise
     console.say(f"loss network: {base.loss_network}; {start_in_words(work)}")
     if preview:

@@ -61,7 +61,7 @@ def apply(
         typer.Option(
             "--keep-colors",
             "--keep-colours",
-            help="Keep the photograph's colors.",
+            help="Keep the photograph's colours.",
             rich_help_panel=STYLE,
         ),
     ] = False,

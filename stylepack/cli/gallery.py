@@ -46,7 +46,7 @@ def gallery(
         ),
     ] = None,
     keep_colors: Annotated[
-        bool, typer.Option("--keep-colors", "--keep-colours", help="Keep the photograph's colors.")
+        bool, typer.Option("--keep-colors", "--keep-colours", help="Keep the photograph's colours.")
     ] = False,
     trunk: TrunkFile = None,
     device: Device = "auto",

@@ -110,13 +110,13 @@ class Group(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find a command; other words for its name are answered with it."""
-        meant = {
-            other: name
-            for name, others in self.SYNONYMS
-            if name in self.commands
-            for other in (name, *others)
-        }
         if args and args[0] not in self.commands:
+            meant = {
+                other: name
+                for name, others in self.SYNONYMS
+                if name in self.commands
+                for other in others
+            }
             close = get_close_matches(args[0], [*meant, *self.commands], n=1, cutoff=0.7)
             if close and (name := meant.get(close[0])):
                 ctx.fail(f"No such command '{args[0]}'. Did you mean '{name}'?")

@@ -59,7 +59,7 @@ class StripBudget:
             rows = max(rows, quarter)
         return -(-rows // 4) * 4
 
-    def together(self, size: tuple[int, int]) -> int:
+    def batch_size(self, size: tuple[int, int]) -> int:
         """Number of images of (width, height) that may be painted at once, 1 or more."""
         return max(1, 2 * self.strip // (size[0] * size[1]))
 

@@ -200,7 +200,7 @@ class Shelf:
         if matches:
             return f"there is {', '.join(matches)}" if len(matches) < 9 else "see `packs list -q`"
         if "=" in reference:
-            return f"for a mix use {worded(f'--mix {reference}', 'a mix of names that exist')}"
+            return f"for a mix use {worded(f'--mix {reference}', f'Stylizer.load({reference!r})')}"
         close = difflib.get_close_matches(reference, self.visible, n=1, cutoff=0.5)
         if close:
             return f"did you mean '{close[0]}'?"

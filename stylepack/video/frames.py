@@ -111,7 +111,7 @@ class FramePainter:
         numbered = enumerate(frames, self.begun)
         if self.stylizer.device.type != "cpu":
             for first in numbered:
-                room = self.stylizer.memory.together(first[1].photo.size)
+                room = self.stylizer.memory.batch_size(first[1].photo.size)
                 yield from self.paint_batch([first, *islice(numbered, min(BATCH, room) - 1)])
             return
 

@@ -170,7 +170,7 @@ def test_a_size_above_the_photographs_says_what_it_does(
     with Image.open(photo) as before:
         size = before.size
     assert stylepack(["apply", str(photo), *STARRY, "--size", str(max(size) + 40)]) == 0
-    assert "add --no-upscale to get" in capsys.readouterr().err
+    assert f"add --no-upscale to get {max(size) + 40} pixels" in capsys.readouterr().err
     with Image.open(folder / "0.starry.png") as after:
         assert after.size == size
     enlarged = ["--size", str(2 * max(size)), "--no-upscale"]

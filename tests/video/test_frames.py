@@ -24,9 +24,8 @@ def stylizer() -> Stylizer:
 
 @pytest.fixture(scope="module")
 def ending() -> Stylizer:
-    return Stylizer.load(
-        "photo", device="cpu", precision="float32"
-    )  # has the photograph's contrast
+    """The identity style, which takes the photograph's contrast."""
+    return Stylizer.load("photo", device="cpu", precision="float32")
 
 
 def photos() -> Iterator[tuple[int, Photo]]:
@@ -82,4 +81,8 @@ def test_what_cannot_be_batched_is_painted_one_by_one(
 
 def test_more_frames_are_painted_at_once_the_smaller_they_are(stylizer: Stylizer) -> None:
     memory = replace(stylizer.memory, strip=100_000)
-    assert [memory.together(size) for size in ((100, 100), (400, 250), (4000, 3000))] == [20, 2, 1]
+    assert [memory.batch_size(size) for size in ((100, 100), (400, 250), (4000, 3000))] == [
+        20,
+        2,
+        1,
+    ]

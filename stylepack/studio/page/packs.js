@@ -57,7 +57,7 @@ function show(reference, address) {
 }
 
 export function thumbnail(reference) {
-  if (state.photo) want(reference);
+  want(reference);
   return pictures.get(reference) || "";
 }
 
@@ -101,7 +101,7 @@ function forget() {
     watcher.unobserve(button);
     if (state.photo) watcher.observe(button);
   }
-  for (const other of document.querySelectorAll("[data-thumbnail]")) thumbnail(other.dataset.thumbnail);
+  for (const other of document.querySelectorAll("[data-thumbnail]")) want(other.dataset.thumbnail);
 }
 
 function search() {
