@@ -134,12 +134,7 @@ def add_style(
     if preview:
         follow_previews([Preview(work)], Path(f"{described.name}.preview.png"))
         return
-    stop = learn(
-        work.train(),
-        f"learning {described.name}",
-        lambda: work.trainer.planned,
-        "keeping the style",
-    )
+    stop = learn(work, work.train(), lambda: work.trainer.planned, "keeping the style")
     given = {
         "--photos": photos,
         "--recipe": recipe,

@@ -254,7 +254,9 @@ def quick_style(painting: Path, others: Sequence[str] | None, trunk: Path | None
     from stylepack.training.quick import QuickStyle
 
     if others:
-        raise UsageError("give one of --painting, --style or --mix")
+        raise UsageError(
+            "give one of --painting, --style or --mix; --painting learns a style of its own"
+        )
     return QuickStyle.of(painting, trunk)
 
 
@@ -281,7 +283,9 @@ def choose_mix(mix: Sequence[str], style: Sequence[str]) -> Mix:
         raise UsageError(f"--style takes one pack; blend them with --mix {blended}")
     if len(mix) > 1:
         raise UsageError(f"--mix is given {len(mix)} times; give it once: --mix {','.join(mix)}")
-    if bool(mix) == bool(style):
+    if mix and style:
+        raise UsageError("give only one of --style A, --mix A=0.5,B=0.5; --mix blends packs")
+    if not mix and not style:
         raise UsageError(
             "give --style A, --mix A=0.5,B=0.5 or --painting FILE; see `stylepack packs list`"
         )
@@ -316,4 +320,4 @@ def parse_region(text: str) -> tuple[Path, Mix]:
     for file, mix in ways:
         if Path(file).is_file():
             return Path(file), choose_mix([mix], ())
-    raise UsageError(f"no such file: {ways[0][0]}, the mask of --region {text}")
+    raise UsageError(f"no such file: {ways[0][0]}, the mask of --region {text}; give an image file")

@@ -69,14 +69,14 @@ class FilmOptions:
         films = [job for job in todo if is_clip(job.source)]
         pictures = [job for job in todo if not is_clip(job.source)]
         films = self._possible(films, pictures)
+        moving = self._moving(pictures)
+        self._check(bool(films or moving), pictures != moving)
         for job in films:
             Coding.of(job.target, self.codec, self.crf)
         if self.resume:
             films = [
                 job for job in films if not is_done(job) or unfinished_folder(job.target).exists()
             ]
-        moving = self._moving(pictures)
-        self._check(bool(films or moving), pictures != moving)
         return [job for job in pictures if job not in moving], films + moving
 
     def _possible(self, films: list[Job], pictures: list[Job]) -> list[Job]:
@@ -109,7 +109,13 @@ class FilmOptions:
         for file in (self.mask, *self.regions):
             if file is not None and is_clip(file) and (photographing or not filming):
                 raise UsageError(f"{file} is a clip; as a mask it is for clips, not photographs")
-        named = {"--mix-to": self.last_mixes, "--steady": self.steady, "--codec": self.codec}
+        named = {
+            "--mix-to": self.last_mixes,
+            "--steady": self.steady,
+            "--codec": self.codec,
+            "--crf": self.crf is not None,
+            "--resume": self.resume,
+        }
         given = [option for option, value in named.items() if value]
         if given and not filming:
             raise UsageError(f"{given[0]} is for clips, and there is none to paint")

@@ -33,7 +33,7 @@ from stylepack.events import Event, Notice, Saved, Skipped
 from stylepack.signals import Stop, stop_on_signals
 
 if TYPE_CHECKING:
-    from stylepack.training.finetune import Preview
+    from stylepack.training.finetune import Finetune, Preview
 
 GAP = "  "  # between columns
 NARROW = 12  # of a table's columns, if they are wider
@@ -245,7 +245,7 @@ def _clock(seconds: float) -> str:
 
 
 def follow(
-    events: Generator[Event],
+    events: Generator[Event, None, object],
     title: str,
     total: int | Callable[[], int],
     *,
@@ -277,7 +277,7 @@ def follow(
 
 
 def learn(
-    events: Generator[Event], title: str, total: int | Callable[[], int], keeping: str
+    work: Finetune, events: Generator[Event], total: int | Callable[[], int], keeping: str
 ) -> Stop:
     """Show the learning of one style to its end or to the first signal, which is returned.
 
@@ -286,9 +286,10 @@ def learn(
     planned = total if callable(total) else lambda: total
     first = planned()
     with stop_on_signals(keeping, say) as stop:
-        done = follow(events, title, planned, stop=stop)
+        done = follow(events, f"learning {work.painting.name}", planned, stop=stop)
     if not stop and done < first:
-        say(f"done after {done} of {first} updates: the loss no longer falls, or the time is over")
+        reason = "the time is over" if work.out_of_time else "the loss no longer falls"
+        say(f"done after {done} of {first} updates: {reason}")
     return stop
 
 
@@ -297,8 +298,7 @@ def follow_previews(previews: Sequence[Preview], path: Path) -> None:
     from stylepack.training.finetune import paint_previews
 
     for preview in previews:
-        title = f"learning {preview.work.painting.name}"
-        stop = learn(preview.train(), title, len(preview), "nothing is written")
+        stop = learn(preview.work, preview.train(), len(preview), "nothing is written")
         if stop:
             raise typer.Exit(stop.exit_code)
     paint_previews(path, previews)

@@ -64,7 +64,12 @@ def top(
         False, "--version", callback=_show_version, is_eager=True, help="Show the version."
     ),
 ) -> None:
-    """Paint photographs in the styles of paintings, blend styles, and learn new ones."""
+    """Paint photographs in the styles of paintings, blend styles, and learn new ones.
+
+    Examples:
+      stylepack apply photo.jpg --style wave
+      stylepack studio photo.jpg
+    """
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -109,10 +114,9 @@ def run(arguments: list[str] | None = None) -> int:
     except typer.Abort:
         return INTERRUPTED
     except typer.TyperException as error:
-        message = getattr(error, "format_message", error.__str__)()
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "stylepack"
-        if message:
+        if message := _in_words(error, words):
             console.fail(f"{message.rstrip('.')}; see `{command} --help`")
         return int(getattr(error, "exit_code", 2))
     except KeyboardInterrupt:
@@ -137,6 +141,18 @@ def run(arguments: list[str] | None = None) -> int:
             "there is not enough memory; take fewer or smaller pictures, or a smaller --size"
         )
         return 1
+
+
+def _in_words(error: typer.TyperException, words: Sequence[str]) -> str:
+    """Typer's message, with the value that was typed where it is wrong for its option."""
+    message = str(getattr(error, "format_message", error.__str__)())
+    _, wrong, reason = message.partition("': Input should ")
+    names = getattr(getattr(error, "param", None), "opts", ())
+    for word, value in pairwise([*words, ""]):
+        name, equals, joined = word.partition("=")
+        if wrong and name in names:
+            return f"{name} is '{joined if equals else value}'; it must {reason.partition(',')[0]}"
+    return message
 
 
 @cache

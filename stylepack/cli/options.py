@@ -90,6 +90,15 @@ class Command(TyperCommand):
         """Print the help screen."""
         typer.echo("\n".join(_screen(self, ctx)))
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse; errors carry the command, whose help they point to."""
+        try:
+            return super().parse_args(ctx, args)
+        except typer.TyperException as error:
+            if getattr(error, "ctx", ctx) is None:
+                vars(error)["ctx"] = ctx
+            raise
+
 
 class Group(TyperGroup):
     """A group of commands with help like `Command`'s; a wrong name gets the right one."""

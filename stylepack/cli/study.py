@@ -45,7 +45,14 @@ if TYPE_CHECKING:
     from stylepack.lab.study.materials import Request
     from stylepack.lab.study.study import Study
 
-study = App(help="Repeat the COMP6248 report's experiments on your own paintings and photographs.")
+study = App(
+    help="""Repeat the COMP6248 report's experiments on your own paintings and photographs.
+
+    Examples:
+      stylepack study interpolate --corners starry,scream,wave,composition
+      stylepack study reconstruct --styles art/ --name starry -o starry/
+    """
+)
 
 Styles = Annotated[Path | None, opt("FOLDER", "Paintings.")]
 Photos = Annotated[Path | None, opt("FOLDER", "Photographs (default: the five bundled ones).")]

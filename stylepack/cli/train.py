@@ -47,19 +47,15 @@ def train(
     styles: Annotated[Path | None, opt("FOLDER", "Paintings, one style each.")] = None,
     photos: Annotated[Path | None, opt("FOLDER", "Photographs, searched recursively.")] = None,
     output: Annotated[Path | None, opt("RUN", "Folder for the run.", names=OUT)] = None,
-    start_from: Annotated[
-        Path | None, opt("TRUNK", "Start from this trunk, a name or file, and its packs.")
-    ] = None,
-    resume: Annotated[
-        Path | None, opt("RUN", "Continue a stopped run; other options replace its own.")
-    ] = None,
+    start_from: Annotated[Path | None, opt("TRUNK", "Start from a trunk, by name or file.")] = None,
+    resume: Annotated[Path | None, opt("RUN", "Continue a stopped run.")] = None,
     recipe: RecipeName = None,
     updates: Annotated[
         int | None, opt("N", of_recipe("Updates in all.", "updates"), LEARNING)
     ] = None,
     batch: Annotated[
         str | None,
-        opt("N|auto", of_recipe("Photographs an update; auto: all that fit.", "batch"), LEARNING),
+        opt("N|auto", of_recipe("Photographs an update", "batch"), LEARNING),
     ] = None,
     crop: Annotated[
         int | None, opt("N", of_recipe("Crop size in pixels.", "crop"), LEARNING)
@@ -70,7 +66,7 @@ def train(
     style_weight: StyleWeight = None,
     balance: Annotated[
         str | None,
-        opt("NAME=X,...", "Factors of single paintings' style weights: wave=4.", LEARNING),
+        opt("NAME=X,...", "Factors of style weights: wave=4.", LEARNING),
     ] = None,
     content_weight: Annotated[
         float | None, opt("X", of_recipe("Weight of the content loss.", "content_weight"), LEARNING)
@@ -92,7 +88,7 @@ def train(
         int | None, opt("N", "Updates between checkpoints (default: 500).", ADVANCED)
     ] = None,
     preview: Annotated[
-        bool, flag("--preview", "Only paint RUN/preview.png, each painting at five style weights.")
+        bool, flag("--preview", "Only paint RUN/preview.png at five style weights.")
     ] = False,
     device: Device = "auto",
     compiled: Annotated[
@@ -105,8 +101,9 @@ def train(
     """Train a trunk on a folder of paintings and write one pack for each.
 
     Takes hours to days: 40,000 updates by default. Ctrl-C saves a checkpoint and stops; --resume
-    continues. VGG's weights, half a gigabyte, are downloaded once; --loss-network bundled needs
-    no download. Under torchrun all processes train one trunk.
+    continues, and other options then replace the run's own. --batch auto takes as many photographs
+    as fit the device. VGG's weights, half a gigabyte, are downloaded once; --loss-network bundled
+    needs no download. Under torchrun all processes train one trunk.
 
     Examples:
       stylepack train --styles art/ --photos photos/ -o run --loss-network bundled
@@ -209,6 +206,8 @@ def follow_run(run: Run) -> int:
         f"{together}"
     )
     done = run.trainer.update
+    if done >= recipe.updates:
+        console.say(f"all {done:,} updates are done; --updates N trains longer")
     with stop_on_signals("saving a checkpoint", console.say) as stop:
         events = run.train(lambda: stop.asked)
         follow(events, "training", recipe.updates, done=done, speed=True)

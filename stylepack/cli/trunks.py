@@ -30,7 +30,14 @@ from stylepack.packs.manifest import LARGEST_TRUNK, TRUNK_FILE, in_words
 CLAIMS = ("author", "date", "description", "implementation", "license", "tags", "title")
 SIZES = ("widths", "residual_blocks", "edge_kernel", "grain")
 
-trunks = App(help="List, inspect, install and remove trunks, the networks that packs belong to.")
+trunks = App(
+    help="""List, inspect, install and remove trunks, the networks that packs belong to.
+
+    Examples:
+      stylepack trunks list
+      stylepack trunks install runs/mine
+    """
+)
 
 TrunkName = Annotated[str, arg("NAME", "A trunk.", complete_trunk)]
 

@@ -83,7 +83,7 @@ def open_image(
     except StylepackError:
         raise
     except FileNotFoundError:
-        raise UsageError(f"no such file: {path}") from None
+        raise UsageError(f"no such file: {path}; give an image file") from None
     except UnidentifiedImageError:
         raise PhotoError(f"{path} {_what_instead(source)}") from None
     except Image.DecompressionBombError:

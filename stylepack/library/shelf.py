@@ -191,7 +191,7 @@ class Shelf:
             return f"write a weight with '=': {before}={weight}"
         words = plain(reference.replace("-", " ")).split()
         matches = []
-        for name, pack in self.visible.items() if words else ():
+        for name, pack in self.visible.items() if any(len(word) > 2 for word in words) else ():
             with suppress(StylepackError, OSError):
                 manifest = pack.manifest()
                 artist = str(manifest.style_image.get("artist", ""))
@@ -201,7 +201,7 @@ class Shelf:
             return f"there is {', '.join(matches)}" if len(matches) < 9 else "see `packs list -q`"
         if "=" in reference:
             return f"for a mix use {worded(f'--mix {reference}', f'Stylizer.load({reference!r})')}"
-        close = difflib.get_close_matches(reference, self.visible, n=1, cutoff=0.5)
+        close = difflib.get_close_matches(reference, self.visible, n=1, cutoff=0.6)
         if close:
             return f"did you mean '{close[0]}'?"
         return f"see {worded('`stylepack packs list`', 'stylepack.packs()')}"

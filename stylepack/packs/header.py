@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from stylepack.errors import PackError, UsageError
+from stylepack.errors import PackError, UsageError, worded
 
 LENGTH_BYTES = 8
 KIND_BYTES = 512  # that show what a file is
@@ -26,6 +26,7 @@ MOST_TENSORS = 1024  # the largest pack has 268
 LARGEST_COUNT = 1 << 40
 LONGEST_SHOWN = 80  # characters of others' text in a message
 ENTRY_KEYS = frozenset(["dtype", "shape", "data_offsets"])
+PICTURES = frozenset(["JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF"])
 DTYPE_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "U8": 1}
 
 
@@ -103,8 +104,14 @@ def parse_content(content: bytes, source: object) -> Header:
 
 def _refuse_other_kinds(start: bytes, path: object) -> None:
     """Raise a PackError for a file that is known to be something else."""
-    from stylepack.images.kinds import kind_of  # Pillow is slow to import, and rarely needed here
+    # Pillow is slow to import, and rarely needed here.
+    from stylepack.images.kinds import kind_of, known_to_pillow
 
+    if (picture := known_to_pillow(start)) in PICTURES:
+        advice = worded("`stylepack add-style FILE`", "stylepack.add_style(FILE)")
+        raise PackError(
+            f"{path} is a picture ({picture}), not a safetensors file; {advice} learns its style"
+        )
     kind, advice = kind_of(start)
     if len(start) > LENGTH_BYTES and kind and not kind.startswith("safetensors"):
         advice = advice if advice.startswith(("fetch", "unpack")) else "get the file itself"

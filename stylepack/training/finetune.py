@@ -95,7 +95,7 @@ class Finetune:
         earlier: Earlier | None = None,
         quick: QuickStyle | None = None,
     ) -> None:
-        self.begun, self.max_time = time.monotonic(), max_time
+        self.begun, self.max_time, self.out_of_time = time.monotonic(), max_time, False
         self.painting, self.recipe, self.source = painting, recipe, source
         self.photos, self.held_out = PhotoFolder.open(photos, [painting.path]).split()
         loaded = resolve((), trunk).load()
@@ -110,8 +110,8 @@ class Finetune:
     def first_version(self) -> Generator[Progress]:
         """Learn the quick style and start from it; yield its updates, if it is not cached."""
         if self.quick:
-            yield from self.quick.learn(self.device)
-            self._start(self.quick.start())
+            pack = yield from self.quick.learn(self.device, self.begun + self.max_time)
+            self._start(Earlier.of(pack))
 
     def _start(self, earlier: Earlier) -> None:
         self.earlier = earlier
@@ -148,6 +148,7 @@ class Finetune:
                 left = self.begun + self.max_time - now
                 in_time = update + int(left * update / max(now - start, 1e-9))
                 trainer.planned = max(update, min(end, in_time))
+                self.out_of_time = in_time < end
             last = update >= trainer.planned
             due = update // CHECK_EVERY > before // CHECK_EVERY
             before = update

@@ -7,6 +7,7 @@ cache, and `add-style` continues from it.
 import hashlib
 import json
 import math
+import time
 from collections.abc import Generator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -34,7 +35,7 @@ from stylepack.packs.thumbnail import thumbnail
 from stylepack.recipe import Recipe
 from stylepack.training.dataset import Batches, PhotoFolder, on_device, seeded
 from stylepack.training.export import describe_pack, provenance
-from stylepack.training.initial import Earlier, nearest_start, style_rates
+from stylepack.training.initial import nearest_start, style_rates
 from stylepack.training.paintings import (
     Painting,
     describe,
@@ -101,10 +102,16 @@ class QuickStyle:
             return False
         return True
 
-    def learn(self, device: torch.device) -> Generator[Progress]:
+    def learn(
+        self, device: torch.device, until: float = math.inf
+    ) -> Generator[Progress, None, Pack]:
         """Learn the style and write its pack to the cache; yield each of `len()` updates.
 
-        A pack of the same painting under another name is copied.
+        A pack of the same painting under another name is copied.  `until`, in seconds of
+        `time.monotonic`, ends learning early; what has been learned by then is not cached.
+
+        Returns:
+            The pack.
 
         Raises:
             PhotoError: the picture cannot be read, or has only one colour.
@@ -112,27 +119,32 @@ class QuickStyle:
             StylepackError: the cache cannot be written.
         """
         if self.is_learned:
-            return
+            return self.pack()
         loaded = resolve((), self.trunk).load()
         make_folder(self.file.parent, MOVE_HOME)
-        pack = self._under_another_name(loaded.trunk)
-        if pack is None:
+        copied = self._under_another_name(loaded.trunk)
+        if copied is None:
             work = _Descent(self, loaded.trunk.to(device), loaded.packs, device)
-            yield from work.updates()
+            yield from work.updates(until)
             pack = work.pack(loaded.sha256)
+            if work.update < self.recipe.updates:
+                return pack
+        else:
+            pack = copied
         pack.save(self.file, loaded.trunk.config)
+        return pack
 
     def __len__(self) -> int:
         return self.recipe.updates
 
-    def start(self) -> Earlier:
-        """Where `add-style` starts from it.
+    def pack(self) -> Pack:
+        """Its pack in the cache.
 
         Raises:
-            PackError: its pack is damaged or not there.
+            PackError: it is damaged or not there.
         """
         (pack,) = resolve([str(self.file)], self.trunk).load().packs.values()
-        return Earlier.of(pack)
+        return pack
 
     def install(self, author: str, license: str, *, replace: bool) -> Path:
         """Install its pack; return the installed file.
@@ -178,12 +190,15 @@ class _Descent:
         self.started_from, self.style = start.started_from, start.style.to(device)
         self.rates = style_rates(packs, trunk.config).to(device)
         self.average = self.style.clone()
+        self.update = 0  # updates done
         self.first, self.second = torch.zeros_like(self.style), torch.zeros_like(self.style)
 
-    def updates(self) -> Generator[Progress]:
-        """Train; yield each update."""
+    def updates(self, until: float = math.inf) -> Generator[Progress]:
+        """Train, at most `until`; yield each update."""
         targets: list[dict[str, Tensor]] = []
         for update in range(self.recipe.updates):
+            if update and time.monotonic() > until:
+                return
             index = update % len(self.crops)
             if index == len(targets):
                 targets.append(self.objective.content_targets(self.crops[index]))
@@ -193,6 +208,7 @@ class _Descent:
                     f"{self.painting.path}: the loss is {loss}; learn it with `add-style`"
                 )
             self._step(gradient, update)
+            self.update = update + 1
             yield Progress(update + 1, f"loss {loss:.2f}")
 
     def pack(self, trunk_sha256: str) -> Pack:
@@ -200,7 +216,7 @@ class _Descent:
         facts = provenance(
             self.recipe,
             WeightSource(),
-            updates=self.recipe.updates,
+            updates=self.update,
             styles=1,
             photographs=len(self.photos.paths),
         )

@@ -194,7 +194,7 @@ def opened(path: Path) -> Iterator[av.container.InputContainer]:
         with av.open(f"file:{path}", options=SAFELY, metadata_errors="replace") as container:
             yield container
     except FileNotFoundError:
-        raise UsageError(f"no such file: {path}") from None
+        raise UsageError(f"no such file: {path}; give a clip") from None
     except av.error.FFmpegError as error:
         raise ClipError(
             f"cannot read {path}: {_reason(error)}; it is damaged, or no clip that can be read"

@@ -25,6 +25,7 @@ from stylepack.packs.trunk_file import load_trunk
 from stylepack.recipe import Recipe
 from stylepack.training.add_style import planned
 from stylepack.training.finetune import Finetune
+from stylepack.training.initial import Earlier
 from stylepack.training.paintings import Painting, describe, objective_for
 from stylepack.training.quick import QuickStyle
 
@@ -56,7 +57,7 @@ def learned(painting: Painting, folder: Path) -> Iterator[tuple[str, float, Tens
     quick = replace(quick, file=folder / quick.file.name)
     for _ in quick.learn(CPU):
         pass
-    earlier = quick.start()
+    earlier = Earlier.of(quick.pack())
     spent = time.perf_counter() - start
     yield "first version", spent, earlier.style
     start = time.perf_counter()

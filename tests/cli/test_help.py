@@ -57,9 +57,14 @@ def command_of(words: tuple[str, ...]) -> Any:
 def test_examples_have_options_that_exist(
     words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    examples = screen(words, capsys).partition("\nExamples\n")[2].split()
-    known = {name for one in command_of(words).params for name in one.opts}
-    assert {word for word in examples if re.fullmatch(r"--?[a-z].*", word)} <= known
+    for example in screen(words, capsys).partition("\nExamples\n")[2].splitlines():
+        command = command_of(words)
+        for word in example.split()[1 + len(words) :]:  # the commands of a group
+            if word not in getattr(command, "commands", {}):
+                break
+            command = command.commands[word]
+        known = {name for one in command.params for name in one.opts}
+        assert {word for word in example.split() if re.fullmatch(r"--?[a-z].*", word)} <= known
 
 
 def test_apply_fits_one_screen_in_panels(capsys: pytest.CaptureFixture[str]) -> None:

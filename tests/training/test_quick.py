@@ -1,6 +1,7 @@
 """A style in seconds: learned once, cached, painted with, installed, and continued."""
 
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -115,11 +116,26 @@ def test_a_damaged_pack_in_the_cache_is_learned_again(painting: Path) -> None:
     style = QuickStyle.of(painting)
     for _ in style.learn(CPU):
         pass
-    whole, before = style.file.read_bytes(), style.start().style
+    whole, before = style.file.read_bytes(), style.pack().style
     style.file.write_bytes(whole[: len(whole) // 2])
     assert not style.is_learned
     assert len(list(style.learn(CPU))) == 4
-    assert torch.equal(style.start().style, before)
+    assert torch.equal(style.pack().style, before)
+
+
+def test_a_time_limit_ends_learning_and_leaves_the_cache_empty(painting: Path) -> None:
+    style, updates = QuickStyle.of(painting), 0
+    learning = style.learn(CPU, until=time.monotonic())
+    while True:
+        try:
+            next(learning)
+        except StopIteration as ended:
+            pack = ended.value
+            break
+        updates += 1
+    assert pack.manifest.train["updates"] == updates == 1
+    assert not style.is_learned
+    assert len(list(style.learn(CPU))) == 4
 
 
 @pytest.mark.parametrize(

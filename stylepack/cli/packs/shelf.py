@@ -18,7 +18,7 @@ from stylepack.cli.options import App, arg, flag, opt
 from stylepack.cli.packs.make import blend, export, make, new
 from stylepack.cli.packs.manage import diff, hide, install, remove, restore, verify
 from stylepack.cli.packs.thumbnails import MOST, protocol, show_thumbnails
-from stylepack.errors import StylepackError, UsageError
+from stylepack.errors import StylepackError, UsageError, counted
 from stylepack.library.shelf import faults, find_pack, shelf
 from stylepack.library.trunks import name_of, trunk_names
 from stylepack.packs.manifest import Manifest, in_words, plain, read_manifest
@@ -26,7 +26,14 @@ from stylepack.packs.manifest import Manifest, in_words, plain, read_manifest
 LONGEST_CELL = 60  # characters of a title or a name in the list on a terminal
 WIDE = 110  # columns of a terminal from which on the list shows everything
 
-packs = App(help="List, inspect, install, blend and remove style packs.")
+packs = App(
+    help="""List, inspect, install, blend and remove style packs.
+
+    Examples:
+      stylepack packs list
+      stylepack packs install dream.safetensors
+    """
+)
 
 Json = Annotated[bool, flag("--json", "Print JSON.")]
 
@@ -124,7 +131,8 @@ def essentials(facts: Mapping[str, Any], manifest: Manifest, trunk: str) -> list
     keys = ("name", "title", "artist", "year", "description", "author", "license", "merged_from")
     metrics = manifest.metrics
     losses = [f"{key} {metrics[key]}" for key in ("content", "style") if key in metrics]
-    on = f" on {metrics['photographs']} photographs" if "photographs" in metrics else ""
+    photographs = metrics.get("photographs")
+    on = f" on {counted(photographs, 'photograph')}" if isinstance(photographs, int) else ""
     return [
         *((key, facts[key]) for key in keys),
         ("trunk", trunk or manifest.trunk_sha256[:12]),
