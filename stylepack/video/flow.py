@@ -22,6 +22,7 @@ AREA = 500_000  # pixels; of larger frames the flow is taken smaller
 PATCH, STRIDE, FINEST, STEPS, REFINEMENTS = 12, 8, 1, 8, 3
 SLACK, TOLERANCE = 0.01, 0.5  # of the check both ways: share, and squared pixels of half size
 FAINT, DIFFERENT = 20.0, 60.0  # of 255: what is trusted in full, and what is not at all
+LIKENESS = np.clip((DIFFERENT - np.arange(256, dtype=np.float32)) / (DIFFERENT - FAINT), 0, 1)
 CUT = 0.4  # of a frame: with less of it found again, it is another shot
 SMALLEST = 32  # pixels of the shorter side, below which there is no flow
 
@@ -123,7 +124,6 @@ def _squares(flow: Field) -> Field:
 
 def _likeness(before: Rgb, now: Rgb, back: Field) -> Field:
     """1 where the frame before, moved, looks like this one, down to 0 where it does not."""
-    apart = cv2.absdiff(now, warped(before, back, cv2.INTER_LINEAR)).astype(np.float32)
+    apart = cv2.absdiff(now, warped(before, back, cv2.INTER_LINEAR))
     mean = cv2.transform(apart, np.full((1, 3), 1 / 3))
-    likeness: Field = np.clip((DIFFERENT - mean) / (DIFFERENT - FAINT), 0, 1)
-    return likeness
+    return np.asarray(cv2.LUT(mean, LIKENESS), dtype=np.float32)

@@ -34,24 +34,26 @@ def blend(painted: Rgb, last: Rgb | None, motion: Motion | None, weight: float) 
     if motion is None or last is None or motion.is_cut:
         return painted
     moved = warped(last, motion.back, cv2.INTER_CUBIC)
-    share = cv2.merge([weight * motion.trust] * 3)
-    fresh = painted.astype(np.float32)
-    step = cv2.multiply(cv2.subtract(moved, painted, dtype=cv2.CV_32F), share)
-    blended = _sharpened(cv2.add(fresh, step), fresh)
-    return np.asarray(cv2.convertScaleAbs(np.maximum(blended, 0, out=blended)), dtype=np.uint8)
+    share = weight * motion.trust
+    return _sharpened(_mixed(moved, painted, share), painted)
 
 
-def _sharpened(blended: Field, fresh: Field) -> Field:
+def _mixed(one: Rgb, other: Rgb, share: Field) -> Rgb:
+    """`share` of one picture and the rest of another; shares outside 0..1 extrapolate."""
+    return np.asarray(cv2.blendLinear(one, other, share, 1 - share), dtype=np.uint8)
+
+
+def _sharpened(blended: Rgb, fresh: Rgb) -> Rgb:
     """`blended` with its finest detail as strong as that of `fresh` asks for."""
-    detail = cv2.subtract(blended, cv2.GaussianBlur(blended, WINDOW, FINE))
-    there, wanted = (_energy(picture) for picture in (blended, fresh))
+    soft, fresh_soft = (cv2.GaussianBlur(picture, WINDOW, FINE) for picture in (blended, fresh))
+    there, wanted = _energy(blended, soft), _energy(fresh, fresh_soft)
     gain = np.sqrt((SHARE**2 * wanted + NOISE) / (there + NOISE))
-    more = np.clip(gain - 1, 0, MOST_GAIN - 1)
-    return np.asarray(cv2.add(blended, cv2.multiply(detail, cv2.merge([more] * 3))))
+    return _mixed(blended, soft, np.clip(gain, 1, MOST_GAIN))
 
 
-def _energy(picture: Field) -> Field:
+def _energy(picture: Rgb, soft: Rgb) -> Field:
     """The local mean square of its finest detail in grey: (H, W, 3) -> (H, W)."""
-    grey = cv2.transform(picture, np.full((1, 3), 1 / 3))
-    detail = cv2.subtract(grey, cv2.GaussianBlur(grey, WINDOW, FINE))
-    return np.asarray(cv2.sqrBoxFilter(detail, -1, (AROUND, AROUND)), dtype=np.float32)
+    detail = cv2.subtract(picture, soft, dtype=cv2.CV_16S)
+    grey = cv2.transform(detail, np.ones((1, 3)))  # three times
+    squares = cv2.sqrBoxFilter(grey, cv2.CV_32F, (AROUND, AROUND))
+    return np.asarray(squares / 9, dtype=np.float32)
