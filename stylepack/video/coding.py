@@ -11,12 +11,16 @@ CODECS_OF = {"webm": ("vp9", "av1"), "mov": ("h264", "hevc")}  # the others take
 
 @dataclass(frozen=True)
 class Encoder:
-    """One of FFmpeg's encoders: its usual quality, the worst it has, and its settings."""
+    """One of FFmpeg's encoders: its usual quality, the worst it has, and its settings.
+
+    `quality` is the name of the setting for quality.
+    """
 
     name: str
     crf: int
     worst: int
     settings: dict[str, str] = field(default_factory=dict)
+    quality: str = "crf"
 
 
 ENCODERS = {
@@ -25,15 +29,27 @@ ENCODERS = {
     "vp9": Encoder("libvpx-vp9", 28, 63, {"b": "0", "row-mt": "1", "cpu-used": "4"}),
     "av1": Encoder("libsvtav1", 30, 63, {"preset": "8"}),
 }
+# `b` of 0 leaves the rate to `cq` (FFmpeg's NVENC options, `ffmpeg -h encoder=h264_nvenc`).
+NVENC = {"rc": "vbr", "b": "0", "preset": "p5", "tune": "hq"}
+ON_CARD = {
+    name: Encoder(f"{name}_nvenc", ENCODERS[name].crf, ENCODERS[name].worst, NVENC, "cq")
+    for name in ("h264", "hevc", "av1")
+}
 
 
 @dataclass(frozen=True)
 class Coding:
-    """A codec by name, `crf`, and the container that FFmpeg writes."""
+    """A codec by name, `crf`, the container that FFmpeg writes, and whether a card encodes."""
 
     codec: str
     crf: int
     container: str
+    on_card: bool = False
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder that it names."""
+        return (ON_CARD if self.on_card else ENCODERS)[self.codec]
 
     @classmethod
     def of(cls, target: Path, codec: str = "", crf: int | None = None) -> "Coding":

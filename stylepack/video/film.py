@@ -25,7 +25,7 @@ from stylepack.video.frames import FramePainter, Prepared, Rgb
 from stylepack.video.masks import mark_of
 from stylepack.video.options import Film
 from stylepack.video.reader import Clip
-from stylepack.video.segment import Segment, SegmentWriter
+from stylepack.video.segment import Segment, SegmentWriter, coded_on_card
 from stylepack.video.unfinished import Unfinished
 
 SEGMENT = 120  # frames; what a kill may cost
@@ -53,6 +53,10 @@ class FilmPainter:
         self.source, self.target = source, target
         self.stylizer, self.film, self.coding = stylizer, film, coding
         self.clip = Clip(source)
+        if stylizer.device.type == "cuda":
+            self.clip = self.clip.on_card()
+            if film.options.upscale:  # frames keep their size
+                self.coding = coded_on_card(coding, self.clip.facts)
         self.unfinished = Unfinished(target, self._signature(), resume=resume)
         self.total = max(self.clip.facts.frames, self.unfinished.done + 1)
         self.begun = self.unfinished.done

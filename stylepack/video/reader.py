@@ -1,14 +1,15 @@
 """Clips as upright RGB frames with their times, by PyAV."""
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
+from av.codec.hwaccel import HWAccel
 from av.video.reformatter import ColorRange, Colorspace
 from numpy.typing import NDArray
 
@@ -53,7 +54,8 @@ class Frame:
 class Facts:
     """Facts about a clip before it is decoded.
 
-    `frames` is exact where the file can be searched.  `aspect` is the shape of an upright frame's
+    `width` and `height` are of an upright frame, 0 if none can be decoded.  `frames` is exact where
+    the file can be searched.  `aspect` is the shape of an upright frame's
     pixels, `rate` the mean number of frames a second.
     """
 
@@ -62,19 +64,36 @@ class Facts:
     time_base: Fraction
     aspect: Fraction
     seconds: Fraction | None
+    width: int = 0
+    height: int = 0
 
 
 class Clip:
-    """The video of one file; `damage` and `notices` grow while frames are read."""
+    """The video of one file; `damage` and `notices` grow while frames are read.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    `card` decodes it, if given.
+    """
+
+    def __init__(self, path: Path, card: HWAccel | None = None) -> None:
+        self.path, self.card = path, card
         self.damage = ""
         self.notices: list[str] = []
         with opened(path) as container:
             self.facts = _facts(path, container)
 
-    def frames(self) -> Iterator[Frame]:
+    def on_card(self) -> "Clip":
+        """The clip, decoded by an NVIDIA card if its first frame can be, else as it is."""
+        try:
+            with closing(self._with_card().frames()) as frames:
+                next(frames)
+            return self._with_card()
+        except (ClipError, OSError, ValueError, av.error.FFmpegError, StopIteration):
+            return self
+
+    def _with_card(self) -> "Clip":
+        return Clip(self.path, HWAccel("cuda", allow_software_fallback=True))
+
+    def frames(self) -> Generator[Frame]:
         """Every frame that can be decoded, in the order of their times.
 
         A clip that is cut off or damaged ends where it ends; `damage` says so afterwards.
@@ -84,9 +103,10 @@ class Clip:
         """
         count, last = 0, Fraction(0)
         self._broken: Counter[str] = Counter()
-        with opened(self.path) as container:
+        with opened(self.path, self.card) as container:
             stream = video_of(self.path, container)
-            stream.thread_type = "AUTO"
+            if self.card is None:
+                stream.thread_type = "AUTO"
             earliest = None
             for decoded in self._decoded(container, stream):
                 if count == 0:
@@ -182,8 +202,8 @@ def _usual(height: int) -> Colorspace:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[av.container.InputContainer]:
-    """The container of a file.
+def opened(path: Path, card: HWAccel | None = None) -> Iterator[av.container.InputContainer]:
+    """The container of a file, whose video a `card` decodes, if given.
 
     Raises:
         UsageError: no such file, or a pipe.
@@ -191,7 +211,9 @@ def opened(path: Path) -> Iterator[av.container.InputContainer]:
     """
     refuse_pipe(path)
     try:
-        with av.open(f"file:{path}", options=SAFELY, metadata_errors="replace") as container:
+        with av.open(
+            f"file:{path}", options=SAFELY, metadata_errors="replace", hwaccel=card
+        ) as container:
             yield container
     except FileNotFoundError:
         raise UsageError(f"no such file: {path}; give a clip") from None
@@ -232,9 +254,10 @@ def _facts(path: Path, container: av.container.InputContainer) -> Facts:
     length = seconds or Fraction(container.duration or 0, av.time_base)
     frames = stream.frames or round(length * rate)
     aspect = stream.sample_aspect_ratio or Fraction(1)
+    width, height = (first.width, first.height) if first is not None else (0, 0)
     if first is not None and first.rotation % 180:
-        aspect = 1 / aspect
-    return Facts(max(1, frames), rate, base, aspect, seconds)
+        aspect, width, height = 1 / aspect, height, width
+    return Facts(max(1, frames), rate, base, aspect, seconds, width, height)
 
 
 def _tried(

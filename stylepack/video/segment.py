@@ -1,7 +1,8 @@
 """Stretches of a painted clip: each in a file of its own that begins with a key frame."""
 
 import os
-from dataclasses import dataclass
+import tempfile
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,12 +10,13 @@ import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 
-from stylepack.video.coding import ENCODERS, Coding
+from stylepack.video.coding import ON_CARD, Coding
 from stylepack.video.reader import HIGH_DEFINITION, Facts, Rgb
 
 CONTAINER = "nut"  # takes every codec and any time base
 BT_601, BT_709, UNKNOWN = 6, 1, 2  # ITU-T H.273
 MOST_DENOMINATOR = 1 << 16
+TRIED = 2  # frames of an encoder that may not work
 
 
 @dataclass(frozen=True)
@@ -80,9 +82,9 @@ class SegmentWriter:
             self._container.mux(packet)
 
     def _open(self, width: int, height: int) -> av.VideoStream:
-        encoder = ENCODERS[self.coding.codec]
+        encoder = self.coding.encoder
         os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 is silent but for errors
-        options = {"crf": str(self.coding.crf), **encoder.settings}
+        options = {encoder.quality: str(self.coding.crf), **encoder.settings}
         stream = self._container.add_stream(encoder.name, rate=rate_of(self.facts), options=options)
         assert isinstance(stream, av.VideoStream)
         context = stream.codec_context
@@ -96,6 +98,26 @@ class SegmentWriter:
         if self.facts.aspect != 1:
             context.sample_aspect_ratio = self.facts.aspect.limit_denominator(MOST_DENOMINATOR)
         return stream
+
+
+def coded_on_card(coding: Coding, facts: Facts) -> Coding:
+    """The coding with an NVIDIA card's encoder, if that takes frames of the clip's size.
+
+    Else the coding as it is: some cards only decode, and none takes every codec and size.
+    """
+    if coding.codec not in ON_CARD:
+        return coding
+    quick = replace(coding, on_card=True)
+    with tempfile.TemporaryDirectory() as folder:
+        writer = SegmentWriter(Path(folder) / "tried.nut", quick, facts)
+        try:
+            for index in range(TRIED):
+                writer.add(np.zeros((facts.height, facts.width, 3), np.uint8), index)
+            writer.close()
+        except (OSError, ValueError, av.error.FFmpegError):
+            writer.abandon()
+            return coding
+    return quick
 
 
 def padded(rgb: Rgb) -> Rgb:
