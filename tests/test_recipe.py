@@ -22,6 +22,8 @@ AS_IN_THE_PAPER = {
     "widths": (32, 64, 128),
     "similarity_weight": 0.0,
     "tone_weight": 0.0,
+    "palette_weight": 0.0,
+    "color_weight": 0.0,
     "lattice_weight": 0.0,
     "hatching_weight": 0.0,
 }

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from stylepack.losses import functional as losses
+from stylepack.losses.palette import Palettes
 from stylepack.losses.teachers import Teachers
 from stylepack.losses.weights import LossNetwork
 from stylepack.network.trunk import STRIDE
@@ -47,6 +48,7 @@ class Objective:
         self.targets = self._targets(paintings)
         self.waves = losses.fine_waves().to(network.device)
         self.fine = self._fine(paintings)
+        self.palettes = Palettes.of(paintings, network.device)
         self.identity = torch.tensor([p is None for p in paintings], device=network.device)
         balance = torch.tensor(weights or [1.0] * len(paintings), device=network.device)
         self.style_weights = recipe.style_weight * balance
@@ -90,6 +92,12 @@ class Objective:
         painting = self.style_weights[styles] * toward
         if recipe.tone_weight:
             painting = painting + recipe.tone_weight * losses.tone_loss(painted, photos)
+        if recipe.palette_weight:
+            off = self.palettes.palette_loss(painted, styles)
+            painting = painting + recipe.palette_weight * off
+        if recipe.color_weight:
+            amounts = self.palettes.color_loss(painted, styles)
+            painting = painting + recipe.color_weight * amounts
         if recipe.lattice_weight:
             painting = painting + recipe.lattice_weight * losses.lattice_loss(painted, STRIDE)
         if recipe.hatching_weight:

@@ -26,7 +26,8 @@ from stylepack.training.settings import versions
 SHEET_PHOTOS = 4
 SHEET_CELL = 224
 RECORDED = (  # numbers of the recipe that a pack's metadata has
-    *("batch", "crop", "seed", "content_weight", "similarity_weight", "tone_weight"),
+    *("batch", "crop", "seed", "content_weight", "similarity_weight"),
+    *("tone_weight", "palette_weight", "color_weight"),
     *("lattice_weight", "hatching_weight", "style_weight", "scales", "loss_network"),
 )
 Rows = list[list[Image.Image]]

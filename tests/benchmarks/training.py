@@ -75,6 +75,8 @@ def our_step(weights: WeightSource, device: torch.device) -> Callable[[Batch], o
         crop=CROP,
         similarity_weight=0.0,
         tone_weight=0.0,
+        palette_weight=0.0,
+        color_weight=0.0,
         lattice_weight=0.0,
         hatching_weight=0.0,
     )
