@@ -57,7 +57,7 @@ class Recipe:
     similarity_weight: float = 0.4  # self-similarity of the content layers
     style_weight: float = 8.0
     tone_weight: float = 0.5  # light and dark areas of the photograph
-    palette_weight: float = 0.3  # colours that the painting does not have
+    palette_weight: float = 1.0  # colours that the painting does not have
     color_weight: float = 1.0  # amounts of the painting's colours
     tv_weight: float = 0.0  # mean squared difference of neighbours, RGB in 0..1
     saturation_weight: float = 10.0  # logits so large that the sigmoid passes no gradient

@@ -6,7 +6,6 @@ fringes of colours that the painting does not have, and contrast is lost.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -28,26 +27,33 @@ class Palettes:
     """Colours of S paintings.
 
     `colors`: (S, 24, 3) opponent colours.  `own`: (S,), distance of each painting's own pixels from
-    them.  `quantiles`: (S, 16, 4096), sorted projections of its colours, and `variance`: (S,).
+    them.  `quantiles`: (S, 16, 4096), sorted projections of its colours on `directions`, (16, 3),
+    and `variance`: (S,).
     """
 
     colors: Tensor
     own: Tensor
     quantiles: Tensor
     variance: Tensor
+    directions: Tensor
 
     @classmethod
     def of(cls, paintings: Sequence[Tensor | None], device: torch.device) -> "Palettes":
         """The palettes of (3, H, W) RGB paintings in 0..1; None is the identity style's."""
+        angles = torch.Generator().manual_seed(1)
+        directions = F.normalize(torch.randn(DIRECTIONS, 3, generator=angles))
         blank = torch.zeros(3, POOLED, POOLED)
-        each = [_palette(blank if painting is None else painting.cpu()) for painting in paintings]
-        return cls(*(torch.stack(values).to(device) for values in zip(*each, strict=True)))
+        each = [_palette(blank if one is None else one, directions) for one in paintings]
+        colors, own, quantiles, variance = (
+            torch.stack(of_all).to(device) for of_all in zip(*each, strict=True)
+        )
+        return cls(colors, own, quantiles, variance, directions.to(device))
 
     def palette_loss(self, painted: Tensor, styles: Tensor) -> Tensor:
         """How far pixels are off the palette, beyond the painting's own: (N, 3, H, W) -> (N,).
 
-        The mean over pixels of the squared distance to the nearest colour, in units of the squared
-        tolerance.  Ours, not from a paper.
+        The mean over pixels of sqrt(1 + d^2) - 1, with d the distance to the nearest colour over
+        the tolerance: far colours do not drown the other losses.  Ours, not from a paper.
         """
         apart = _off(_opponent(painted), self.colors[styles])
         return (apart - self.own[styles]).clamp_min(0)
@@ -58,19 +64,19 @@ class Palettes:
         Heitz et al. 2021 ("A Sliced Wasserstein Loss for Neural Texture Synthesis", equation 2), of
         the means of squares of 4x4 pixels.
         """
-        found = _projections(painted)
+        found = _projections(painted, self.directions)
         wanted = F.interpolate(
             self.quantiles[styles], size=found.shape[2], mode="linear", align_corners=True
         )
         return (found - wanted).square().mean((1, 2)) / self.variance[styles]
 
 
-def _palette(painting: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _palette(painting: Tensor, directions: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Values of `Palettes` for one (3, H, W) painting."""
     pixels = _opponent(painting[None])[0]
     pixels = pixels[:: max(1, len(pixels) // MOST_PIXELS)]
     colors = _clusters(pixels)
-    projections = _projections(painting[None])
+    projections = _projections(painting[None], directions.to(painting))
     quantiles = F.interpolate(projections, size=QUANTILES, mode="linear", align_corners=True)
     variance = projections.var(2, correction=0).mean().clamp_min(1e-4)
     return colors, _off(pixels[None], colors[None])[0], quantiles[0], variance
@@ -83,31 +89,28 @@ def _clusters(pixels: Tensor) -> Tensor:
     for _ in range(ROUNDS):
         nearest = torch.cdist(pixels, centers).argmin(1)
         sums = torch.zeros_like(centers).index_add_(0, nearest, pixels)
-        counts = torch.bincount(nearest, minlength=COLORS)[:, None]
+        counts = torch.zeros_like(centers[:, 0]).index_add_(
+            0, nearest, torch.ones_like(pixels[:, 0])
+        )
+        counts = counts[:, None]
         centers = torch.where(counts > 0, sums / counts.clamp_min(1), centers)
     return centers
 
 
 def _opponent(images: Tensor) -> Tensor:
     """(N, 3, H, W) RGB -> (N, pixels, 3)."""
-    return images.float().flatten(2).transpose(1, 2) @ images.new_tensor(OPPONENT).float().T
+    red, green, blue = images.float().flatten(2).unbind(1)
+    return torch.stack([r * red + g * green + b * blue for r, g, b in OPPONENT], 2)
 
 
 def _off(pixels: Tensor, colors: Tensor) -> Tensor:
-    """Mean squared distance to the nearest colour: (N, P, 3) and (N, C, 3) -> (N,)."""
+    """Mean distance to the nearest colour: (N, P, 3) and (N, C, 3) -> (N,)."""
     rest = colors.square().sum(2)[:, None] - 2 * pixels @ colors.transpose(1, 2)
-    squares = pixels.square().sum(2) + rest.amin(2)
-    return squares.mean(1) / TOLERANCE**2
+    squares = (pixels.square().sum(2) + rest.amin(2)).clamp_min(0) / TOLERANCE**2
+    return ((1 + squares).sqrt() - 1).mean(1)
 
 
-def _projections(images: Tensor) -> Tensor:
+def _projections(images: Tensor, directions: Tensor) -> Tensor:
     """Sorted projections of colours on directions: (N, 3, H, W) -> (N, 16, squares)."""
     squares = F.avg_pool2d(images.float(), POOLED, ceil_mode=True).flatten(2)
-    return (_directions(images.device) @ squares).sort(2).values
-
-
-@cache
-def _directions(device: torch.device) -> Tensor:
-    """Unit vectors, (16, 3)."""
-    angles = torch.Generator().manual_seed(1)
-    return F.normalize(torch.randn(DIRECTIONS, 3, generator=angles)).to(device)
+    return (directions @ squares).sort(2).values
