@@ -55,8 +55,8 @@ class Facts:
     """Facts about a clip before it is decoded.
 
     `width` and `height` are of an upright frame, 0 if none can be decoded.  `frames` is exact where
-    the file can be searched.  `aspect` is the shape of an upright frame's
-    pixels, `rate` the mean number of frames a second.
+    the file can be searched.  `aspect` is the shape of an upright frame's pixels, `rate` the mean
+    number of frames a second.
     """
 
     frames: int

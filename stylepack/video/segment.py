@@ -105,7 +105,7 @@ def coded_on_card(coding: Coding, facts: Facts) -> Coding:
 
     Else the coding as it is: some cards only decode, and none takes every codec and size.
     """
-    if coding.codec not in ON_CARD:
+    if coding.codec not in ON_CARD or not facts.height:
         return coding
     quick = replace(coding, on_card=True)
     with tempfile.TemporaryDirectory() as folder:

@@ -1,5 +1,6 @@
 """Decoding and encoding on a card: tried first, and left alone where it does not work."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,14 @@ def test_an_encoder_that_does_not_work_is_not(
     assert coded_on_card(plain, clip.facts) == plain
     vp9 = Coding.of(Path("clip.webm"))
     assert coded_on_card(vp9, clip.facts) == vp9
+
+
+def test_a_clip_without_frames_tries_no_encoder(
+    clip: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(monkeypatch, Encoder("libx264", 20, 51))
+    plain = Coding.of(Path("clip.mp4"))
+    assert coded_on_card(plain, replace(clip.facts, width=0, height=0)) == plain
 
 
 def test_a_decoder_that_works_is_used(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
