@@ -122,15 +122,13 @@ class QuickStyle:
             return self.pack()
         loaded = resolve((), self.trunk).load()
         make_folder(self.file.parent, MOVE_HOME)
-        copied = self._under_another_name(loaded.trunk)
-        if copied is None:
+        pack = self._under_another_name(loaded.trunk)
+        if pack is None:
             work = _Descent(self, loaded.trunk.to(device), loaded.packs, device)
             yield from work.updates(until)
             pack = work.pack(loaded.sha256)
             if work.update < self.recipe.updates:
                 return pack
-        else:
-            pack = copied
         pack.save(self.file, loaded.trunk.config)
         return pack
 
