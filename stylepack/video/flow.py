@@ -19,7 +19,7 @@ T = TypeVar("T", bound=np.generic)
 
 AREA = 500_000  # pixels; of larger frames the flow is taken smaller
 # Of DIS, where its preset `fast` has 8, 4, 2, 16 and 5.
-PATCH, STRIDE, FINEST, STEPS, REFINEMENTS = 12, 8, 1, 8, 3
+PATCH, STRIDE, FINEST, STEPS, REFINEMENTS = 16, 16, 1, 8, 1
 SLACK, TOLERANCE = 0.01, 0.5  # of the check both ways: share, and squared pixels of half size
 FAINT, DIFFERENT = 20.0, 60.0  # of 255: what is trusted in full, and what is not at all
 LIKENESS = np.clip((DIFFERENT - np.arange(256, dtype=np.float32)) / (DIFFERENT - FAINT), 0, 1)

@@ -192,7 +192,7 @@ def test_regions_and_colours(tmp_path: Path, paint: Paint, make_pack: Callable[.
     other = make_pack("other", seed=5)
     mask = write_clip(tmp_path / "mask.mkv", [np.full((48, 64, 3), v, np.uint8) for v in (0, 255)])
     out, plain = tmp_path / "out.mkv", tmp_path / "plain.mkv"
-    lossless = ("--crf", 0, "--steady", 0, "-o")
+    lossless = ("--crf", 0, "--steady", 0, "--precision", "float32", "-o")
     assert paint(clip, *lossless, plain) == 0
     assert paint(clip, "--region", f"{mask}={other}", *lossless, out) == 0
     apart = list(map(mean_apart, read_clip(plain), read_clip(out)))
