@@ -7,6 +7,7 @@ flow", equations 5 and 6).
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeVar
 
 import cv2
@@ -18,10 +19,7 @@ Field = NDArray[np.float32]
 T = TypeVar("T", bound=np.generic)
 
 AREA = 500_000  # pixels; of larger frames the flow is taken smaller
-# Of DIS, where its preset `fast` has 8, 4, 2, 16 and 5.  Larger patches side by side are as exact,
-# and half the work of the smaller, overlapping ones.
-PATCH, STRIDE, FINEST, STEPS, REFINEMENTS = 16, 16, 1, 8, 1
-ROOM = 8 * PATCH  # pixels of the longer side; in smaller frames OpenCV has no place for the patches
+SMALL = 320  # pixels of the longer side, below which the flow needs a finer scale to be exact
 SLACK, TOLERANCE = 0.01, 0.5  # of the check both ways: share, and squared pixels of half size
 FAINT, DIFFERENT = 20.0, 60.0  # of 255: what is trusted in full, and what is not at all
 LIKENESS = np.clip((DIFFERENT - np.arange(256, dtype=np.float32)) / (DIFFERENT - FAINT), 0, 1)
@@ -52,13 +50,9 @@ class Flow:
     """
 
     def __init__(self) -> None:
-        self._small = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
         self._back = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
-        self._back.setFinestScale(FINEST)
-        self._back.setPatchSize(PATCH)
-        self._back.setPatchStride(STRIDE)
-        self._back.setGradientDescentIterations(STEPS)
-        self._back.setVariationalRefinementIterations(REFINEMENTS)
+        self._small = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+        self._small.setFinestScale(1)  # half the size of the frame; a quarter otherwise
         self._forth = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
 
     def between(self, before: Rgb, now: Rgb) -> Motion | None:
@@ -70,24 +64,37 @@ class Flow:
         size = round(width * scale), round(height * scale)
         frames = [_resized(frame, size) for frame in (before, now)]
         grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
-        finder = self._back if max(size) >= ROOM else self._small
+        finder = self._small if max(size) < SMALL else self._back
         back = finder.calc(grey[1], grey[0], None)
         forth = self._forth.calc(grey[0], grey[1], None)
         trust = _trust(frames[0], frames[1], back, forth)
         if scale < 1:
-            ratio = np.array([width / back.shape[1], height / back.shape[0]], np.float32)
-            back = cv2.resize(back, (width, height), interpolation=cv2.INTER_CUBIC) * ratio
+            back = _flow_resized(back, (width, height), cv2.INTER_CUBIC)
         trust = cv2.resize(trust, (width, height), interpolation=cv2.INTER_LINEAR)
         return Motion(back, trust)
 
 
 def warped(frame: NDArray[T], back: Field, kernel: int) -> NDArray[T]:
     """A frame moved along a flow: its value at each pixel's place in it, by OpenCV's `kernel`."""
-    height, width = back.shape[:2]
-    x = back[..., 0] + np.arange(width, dtype=np.float32)
-    y = back[..., 1] + np.arange(height, dtype=np.float32)[:, None]
-    moved: NDArray[T] = cv2.remap(frame, x, y, kernel, borderMode=cv2.BORDER_REFLECT_101)
-    return moved
+    return _at(frame, _places(back), kernel)
+
+
+def _at(frame: NDArray[T], places: Field, kernel: int) -> NDArray[T]:
+    """A frame's values at places, (H, W, 2), in pixels from its left and top."""
+    found: NDArray[T] = cv2.remap(frame, places, None, kernel, borderMode=cv2.BORDER_REFLECT_101)
+    return found
+
+
+def _places(back: Field) -> Field:
+    """Where each pixel comes from, (H, W, 2), in pixels from the left and the top."""
+    return np.asarray(cv2.add(back, _grid(*back.shape[:2])), dtype=np.float32)
+
+
+@lru_cache(maxsize=2)  # frames and half frames of one clip
+def _grid(height: int, width: int) -> Field:
+    """Each pixel's own place, (H, W, 2)."""
+    y, x = np.mgrid[0:height, 0:width]
+    return np.stack([x, y], axis=-1, dtype=np.float32)
 
 
 def _resized(frame: Rgb, size: tuple[int, int]) -> Rgb:
@@ -100,25 +107,28 @@ def _trust(before: Rgb, now: Rgb, back: Field, forth: Field) -> Field:
     """How far the motion of each pixel can be trusted, 0..1, at half the size of the frames."""
     height, width = now.shape[0] // 2, now.shape[1] // 2
     before, now = _resized(before, (width, height)), _resized(now, (width, height))
-    ratio = np.array([width / back.shape[1], height / back.shape[0]], np.float32)
-    back, forth = (
-        cv2.resize(flow, (width, height), interpolation=cv2.INTER_AREA) * ratio
-        for flow in (back, forth)
-    )
-    trust = _agreement(back, forth) * _likeness(before, now, back)
+    back, forth = (_flow_resized(flow, (width, height), cv2.INTER_AREA) for flow in (back, forth))
+    places = _places(back)
+    trust = _likeness(before, now, places)
+    trust[~_agreement(back, forth, places)] = 0
     return np.asarray(cv2.blur(trust, (3, 3)), dtype=np.float32)
 
 
-def _agreement(back: Field, forth: Field) -> Field:
-    """1 where going back and forth ends near the start, 0 elsewhere and beyond the borders."""
-    there = warped(forth, back, cv2.INTER_LINEAR)
+def _flow_resized(flow: Field, size: tuple[int, int], kernel: int) -> Field:
+    """A flow at another size, (width, height), in pixels of that size."""
+    ratio = size[0] / flow.shape[1], size[1] / flow.shape[0], 0, 0
+    resized = cv2.multiply(cv2.resize(flow, size, interpolation=kernel), ratio)
+    return np.asarray(resized, dtype=np.float32)
+
+
+def _agreement(back: Field, forth: Field, places: Field) -> NDArray[np.bool_]:
+    """Whether going back and forth ends near the start, within the borders."""
+    there = _at(forth, places, cv2.INTER_LINEAR)
     apart = _squares(cv2.add(back, there))
     length = cv2.add(_squares(back), _squares(there))
     height, width = apart.shape
-    x = back[..., 0] + np.arange(width, dtype=np.float32)
-    y = back[..., 1] + np.arange(height, dtype=np.float32)[:, None]
-    inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
-    return np.asarray((apart < SLACK * length + TOLERANCE) & inside, dtype=np.float32)
+    inside = cv2.inRange(places, (0, 0), (width - 1, height - 1))
+    return np.asarray((apart < SLACK * length + TOLERANCE) & (inside > 0))
 
 
 def _squares(flow: Field) -> Field:
@@ -126,8 +136,8 @@ def _squares(flow: Field) -> Field:
     return np.asarray(cv2.transform(cv2.multiply(flow, flow), np.ones((1, 2))), dtype=np.float32)
 
 
-def _likeness(before: Rgb, now: Rgb, back: Field) -> Field:
+def _likeness(before: Rgb, now: Rgb, places: Field) -> Field:
     """1 where the frame before, moved, looks like this one, down to 0 where it does not."""
-    apart = cv2.absdiff(now, warped(before, back, cv2.INTER_LINEAR))
+    apart = cv2.absdiff(now, _at(before, places, cv2.INTER_LINEAR))
     mean = cv2.transform(apart, np.full((1, 3), 1 / 3))
     return np.asarray(cv2.LUT(mean, LIKENESS), dtype=np.float32)

@@ -45,15 +45,20 @@ def _mixed(one: Rgb, other: Rgb, share: Field) -> Rgb:
 
 def _sharpened(blended: Rgb, fresh: Rgb) -> Rgb:
     """`blended` with its finest detail as strong as that of `fresh` asks for."""
-    soft, fresh_soft = (cv2.GaussianBlur(picture, WINDOW, FINE) for picture in (blended, fresh))
-    there, wanted = _energy(blended, soft), _energy(fresh, fresh_soft)
-    gain = np.sqrt((SHARE**2 * wanted + NOISE) / (there + NOISE))
-    return _mixed(blended, soft, np.clip(gain, 1, MOST_GAIN))
+    there, wanted = _energy(blended), _energy(fresh)
+    wanted *= SHARE**2
+    wanted += NOISE
+    there += NOISE
+    gain = np.clip(cv2.divide(wanted, there, dst=wanted), 1, MOST_GAIN**2, out=wanted)
+    return _mixed(blended, _soft(blended), np.sqrt(gain, out=wanted))
 
 
-def _energy(picture: Rgb, soft: Rgb) -> Field:
-    """The local mean square of its finest detail in grey: (H, W, 3) -> (H, W)."""
-    detail = cv2.subtract(picture, soft, dtype=cv2.CV_16S)
-    grey = cv2.transform(detail, np.ones((1, 3)))  # three times
-    squares = cv2.sqrBoxFilter(grey, cv2.CV_32F, (AROUND, AROUND))
-    return np.asarray(squares / 9, dtype=np.float32)
+def _energy(picture: Rgb) -> Field:
+    """The local mean square of a picture's finest detail in grey: (H, W, 3) -> (H, W)."""
+    grey = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+    detail = cv2.absdiff(grey, _soft(grey))
+    return np.asarray(cv2.sqrBoxFilter(detail, cv2.CV_32F, (AROUND, AROUND)), dtype=np.float32)
+
+
+def _soft(picture: Rgb) -> Rgb:
+    return np.asarray(cv2.GaussianBlur(picture, WINDOW, FINE), dtype=np.uint8)
