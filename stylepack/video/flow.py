@@ -6,6 +6,8 @@ it.  It is taken in both directions; where the two do not cancel, something is h
 flow", equations 5 and 6).
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar
@@ -20,7 +22,8 @@ T = TypeVar("T", bound=np.generic)
 
 AREA = 500_000  # pixels; of larger frames the flow is taken smaller
 SMALL = 320  # pixels of the longer side, below which the flow needs a finer scale to be exact
-SLACK, TOLERANCE = 0.01, 0.5  # of the check both ways: share, and squared pixels of half size
+CHECKED = 4  # the check sees frames at a fourth of their sides, as the flow does
+SLACK, TOLERANCE = 0.01, 0.125  # of the check both ways: share, and squared pixels of that size
 FAINT, DIFFERENT = 20.0, 60.0  # of 255: what is trusted in full, and what is not at all
 LIKENESS = np.clip((DIFFERENT - np.arange(256, dtype=np.float32)) / (DIFFERENT - FAINT), 0, 1)
 CUT = 0.4  # of a frame: with less of it found again, it is another shot
@@ -43,6 +46,17 @@ class Motion:
         return float(self.trust.mean()) < CUT
 
 
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Limit OpenCV to `count` threads: more than its share would wait for those that paint."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(count)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
+
+
 class Flow:
     """Finds motions between frames of one size.
 
@@ -51,9 +65,12 @@ class Flow:
 
     def __init__(self) -> None:
         self._back = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+        self._back.setGradientDescentIterations(8)  # half; more is no steadier
+        self._back.setVariationalRefinementIterations(3)  # of 5
         self._small = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
         self._small.setFinestScale(1)  # half the size of the frame; a quarter otherwise
         self._forth = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+        self._forth.setPatchStride(8)  # patches side by side
 
     def between(self, before: Rgb, now: Rgb) -> Motion | None:
         """The motion from one frame to the next, (H, W, 3) uint8 both; None if they are tiny."""
@@ -90,7 +107,7 @@ def _places(back: Field) -> Field:
     return np.asarray(cv2.add(back, _grid(*back.shape[:2])), dtype=np.float32)
 
 
-@lru_cache(maxsize=2)  # frames and half frames of one clip
+@lru_cache(maxsize=2)  # frames and checked ones of one clip
 def _grid(height: int, width: int) -> Field:
     """Each pixel's own place, (H, W, 2)."""
     y, x = np.mgrid[0:height, 0:width]
@@ -104,8 +121,8 @@ def _resized(frame: Rgb, size: tuple[int, int]) -> Rgb:
 
 
 def _trust(before: Rgb, now: Rgb, back: Field, forth: Field) -> Field:
-    """How far the motion of each pixel can be trusted, 0..1, at half the size of the frames."""
-    height, width = now.shape[0] // 2, now.shape[1] // 2
+    """How far the motion of each pixel can be trusted, 0..1, at the size of the check."""
+    height, width = now.shape[0] // CHECKED, now.shape[1] // CHECKED
     before, now = _resized(before, (width, height)), _resized(now, (width, height))
     back, forth = (_flow_resized(flow, (width, height), cv2.INTER_AREA) for flow in (back, forth))
     places = _places(back)
