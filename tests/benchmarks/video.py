@@ -8,9 +8,9 @@ python tests/benchmarks/video.py memory
 error is the mean difference, in 0..1, of each frame from the last one moved along a flow, where
 that agrees forwards and backwards.  The painting uses DIS; the error is measured with the pyramid
 of Lucas and Kanade on a grid, and with Farneback's flow.  Sharpness is the mean absolute Laplacian
-over that of frame by frame, and the same of its variance.  `speed` paints 96 frames and compares the
-command, in one
-process and without its start, with the network alone, in seconds and in processor seconds.
+over that of frame by frame, and the same of its variance.  `speed` paints 96 frames and compares
+the command, in one process and without its start, with the network alone, in seconds and in
+processor seconds.
 `memory` is of a clip of 854x480 pixels of 10 and of 600 seconds, with a network that gives back
 what it gets, and of 10 and 60 seconds with flow and blending too.
 """
