@@ -1,6 +1,6 @@
 """Losses of a new style over time: `apply --painting`'s first version, then `add-style`'s refining.
 
-python tests/benchmarks/at_once.py PAINTING... [--photos FOLDER] [--judge LOSS_NETWORK]
+python tests/benchmarks/at_once.py PAINTING... [--photos FOLDER] [--count N] [--judge LOSS_NETWORK]
 
 Seconds include loading the trunk, the loss network and the pictures, but not Python's imports.
 Losses are means over photographs with a short side of 320 pixels.
@@ -82,10 +82,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("paintings", nargs="+", type=Path)
     parser.add_argument("--photos", type=Path, default=BUNDLED_PHOTOS)
+    parser.add_argument("--count", type=int, default=PHOTOGRAPHS, help="of them, evenly spaced")
     parser.add_argument("--judge", type=Path, help="a loss network (default: the bundled one)")
     options = parser.parse_args()
     found = sorted(p for p in options.photos.iterdir() if p.suffix in (".jpg", ".png"))
-    photos = found[:: max(1, len(found) // PHOTOGRAPHS)][:PHOTOGRAPHS]
+    photos = found[:: max(1, len(found) // options.count)][: options.count]
     trunk, _ = load_trunk(BUNDLED_TRUNK)
     recipe = Recipe(loss_network="bundled")
     print(
