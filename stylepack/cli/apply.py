@@ -80,7 +80,7 @@ def apply(
         opt("PATH", "File, folder, or - for stdout (default: NAME.PACK.EXT).", OUTPUT, names=OUT),
     ] = None,
     no_upscale: Annotated[
-        bool, flag("--no-upscale", "Leave the result at --size, smaller or larger.", OUTPUT)
+        bool, flag("--no-upscale", "Write the picture at --size, not at the photograph's.", OUTPUT)
     ] = False,
     format: Annotated[str, opt("EXT", "jpg, png, webp, tif, ...", OUTPUT)] = "",
     quality: Annotated[
@@ -96,14 +96,14 @@ def apply(
         bool, flag("--no-metadata", "Write no EXIF, nor how it was painted.", OUTPUT)
     ] = False,
     suffix: Annotated[
-        str | None, opt("TEXT", "End painted files' names in this, not in the pack's name.", MANY)
+        str | None, opt("TEXT", "Text after the file's name, instead of the pack's.", MANY)
     ] = None,
     skip_existing: Annotated[
         bool, flag("--skip-existing", "Skip what is painted already.", MANY)
     ] = False,
     shard: Annotated[str, opt("I/N|env", "Paint only the I-th of N parts.", MANY)] = "",
     steady: Annotated[
-        float | None, opt("X", "How much each frame keeps of the last one (default: 0.8).", CLIPS)
+        float | None, opt("X", "Share of the previous frame in each (default: 0.8).", CLIPS)
     ] = None,
     mix_to: Annotated[
         str, opt("A=X,B=Y", "Fade to this mix by the end.", CLIPS, autocompletion=complete_mix)

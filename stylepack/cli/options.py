@@ -64,7 +64,7 @@ TrunkFile = Annotated[
         "NAME|FILE", "The trunk (default: the packs' own).", ADVANCED, autocompletion=complete_trunk
     ),
 ]
-Force = Annotated[bool, flag("--force", "Use packs that do not name their trunk.", ADVANCED)]
+Force = Annotated[bool, flag("--force", "Use packs without the name of their trunk.", ADVANCED)]
 Replace = Annotated[bool, flag("--replace", "Replace what has the same name.")]
 RecipeName = Annotated[
     str | None, opt("NAME|FILE", f"{', '.join(RECIPES)}, or a TOML file.", ADVANCED)
