@@ -207,8 +207,10 @@ class Meter:
             now - self._spoke >= PLAIN_SECONDS or (last and now - self._start > 2)
         ):
             self._spoke = now
-            left = _clock((self._total - self._done) / rate)
-            say(f"{self._title} {self._done}/{self._total}  {left} left  {words}".rstrip())
+            left = f"{_clock((self._total - self._done) / rate)} left  "
+            if self._done - self._first == 1 and not last:  # the first unit loads much
+                left = ""
+            say(f"{self._title} {self._done}/{self._total}  {left}{words}".rstrip())
 
     def _speed(self, marks: deque[tuple[float, int]], now: float) -> float:
         if self._done <= marks[-1][1]:  # work has to be done again

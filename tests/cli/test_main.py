@@ -435,6 +435,22 @@ def test_long_units_are_told_where_there_is_no_terminal(
     ]
 
 
+def test_the_first_unit_alone_gives_no_time_left(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seconds = 0.0
+    monkeypatch.setattr(console, "time", SimpleNamespace(monotonic=lambda: seconds))
+    with console.meter("learning", 3) as meter:
+        for spent in (40, 20, 12):
+            seconds += spent
+            meter.advance()
+    assert capsys.readouterr().err.splitlines() == [
+        "learning 1/3",
+        "learning 2/3  0:30 left",
+        "learning 3/3  0:00 left",
+    ]
+
+
 def test_a_deleted_working_folder_is_one_line(
     tmp_path: Path, photo: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
