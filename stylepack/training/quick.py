@@ -49,7 +49,7 @@ from stylepack.training.trainer import scheduled
 UPDATES = 72
 CROP, BATCH = 176, 1
 POOL = 16  # batches drawn, whose content targets are computed once
-LEARNING_RATE, WARMUP = 8e-2, 2
+LEARNING_RATE, WARMUP = 6.5e-2, 2
 MOMENTUM, SECOND_MOMENT = 0.9, 0.95  # Adam's betas (Kingma & Ba 2015)
 EMA = 0.8
 UNNAMED = "painting"  # the pack of a file whose name gives none
