@@ -207,9 +207,8 @@ class Meter:
             now - self._spoke >= PLAIN_SECONDS or (last and now - self._start > 2)
         ):
             self._spoke = now
-            left = f"{_clock((self._total - self._done) / rate)} left  "
-            if self._done - self._first == 1 and not last:  # the first unit loads much
-                left = ""
+            first = self._done - self._first == 1 and not last  # too early: it includes loading
+            left = "" if first else f"{_clock((self._total - self._done) / rate)} left  "
             say(f"{self._title} {self._done}/{self._total}  {left}{words}".rstrip())
 
     def _speed(self, marks: deque[tuple[float, int]], now: float) -> float:

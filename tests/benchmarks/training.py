@@ -112,7 +112,7 @@ NOW = Recipe(loss_network="bundled")
 
 def recipe_step(recipe: Recipe, frozen: bool) -> Callable[[Batch], object]:
     """An update of `train`, or of `add-style` with the trunk frozen."""
-    device, batch = torch.device("cpu"), BATCH
+    device = torch.device("cpu")
     with tempfile.TemporaryDirectory() as place:
         given = recipe.loss_network != "bundled"
         file = random_vgg(Path(place) / "vgg.safetensors") if given else None
@@ -125,7 +125,7 @@ def recipe_step(recipe: Recipe, frozen: bool) -> Callable[[Batch], object]:
 
     def step(one: Batch) -> object:
         photos = one.photos[..., : recipe.crop, : recipe.crop]
-        return trainer.step(Batch(one.update, photos, torch.arange(batch) % number))
+        return trainer.step(Batch(one.update, photos, torch.arange(BATCH) % number))
 
     return step
 

@@ -413,19 +413,25 @@ def test_words_that_only_look_empty_are_taken() -> None:
     refuse_empty(["packs", "list", "--query=e=", "-q", "", "--title=1+1=", "--mix", "a=1,b=2"])
 
 
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """The console's clock: its `seconds` pass only when a test adds to them."""
+    clock = SimpleNamespace(seconds=0.0)
+    monkeypatch.setattr(console, "time", SimpleNamespace(monotonic=lambda: clock.seconds))
+    return clock
+
+
 def test_long_units_are_told_where_there_is_no_terminal(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    clock: SimpleNamespace, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    seconds = 0.0
-    monkeypatch.setattr(console, "time", SimpleNamespace(monotonic=lambda: seconds))
     with console.meter("painting", 30) as meter:
         for unit in range(10):  # short ones: a line every ten seconds
             for tenth in range(10):
-                seconds += 0.25
+                clock.seconds += 0.25
                 meter.share(tenth / 10)
             meter.advance(f"{unit}.jpg")
         for tenth in range(10):  # a long one
-            seconds += 3
+            clock.seconds += 3
             meter.share(tenth / 10)
     assert capsys.readouterr().err.splitlines() == [
         "painting 4/30  1:05 left  3.jpg",
@@ -436,13 +442,11 @@ def test_long_units_are_told_where_there_is_no_terminal(
 
 
 def test_the_first_unit_alone_gives_no_time_left(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    clock: SimpleNamespace, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    seconds = 0.0
-    monkeypatch.setattr(console, "time", SimpleNamespace(monotonic=lambda: seconds))
     with console.meter("learning", 3) as meter:
         for spent in (40, 20, 12):
-            seconds += spent
+            clock.seconds += spent
             meter.advance()
     assert capsys.readouterr().err.splitlines() == [
         "learning 1/3",
