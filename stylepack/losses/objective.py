@@ -18,7 +18,10 @@ Grams = list[dict[str, Tensor]]  # for each scale: layer -> (S, C, C)
 
 @dataclass(frozen=True)
 class Terms:
-    """The unweighted losses of a batch, (N,) float32 each, and the weighted mean of all terms."""
+    """The losses of a batch, (N,) float32 each, and the weighted mean of all terms.
+
+    `style` is the mean of relative losses, or the sum of plain ones at their layers' weights.
+    """
 
     content: Tensor
     style: Tensor
@@ -78,8 +81,10 @@ class Objective:
         pairs = [(layer, features[layer], wanted[layer]) for layer in recipe.content_layers]
         content = sum_of(self.network.content_loss(*pair, recipe.relative) for pair in pairs)
         terms = self._style(painted, features, styles)
+        toward = terms * self.layer_weights
         # Relative losses are averaged over layers and scales, plain ones summed as in the papers.
-        style = terms.mean(0) if recipe.relative else terms.sum(0)
+        toward = toward.mean(0) if recipe.relative else toward.sum(0)
+        style = terms.mean(0) if recipe.relative else toward
         variation = losses.total_variation(painted)
         weighted = recipe.content_weight * content + recipe.tv_weight * variation
         if recipe.similarity_weight:
@@ -87,8 +92,6 @@ class Objective:
             weighted = weighted + recipe.similarity_weight * alike
         identity = self.identity[styles]
         pixels = losses.pixel_loss(painted, photos)
-        toward = terms * self.layer_weights
-        toward = toward.mean(0) if recipe.relative else toward.sum(0)
         painting = self.style_weights[styles] * toward
         if recipe.tone_weight:
             painting = painting + recipe.tone_weight * losses.tone_loss(painted, photos)

@@ -23,6 +23,7 @@ from stylepack.cli import console
 from stylepack.cli.main import run as stylepack
 from stylepack.lab.intervals import crossed, ratio
 from stylepack.lab.study import plans
+from stylepack.lab.study.blends import MixObjective
 from stylepack.lab.study.compare import parts_of, spread
 from stylepack.lab.study.interpolate import InterpolateStudy, between
 from stylepack.lab.study.materials import Request
@@ -30,7 +31,8 @@ from stylepack.lab.study.networks import StudyNetwork, share_block_norms
 from stylepack.lab.study.plans import InterpolatePlan
 from stylepack.lab.study.texture import Synthesis, cumulative
 from stylepack.library.resolve import resolve
-from stylepack.losses.weights import WeightSource
+from stylepack.losses.objective import Objective
+from stylepack.losses.weights import WeightSource, load_loss_network
 from stylepack.network.trunk import Trunk
 from stylepack.packs.mix import grid, inverse_distance, unnormalised
 from stylepack.packs.trunk_file import load_trunk
@@ -55,7 +57,10 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
             "new_style_readouts": 2,
         },
         plans.ReconstructPlan: {"side": 32, "updates": 6},
-        plans.InterpolatePlan: {"cell": 48, "steps": 2, "alphas": 3, "photographs": 2, "side": 48},
+        plans.InterpolatePlan: {
+            **{"cell": 48, "steps": 2, "alphas": 3, "photographs": 2, "side": 48},
+            **{"mixes": 3, "mix_updates": 2},
+        },
     }.items():
         monkeypatch.setitem(plans.QUICK, plan, {**plans.QUICK[plan], **changes})
     small = {"crop": 32, "photo_side": 48, "style_side": 48, "batch": 2, "warmup": 2}
@@ -301,6 +306,40 @@ def test_interpolate_sweeps_from_one_pack_to_the_other(material: list[str], tmp_
     assert [float(row["style_scream"]) for row in rows(out / "sweep.csv")] == pytest.approx(
         [figure["mean"] for figure in told["sweep"]["scream"]], rel=1e-5
     )
+
+
+def test_interpolate_measures_trained_and_equal_mixes_like_the_sweep(
+    material: list[str], gallery: Path, tmp_path: Path
+) -> None:
+    shutil.copy(gallery / "dawn.png", gallery / "wave.png")
+    out = tmp_path / "out"
+    assert stylepack(["study", "interpolate", *material, "--limit", "1", "-o", str(out)]) == 0
+    assert "trained for the mix" in check_report(out)
+    told = results(out)
+    sweep, equal, mixes = told["sweep"], told["equal"], told["mixes"]
+    assert [list(mix) for mix in equal] == [["content", "starry", "scream", "wave"]] * 3
+    for n, alpha in ((1, 0), (2, 1)):  # starry alone, then both alike
+        assert equal[n - 1]["scream"] == sweep["scream"][alpha]
+    assert mixes["alphas"] == [0, 0.5, 1]
+    for point, blend, trained in zip(range(3), mixes["blend"], mixes["trained"], strict=True):
+        for name in ("starry", "scream"):
+            assert blend[f"style_{name}"]["mean"] == pytest.approx(sweep[name][point]["mean"])
+        assert trained["total"]["mean"] < blend["total"]["mean"]
+
+
+def test_the_loss_of_a_mix_is_the_mean_of_its_paintings_losses() -> None:
+    recipe = Recipe(loss_network="bundled", style_side=48, crop=48)
+    network = load_loss_network(recipe, WeightSource(), CPU, torch.float32)
+    generator = torch.Generator().manual_seed(0)
+    dawn, noon, *rest = torch.rand(6, 3, 48, 48, generator=generator)
+    painted, photos = torch.stack(rest).chunk(2)
+    apart = Objective(network, recipe, [dawn, noon])
+    mixed = MixObjective(network, recipe, [dawn, noon], (0.25, 0.75))
+    a, b = (apart(painted, photos, torch.full((2,), index)) for index in (0, 1))
+    terms = mixed(painted, photos, torch.tensor([0, 1]))
+    assert terms.total.item() == pytest.approx(0.25 * a.total.item() + 0.75 * b.total.item())
+    torch.testing.assert_close(terms.style, 0.25 * a.style + 0.75 * b.style)
+    torch.testing.assert_close(terms.content, a.content)
 
 
 def test_interpolate_as_published_says_how_many_photographs_it_took(

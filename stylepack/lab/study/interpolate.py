@@ -1,4 +1,4 @@
-"""`study interpolate`: mixes between corners, and a sweep from A to B (the report's figure 5)."""
+"""`study interpolate`: mixes of packs and their losses (the report's figure 5)."""
 
 from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -16,6 +16,7 @@ from stylepack.images.formats import find_images
 from stylepack.images.photo import Photo
 from stylepack.lab.intervals import Estimate
 from stylepack.lab.references import match
+from stylepack.lab.study.blends import BlendComparison
 from stylepack.lab.study.materials import Materials, Request
 from stylepack.lab.study.plans import InterpolatePlan
 from stylepack.lab.study.report import Report, intervals, mean_curve, quantity
@@ -33,15 +34,19 @@ GRID = "grid"
 
 
 @dataclass(frozen=True)
-class Sweep:
-    """Content loss and the style losses of A and B on one photograph, at every alpha."""
+class Measured:
+    """Losses on one photograph: for each mix, content and the style loss of every painting."""
 
     photograph: str
     losses: list[list[float]]
 
 
 class InterpolateStudy:
-    """The grid and, if there are paintings, the sweep between the first two corners."""
+    """The grid and, if there are paintings, the losses of mixes.
+
+    The sweep is between the first two corners, A and B; packs trained for mixes of them are
+    measured against blends.  Equal mixes have the first 1, 2, 3 ... corners.
+    """
 
     def __init__(
         self,
@@ -65,6 +70,7 @@ class InterpolateStudy:
         self.small = read_small(self.photo, plan.cell)
         self.ends = [*self.packs][:2]
         paintings = self._paintings()
+        self.painted = [painting.name for painting in paintings]
         self.materials = Materials(request, paintings)
         self.objective = self.materials.objective(paintings) if paintings else None
         settings = request.settings(
@@ -78,9 +84,11 @@ class InterpolateStudy:
             paintings,
         )
         self.folder = StudyFolder(output, settings | {"photos": self.materials.fingerprint})
+        self.comparison = self._comparison(paintings[:2]) if paintings and plan.mixes else None
 
     def __len__(self) -> int:
-        return self._cells + len(self.photographs) * self.plan.alphas
+        measured = len(self.photographs) * len(self.mixes)
+        return self._cells + measured + (len(self.comparison) if self.comparison else 0)
 
     @property
     def _cells(self) -> int:
@@ -93,7 +101,15 @@ class InterpolateStudy:
     @property
     def alphas(self) -> list[float]:
         """From 0 (A) to 1 (B)."""
-        return [step / (self.plan.alphas - 1) for step in range(self.plan.alphas)]
+        return _from_0_to_1(self.plan.alphas)
+
+    @property
+    def mixes(self) -> list[dict[str, float]]:
+        """The measured mixes: the sweep's, then equal ones of the first 1, 2, 3 ... corners."""
+        every = range(1, len(self.painted) + 1)
+        equal = [dict.fromkeys(self.painted[:n], 1 / n) for n in every]
+        a, b = self.ends
+        return [between(a, b, alpha) for alpha in self.alphas] + equal
 
     @property
     def photographs(self) -> list[Path]:
@@ -106,7 +122,7 @@ class InterpolateStudy:
         return held_out[: self.plan.photographs]
 
     def run(self) -> Generator[Event]:
-        """Paint the grid and measure the sweep, as far as they are not done."""
+        """Paint the grid, measure mixes and train packs for them, as far as it is not done."""
         return self.materials.journal.around(self._steps())
 
     def _steps(self) -> Generator[Progress]:
@@ -114,10 +130,12 @@ class InterpolateStudy:
             yield from self._paint_grid()
         yield Progress(self._cells, "grid done")
         for index, path in enumerate(self.photographs):
-            before, name = self._cells + index * self.plan.alphas, f"sweep-{index}"
+            before, name = self._cells + index * len(self.mixes), f"sweep-{index}"
             if self.folder.part(name, self._read) is None:
                 yield from self._measure(path, name, before)
-            yield Progress(before + self.plan.alphas, path.name)
+            yield Progress(before + len(self.mixes), path.name)
+        if self.comparison:
+            yield from self.comparison.steps(len(self) - len(self.comparison))
 
     def write(self) -> list[Path]:
         """Write tables, figures and the report."""
@@ -127,10 +145,18 @@ class InterpolateStudy:
         files = [self._grid]
         results: Json = {"grid": [[dict(mix.parts) for mix in row] for row in self.rows]}
         if self.objective:
-            files += self._write_sweep(report, results)
+            parts = [
+                self.folder.finished(f"sweep-{index}", self._read)
+                for index in range(len(self.photographs))
+            ]
+            files += self._write_sweep(report, results, parts)
+            if len(self.painted) > 2:
+                files.append(self._write_equal(report, results, parts))
+            if self.comparison:
+                files += self.comparison.write(report, results)
         else:
             report.say(
-                "The sweep from A to B needs the paintings that the packs were trained on: give "
+                "The losses of mixes need the paintings that the packs were trained on: give "
                 "them with `--styles DIR`."
             )
         files.append(self.folder.write_results(results))
@@ -146,11 +172,14 @@ class InterpolateStudy:
         return painted
 
     def _paintings(self) -> list[Painting]:
-        """The paintings of the sweep's two ends; empty without a folder of paintings."""
+        """The corners' paintings, the sweep's two ends first; empty without a folder of them.
+
+        Raises:
+            UsageError: the painting of an end is missing.
+        """
         if self.request.styles is None:
             return []
-        ends = {name: self.packs[name] for name in self.ends}
-        matched, _ = match(ends, read_paintings(self.request.styles))
+        matched, _ = match(self.packs, read_paintings(self.request.styles))
         paintings = {pack.name: pack.painting for pack in matched if pack.painting}
         missing = [name for name in self.ends if name not in paintings]
         if missing:
@@ -158,7 +187,21 @@ class InterpolateStudy:
                 f"{self.request.styles} has no painting of {', '.join(missing)}; "
                 "name the painting's file like its pack, or start --corners with other packs"
             )
-        return [*paintings.values()]
+        return [replace(painting, name=name) for name, painting in paintings.items()]
+
+    def _comparison(self, paintings: Sequence[Painting]) -> BlendComparison:
+        """Packs trained for mixes of A and B."""
+        return BlendComparison(
+            self.materials,
+            self.folder,
+            self.trunk,
+            paintings,
+            torch.stack([self.packs[name].style for name in self.ends]),
+            self.photographs,
+            alphas=_from_0_to_1(self.plan.mixes),
+            side=self.plan.side,
+            updates=self.plan.mix_updates,
+        )
 
     def _paint_grid(self) -> Generator[Progress]:
         photo = self.small.to_float()[None].to(self.request.device)
@@ -182,35 +225,33 @@ class InterpolateStudy:
 
     @torch.no_grad()
     def _measure(self, path: Path, name: str, before: int) -> Generator[Progress]:
-        """Both style losses on one photograph at every alpha."""
+        """The losses of every mix on one photograph."""
         photo = read_small(path, self.plan.side).to_float()[None].to(self.request.device)
         objective = self.objective
         assert objective is not None
         targets = objective.content_targets(photo)
-        both = torch.arange(2, device=photo.device)
-        a, b = self.ends
+        every = torch.arange(len(self.painted), device=photo.device)
         losses: list[list[float]] = []
-        for step, alpha in enumerate(self.alphas, start=1):
-            painted = self.paint(photo, between(a, b, alpha))
-            terms = objective(painted, photo, both, targets=targets)
+        for step, mix in enumerate(self.mixes, start=1):
+            painted = self.paint(photo, mix)
+            terms = objective(painted, photo, every, targets=targets)
             losses.append([terms.content[0].item(), *terms.style.tolist()])
-            yield Progress(before + step, f"{path.name} alpha {alpha:.2f}")
-        self.folder.keep(name, vars(Sweep(printable(path.name), losses)))
+            yield Progress(before + step, f"{path.name} {Mix(tuple(mix.items()))}")
+        self.folder.keep(name, vars(Measured(printable(path.name), losses)))
 
-    def _read(self, part: Json) -> Sweep:
-        sweep = Sweep(**part)
-        if [len(losses) for losses in sweep.losses] != [3] * self.plan.alphas:
-            raise ValueError("expected three losses per alpha")
-        return sweep
+    def _read(self, part: Json) -> Measured:
+        measured = Measured(**part)
+        expected = [1 + len(self.painted)] * len(self.mixes)
+        if [len(losses) for losses in measured.losses] != expected:
+            raise ValueError("expected content and every style loss per mix")
+        return measured
 
-    def _write_sweep(self, report: Report, results: Json) -> list[Path]:
+    def _write_sweep(self, report: Report, results: Json, parts: Sequence[Measured]) -> list[Path]:
         """Write sweep.csv and sweep.png, and add them to the report."""
-        names = [f"sweep-{index}" for index in range(len(self.photographs))]
-        parts = [self.folder.finished(name, self._read) for name in names]
         rows = [
-            (part.photograph, alpha, *losses)
+            (part.photograph, alpha, *losses[:3])
             for part in parts
-            for alpha, losses in zip(self.alphas, part.losses, strict=True)
+            for alpha, losses in zip(self.alphas, part.losses, strict=False)
         ]
         a, b = self.ends
         columns = ("photograph", "alpha", "content", f"style_{a}", f"style_{b}")
@@ -235,6 +276,30 @@ class InterpolateStudy:
             for name, mean in zip(("content", a, b), means, strict=True)
         }
         return files
+
+    def _write_equal(self, report: Report, results: Json, parts: Sequence[Measured]) -> Path:
+        """Write equal.csv, and add the equal mixes to the report."""
+        equal = [part.losses[len(self.alphas) :] for part in parts]
+        counts = range(1, len(self.painted) + 1)
+        columns = ("photograph", "packs", "content", *(f"style_{name}" for name in self.painted))
+        rows = [
+            (part.photograph, n, *losses)
+            for part, every in zip(parts, equal, strict=True)
+            for n, losses in zip(counts, every, strict=True)
+        ]
+        means = [
+            [Estimate.of(losses) for losses in zip(*(every[n - 1] for every in equal), strict=True)]
+            for n in counts
+        ]
+        report.head(f"Equal mixes of up to {len(self.painted)} packs")
+        report.table(
+            ("mix", "content loss", *(f"style loss of {name}" for name in self.painted)),
+            [(", ".join(self.painted[:n]), *at) for n, at in zip(counts, means, strict=True)],
+        )
+        results["equal"] = [
+            dict(zip(("content", *self.painted), map(asdict, at), strict=True)) for at in means
+        ]
+        return self.folder.write_table("equal.csv", columns, rows)
 
     def _draw_sweep(self, target: Path, means: Sequence[Sequence[Estimate]]) -> None:
         a, b = self.ends
@@ -278,6 +343,10 @@ class InterpolateStudy:
             f"Corners {', '.join(self.packs)}; photograph of the grid "
             f"{printable(self.photo.name)}.{losses}\n\n{mode}"
         )
+
+
+def _from_0_to_1(count: int) -> list[float]:
+    return [step / (count - 1) for step in range(count)]
 
 
 def between(a: str, b: str, alpha: float) -> dict[str, float]:

@@ -134,8 +134,11 @@ class Materials:
         Raises:
             StylepackError: there is no loss network, or it lacks a layer.
         """
+        return Objective(self.network, self.recipe, self.pictures(paintings))
+
+    def pictures(self, paintings: Sequence[Painting]) -> list[Tensor]:
+        """Paintings at the recipe's size: (3, H, W) RGB in 0..1."""
         for painting in paintings:
             if painting.name not in self._pictures:
                 self._pictures[painting.name] = read_painting(painting.path, self.recipe.style_side)
-        pictures = [self._pictures[painting.name] for painting in paintings]
-        return Objective(self.network, self.recipe, pictures)
+        return [self._pictures[painting.name] for painting in paintings]

@@ -60,7 +60,7 @@ class ReconstructPlan:
 
 @dataclass(frozen=True)
 class InterpolatePlan:
-    """`study interpolate`: a grid between corners, and a sweep between two packs."""
+    """`study interpolate`: a grid between corners, a sweep between two packs, and trained mixes."""
 
     corners: tuple[str, ...] = CORNERS
     steps: int = 5  # pictures from corner to corner
@@ -68,6 +68,8 @@ class InterpolatePlan:
     alphas: int = 11
     photographs: int = 24
     side: int = 256  # pixels of the sweep's photographs
+    mixes: int = 5  # alphas for which a pack is trained
+    mix_updates: int = 200  # of gamma and beta for each of them
 
 
 # The report's procedure where it differs.  Its limit of updates is unknown; 20,000 is ours.
@@ -75,7 +77,7 @@ PUBLISHED: dict[type, dict[str, Any]] = {
     LossesPlan: {"selections": ("round-robin",), "block_norms": 1},
     ComparePlan: {"seeds": 1, "new_style_updates": 0, "block_norms": 1},
     ReconstructPlan: {"learning_rate": 1e-3, "updates": 20_000},
-    InterpolatePlan: {"photographs": 1},
+    InterpolatePlan: {"photographs": 1, "mixes": 0},
 }
 
 # Under five minutes on one core with VGG-19's first three blocks.
@@ -90,7 +92,14 @@ QUICK: dict[type, dict[str, Any]] = {
         "new_style_readouts": 5,
     },
     ReconstructPlan: {"side": 128, "updates": 300, "patience": 50},
-    InterpolatePlan: {"cell": 160, "alphas": 6, "photographs": 6, "side": 128},
+    InterpolatePlan: {
+        "cell": 160,
+        "alphas": 6,
+        "photographs": 6,
+        "side": 128,
+        "mixes": 3,
+        "mix_updates": 40,
+    },
 }
 # The report's learning rate is slow.
 QUICK_PUBLISHED: dict[type, dict[str, Any]] = {ReconstructPlan: {"updates": 600}}
