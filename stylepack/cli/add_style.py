@@ -199,4 +199,5 @@ def install(work: Finetune, author: str, license: str, replace: bool) -> None:
     place = install_learned(work, pack, replace=replace)
     console.say(metrics_in_words(pack.manifest))
     name = pack.manifest.name
-    console.say(f"installed {place}; try it: stylepack apply PHOTO --style {name}")
+    console.say(f"installed '{name}'; try it: stylepack apply PHOTO --style {name}")
+    console.result(place)

@@ -203,8 +203,10 @@ def apply(
         stdout_format=stdout_format,
     )
     kind = str(stylizer.dtype).removeprefix("torch.")
-    shown = " and ".join(map(str, [quick.painting.name, *mixes[1:]] if quick else mixes))
-    console.say(f"painting {shown} on {stylizer.device} in {kind}")
+    looks = [quick.painting.name] if quick else [mix_in_words(wanted)]
+    looks += [f"to {mix_in_words(last)}" for last in last_mixes[:1]]
+    looks += [f"with {mix_in_words(mix)} in a region" for mix in mixes[1:]]
+    console.say(f"painting {' '.join(looks)} on {stylizer.device} in {kind}")
     alone = len(todo) + len(clips) == 1
     failed = follow(painter, todo, jobs, alone=alone) if todo else 0
     failed += filming.follow(clips, painter, ending, alone=alone)
@@ -228,7 +230,8 @@ def follow(painter: Painter, todo: list[Job], workers: int, *, alone: bool) -> i
     with console.meter("painting", len(todo)) as meter:
         for outcome in painter.paint_all(todo, workers, meter.share):
             target = outcome.job.target
-            meter.advance(outcome.job.source.name)
+            source = outcome.job.source
+            meter.advance("standard input" if source == STANDARD else source.name)
             if outcome.error is None:
                 if target != STANDARD:
                     meter.result(str(target))
@@ -290,6 +293,11 @@ def choose_mix(mix: Sequence[str], style: Sequence[str]) -> Mix:
             "give --style A, --mix A=0.5,B=0.5 or --painting FILE; see `stylepack packs list`"
         )
     return (parse_mix(mix[0]) if mix else Mix(((style[0], 1.0),))).normalised()
+
+
+def mix_in_words(mix: Mix) -> str:
+    """`starry`, or `starry=0.7,wave=0.3`."""
+    return mix.references[0] if len(mix.parts) == 1 else str(mix)
 
 
 def parse_size(text: str) -> int | Literal["full"] | None:

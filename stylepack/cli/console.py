@@ -139,19 +139,26 @@ def _narrowed(widths: list[int], room: int) -> list[int]:
 def _lines(cells: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
     """A row of a table, on as many lines as its fullest cell needs.
 
-    Rich's own table takes most of a second for a thousand rows.
+    A long word of the last cell, such as a path, stays whole: terminals wrap it so that it can be
+    copied.  Rich's own table takes most of a second for a thousand rows.
     """
-    folded = (_folded(cell, width) for cell, width in zip(cells, widths, strict=True))
-    for parts in zip_longest(*folded, fillvalue=""):
-        padded = (set_cell_size(part, width) for part, width in zip(parts, widths, strict=True))
-        yield GAP.join(padded).rstrip()
+    *others, last = zip(cells, widths, strict=True)
+    folded = [_folded(cell, width) for cell, width in others]
+    folded.append(_wrapped(*last))
+    for *parts, end in zip_longest(*folded, fillvalue=""):
+        padded = (set_cell_size(part, width) for part, width in zip(parts, widths, strict=False))
+        yield GAP.join([*padded, end]).rstrip()
 
 
 def _folded(cell: str, width: int) -> list[str]:
     if cell_len(cell) <= width:
         return [cell]
-    words = textwrap.wrap(cell, width, break_long_words=False, break_on_hyphens=False)
-    return [part for word in words for part in chop_cells(word, width)]  # some letters are wide
+    # Some letters are wide.
+    return [part for line in _wrapped(cell, width) for part in chop_cells(line, width)]
+
+
+def _wrapped(cell: str, width: int) -> list[str]:
+    return textwrap.wrap(cell, width, break_long_words=False, break_on_hyphens=False)
 
 
 class Meter:
@@ -182,7 +189,7 @@ class Meter:
         now = time.monotonic()
         if not self._live and now - max(self._spoke, self._unit) >= PLAIN_SECONDS:
             self._spoke = now  # of a unit that takes long by itself
-            done = f"{self._done}/{self._total}, and {share:.0%} of the next"
+            done = f"{self._done}/{self._total}, the next one at {share:.0%}"
             say(f"{self._title} {done if self._total > 1 else f'{share:.0%}'}")
 
     def result(self, line: str) -> None:

@@ -49,7 +49,7 @@ def arg(metavar: str, help: str, completion: Callable[[str], list[str]] | None =
 
 def of_recipe(text: str, field: str) -> str:
     """Help for an option that overrides a field of the recipe."""
-    return f"{text} (default recipe: {getattr(DEFAULTS, field)})"
+    return f"{text.rstrip('.')} (default: {getattr(DEFAULTS, field):g})."
 
 
 Device = Annotated[

@@ -28,10 +28,11 @@ from stylepack.cli.options import (
     of_recipe,
     opt,
 )
-from stylepack.errors import UsageError
+from stylepack.errors import UsageError, counted
 from stylepack.files import make_folder
 from stylepack.launchers import Launch
 from stylepack.library.trunks import find_trunk
+from stylepack.packs.manifest import TRUNK_FILE
 from stylepack.packs.mix import parse_mix
 from stylepack.recipe import RecipeChanges, load_recipe
 from stylepack.signals import stop_on_signals
@@ -196,14 +197,21 @@ def preview_styles(folder: Path, settings: RunSettings, device: torch.device) ->
     follow_previews([Preview(work) for work in works], folder / "preview.png")
 
 
+def photographs_in_words(run: Run) -> str:
+    """`90 photographs, 10 held out`, or that too few are used for both."""
+    count, held_out = len(run.photos.paths), len(run.held_out.paths)
+    if run.photos.paths == run.held_out.paths:
+        return f"{counted(count, 'photograph')} (too few to hold some out)"
+    return f"{counted(count, 'photograph')}, {held_out} held out"
+
+
 def follow_run(run: Run) -> int:
     """Show a run until it ends or Ctrl-C stops it; return the exit code."""
     recipe, resume = run.recipe, f"`stylepack train --resume {run.folder}`"
     together = f", {run.ranks.world} processes" if run.ranks.world > 1 else ""
     console.say(
-        f"{len(run.names)} styles ({', '.join(run.names)}), {len(run.photos.paths)} photographs, "
-        f"{len(run.held_out.paths)} held out, batch {recipe.batch}, on {run.trainer.device}"
-        f"{together}"
+        f"{len(run.names)} styles ({', '.join(run.names)}), {photographs_in_words(run)}, "
+        f"batch {recipe.batch}, on {run.trainer.device}{together}"
     )
     done = run.trainer.update
     if done >= recipe.updates:
@@ -225,7 +233,8 @@ def follow_run(run: Run) -> int:
         follow(run.export(lambda: stop.asked), "measuring", len(run.held_out.paths))
     if stop:
         return stop.exit_code
-    console.say(f"wrote {run.folder / 'trunk.safetensors'} and {run.folder / 'packs'}")
+    console.say(f"wrote the trunk and {counted(len(run.names), 'pack')} in {run.folder}")
+    console.result(run.folder / TRUNK_FILE)
     return 0
 
 

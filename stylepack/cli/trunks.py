@@ -141,7 +141,8 @@ def install(
     checked = check_with_packs(trunk, packs)
     folder = install_trunk(name, checked, replace)
     among = f" with {', '.join(checked.packs)}" if checked.packs else " without packs"
-    console.say(f"installed trunk '{name}'{among} in {folder}")
+    console.say(f"installed trunk '{name}'{among}")
+    console.result(folder)
 
 
 @trunks.command()

@@ -27,7 +27,8 @@ from stylepack.packs.mix import Mix
 _log = logging.getLogger("stylepack")
 _MORE = re.compile(r"\d+-more")
 TOWARD = "-to-"  # between two mixes of a clip
-NAMED = 3  # packs in a mark; of more, the first ones are named
+REGION = ","  # between mixes of regions
+NAMED = 3  # packs or mixes in a mark; of more, the first two are named
 STANDARD = Path("-")  # standard input or output
 
 
@@ -42,15 +43,24 @@ class Job:
 def mark_of(mixes: Iterable[Mix], last: Mix | None = None) -> str:
     """The mark of painted files' names: `.starry`, `.starry+scream`, `.starry+scream+2-more`.
 
-    `.starry-to-scream` of clips that end in a `last` mix.
+    Regions follow the first mix: `.starry,wave`.  Clips that end in a `last` mix have
+    `.starry-to-scream`.
     """
     if last:
         return f"{mark_of(mixes)}{TOWARD}{mark_of([last])[1:]}"
-    references = [name for mix in mixes for name, weight in mix.parts if weight]
-    names = [*dict.fromkeys(Path(one).name.removesuffix(SUFFIX) for one in references)]
-    if len(names) > NAMED:
-        names = [*names[: NAMED - 1], f"{len(names) - NAMED + 1}-more"]
-    return f".{'+'.join(names)}"
+    every = []
+    for mix in mixes:
+        references = [name for name, weight in mix.parts if weight]
+        every.append(_joined("+", [Path(one).name.removesuffix(SUFFIX) for one in references]))
+    return f".{_joined(REGION, every)}"
+
+
+def _joined(between: str, names: Iterable[str]) -> str:
+    """Different names, the first few if there are many."""
+    shown = [*dict.fromkeys(names)]
+    if len(shown) > NAMED:
+        shown = [*shown[: NAMED - 1], f"{len(shown) - NAMED + 1}-more"]
+    return between.join(shown)
 
 
 def plan_jobs(
@@ -195,7 +205,8 @@ class Paintings:
         if not (before and dot and tail):
             return False
         ends = [tail] if tail in self._known else tail.split(TOWARD)
-        names = [name for end in ends for name in end.split("+") if not _MORE.fullmatch(name)]
+        mixes = [mix for end in ends for mix in end.split(REGION)]
+        names = [name for mix in mixes for name in mix.split("+") if not _MORE.fullmatch(name)]
         painted = bool(names) and all(name in self._known for name in names)
         if painted:
             self.found.append(path)

@@ -52,7 +52,7 @@ ENOUGH = 0.997  # a check is progress if the loss is below this multiple of the 
 PATIENCE = 3  # checks without progress
 AS_GOOD = 1.02  # a loss below this multiple of the lowest is as good, and the later style is kept
 FINISH = 50  # updates in which the learning rate then falls to its end
-PREVIEW_WEIGHTS = (1.0, 2.5, 5.0, 10.0, 20.0)
+PREVIEW_WEIGHTS = (0.25, 0.5, 1.0, 2.0, 4.0)  # multiples of the recipe's style weight
 PREVIEW_STEPS = 40  # updates per weight, each from the result of the one before
 PREVIEW_CELL = 256  # pixels
 PREVIEW_PHOTOS = 2  # rows per painting
@@ -120,6 +120,13 @@ class Finetune:
         self.trainer = Trainer(self.trunk, self.best, self.objective, self.recipe, frozen=True)
 
     def _nearest(self, packs: dict[str, Pack]) -> Earlier:
+        """The nearest mix of packs, without the painting's own: `--preview` compares weights."""
+        digest = self.painting.facts.get("sha256")
+        packs = {
+            name: pack
+            for name, pack in packs.items()
+            if pack.manifest.style_image.get("sha256") != digest
+        }
         crops = on_device(Batches(self.photos, self.recipe, styles=1).draw(0).photos, self.device)
         return nearest_start(self.trunk, packs, self.objective, crops)
 
@@ -244,12 +251,13 @@ class Preview:
 
     def __init__(self, work: Finetune) -> None:
         self.work = work
+        self.weights = [share * work.recipe.style_weight for share in PREVIEW_WEIGHTS]
         self.styles: list[Tensor] = []
 
     def train(self) -> Generator[Event]:
         """Yield each update, from the smallest weight to the largest."""
         done = 0
-        for weight in PREVIEW_WEIGHTS:
+        for weight in self.weights:
             self.work.begin_again(self.work.best, weight)
             for event in self.work.train():
                 if isinstance(event, Step):
@@ -260,7 +268,7 @@ class Preview:
             self.styles.append(self.work.best)
 
     def __len__(self) -> int:
-        return len(PREVIEW_WEIGHTS) * self.work.recipe.updates
+        return len(self.weights) * self.work.recipe.updates
 
 
 @torch.no_grad()
@@ -276,6 +284,6 @@ def paint_previews(path: Path, previews: Sequence[Preview]) -> None:
             images = photo[None].to(work.trainer.device, dtype)
             painted = [work.trunk(images, style)[0] for style in preview.styles]
             rows.append([painting, *(Photo.from_float(x).to_image() for x in (photo, *painted))])
-            words = [f"style weight {weight:g}" for weight in PREVIEW_WEIGHTS]
+            words = [f"style weight {weight:g}" for weight in preview.weights]
             captions.append([work.painting.name, "the photograph", *words])
     save_png(contact_sheet(rows, captions, PREVIEW_CELL), path)

@@ -129,7 +129,9 @@ def test_marks_name_the_packs() -> None:
     assert mark(("starry", 1.0), ("wave", 0.0)) == ".starry"
     assert mark(*((name, 0.2) for name in "abcde")) == ".a+b+3-more"
     starry, wave = (Mix(((name, 1.0),)) for name in ("starry", "wave"))
-    assert mark_of([starry, wave]) == ".starry+wave"
+    assert mark_of([starry, wave]) == ".starry,wave"  # a region, not a mix
+    assert mark_of([starry, starry]) == ".starry"
+    assert mark_of([Mix(((name, 1.0),)) for name in "abcde"]) == ".a,b,3-more"
     assert mark_of([starry], wave) == ".starry-to-wave"
 
 
@@ -137,14 +139,16 @@ def test_paintings_in_other_styles_are_left_out_with_a_line(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     clip = "1.starry-to-wave"
-    for name in ("0.wave", "1.wave+starry", clip, "2.mine+2-more", "3.photo", "4.v2", "wave"):
+    region = "2.wave,starry+mine,2-more"
+    packs = ("0.wave", "1.wave+starry", clip, "2.mine+2-more", region)
+    for name in (*packs, "3.photo", "4.v2", "wave"):
         (folder / f"{name}.png").write_bytes((folder / "0.png").read_bytes())
     known = {"wave", "starry", "home/mine", "photo"}
     jobs = plan_jobs([str(folder)], None, MARK, known=lambda: known)
     assert [job.source.name for job in jobs] == [
         *("0.png", "1.png", "2.png", "3.photo.png", "3.png", "4.png", "4.v2.png", "wave.png")
     ]
-    assert "left out paintings: 4, such as 0.wave.png" in caplog.text
+    assert "left out paintings: 5, such as 0.wave.png" in caplog.text
     named = plan_jobs([str(folder / "0.wave.png")], None, MARK, known=lambda: known)
     assert named[0].target.name == "0.wave.starry.png"
 
@@ -422,7 +426,7 @@ def test_paths_go_to_stdout_where_the_progress_is_on_a_terminal(folder: Path) ->
     assert done.stdout.decode().splitlines() == [
         str(folder / f"{index}.starry.png") for index in range(5)
     ]
-    assert b"painting starry=1" in shown
+    assert b"painting starry on" in shown
     assert b"starry.png" not in shown
 
 

@@ -253,7 +253,7 @@ def test_the_saved_picture_is_the_commands(
     mask = studio.client.post("mask", params={"width": 24, "height": 16}, content=values).json()
     look = {**LOOK, "regions": [{"mask": mask["id"], "mix": [["scream", 100]]}], **more}
     saved = saved_by(studio, look)
-    assert Path(saved["path"]) == folder / "a photo.starry+wave+scream.png"
+    assert Path(saved["path"]) == folder / "a photo.starry+wave,scream.png"
     command = studio.ask("command", look, masks=1).json()["command"]
     monkeypatch.chdir(tmp_path)
     with Image.open(saved["path"]) as image:

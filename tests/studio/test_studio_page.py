@@ -163,7 +163,7 @@ def test_what_is_seen_saved_and_commanded_is_the_same_picture(
     page.fill("#strength", "80")
     rested(page)
     saved = download(page)
-    with Image.open(folder / "photo.starry+wave+scream.png") as image:
+    with Image.open(folder / "photo.starry+wave,scream.png") as image:
         assert same(saved, image.convert("RGB"))
     words = command(page)
     assert words[:7] == [

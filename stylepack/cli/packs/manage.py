@@ -54,7 +54,8 @@ def install(
         console.say(f"'{same}' is already installed, with the same content")
     for path in placed:
         verb = "replaced" if path.stem in plan.replaced else "installed"
-        console.say(f"{verb} '{path.stem}' as {path}")
+        console.say(f"{verb} '{path.stem}'")
+        console.result(path)
 
 
 def remove(
