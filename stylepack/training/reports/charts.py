@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator
@@ -67,8 +68,12 @@ def draw_panels(path: Path, panels: Sequence[Panel], columns: int = 3, height: f
         for curve in panel.curves:
             _draw_curve(axis, curve, *looks[curve.label])
         axis.set(xlabel=panel.x, ylabel=panel.y, xscale=panel.x_scale, yscale=panel.y_scale)
-        if panel.y_scale == "log":
-            _plain_ticks(axis)
+        for scale, ticks, limits in (
+            (panel.x_scale, axis.xaxis, axis.get_xlim()),
+            (panel.y_scale, axis.yaxis, axis.get_ylim()),
+        ):
+            if scale == "log":
+                _plain_ticks(ticks, *limits)
         if panel.x_scale == "symlog":
             axis.xaxis.set_major_formatter(PLAIN)
         axis.set_title(panel.title, fontsize="medium")
@@ -116,15 +121,14 @@ def _draw_curve(axis: Axes, curve: Curve, colour: str, line: str, mark: str) -> 
         axis.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.15, linewidth=0)
 
 
-def _plain_ticks(axis: Axes) -> None:
+def _plain_ticks(axis: Axis, low: float, high: float) -> None:
     """0.5 instead of 5 x 10^-1, where the axis is too short for powers of ten alone."""
-    low, high = axis.get_ylim()
     if not 0 < low < high < 300 * low:
         return
     between = (2.0, 5.0) if high > 10 * low else (1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)
-    axis.yaxis.set_minor_locator(LogLocator(subs=between))
-    axis.yaxis.set_major_formatter(PLAIN)
-    axis.yaxis.set_minor_formatter(PLAIN)
+    axis.set_minor_locator(LogLocator(subs=between))
+    axis.set_major_formatter(PLAIN)
+    axis.set_minor_formatter(PLAIN)
 
 
 def draw_losses(
