@@ -51,8 +51,8 @@ def folder(tmp_path: Path, vgg_file: Path, photos: Path, monkeypatch: pytest.Mon
     small = {"crop": 32, "photo_side": 40, "style_side": 36, "batch": 1, "warmup": 1}
     monkeypatch.setattr(plans, "QUICK_RECIPE", small)
     for plan, changes in {
-        plans.LossesPlan: {"readouts": 1},
-        plans.ComparePlan: {"new_style_updates": 2, "new_style_readouts": 1},
+        plans.LossesPlan: {"readouts": 1, "updates": 2, "photographs": 1},
+        plans.ComparePlan: {"photographs": 1, "new_style_updates": 2, "new_style_readouts": 1},
         plans.ReconstructPlan: {"side": 32, "updates": 2},
         plans.InterpolatePlan: {
             **{"cell": 40, "steps": 2, "alphas": 2, "photographs": 1, "side": 40},
@@ -72,7 +72,7 @@ def smallest(command: list[str]) -> list[str]:
             words[at + 1] = str(SMALLEST[word])
     if "compare" in words:
         styles = len(words[words.index("--names") + 1].split(","))
-        words += ["--updates", str(styles)]
+        words += ["--updates", str(2 * styles), "--batch", "2"]  # so that every style is drawn
     return [*words, "--quick", "--device", "cpu", "-o", "out"]
 
 

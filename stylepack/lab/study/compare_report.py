@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stylepack.errors import counted
+from stylepack.errors import UsageError, counted
 from stylepack.lab.intervals import Estimate, Values, crossed, ratio
 from stylepack.lab.study.compare import ADDED, SCRATCH, SHARED, SINGLE, ComparedNetworks
 from stylepack.lab.study.networks import NetworkSpec, style_parameters
@@ -155,9 +155,15 @@ def _style_bars(study: ComparedNetworks, kind: str) -> Bars:
 def last_batch(
     study: ComparedNetworks, spec: NetworkSpec, style: str, updates: int
 ) -> dict[str, float]:
-    """A style's losses in its last batch up to some update."""
+    """A style's losses in its last batch up to some update.
+
+    Raises:
+        UsageError: there was none in so few updates.
+    """
     path = study.folder.path / "networks" / spec.name / NAME
-    done, losses = read_curves(path)[style]
+    done, losses = read_curves(path).get(style, (np.empty(0), {}))
+    if not (done <= updates).any():
+        raise UsageError(f"no batch of {style} in {updates} updates; use more --updates")
     last = done == done[done <= updates].max()
     return {kind: float(losses[f"{kind}_loss"][last].mean()) for kind in KINDS}
 
