@@ -20,13 +20,7 @@ from torch import Tensor
 
 from stylepack.errors import DeviceError, UsageError, option
 from stylepack.inference.rows import LEVELS, AffineCode, QuantParams
-from stylepack.network.convolution import (
-    BORDER,
-    add_rows,
-    doubling_kernel,
-    row_kernels,
-    splits_rows,
-)
+from stylepack.network.convolution import BORDER, REGISTER, doubling_kernel, is_narrow
 from stylepack.network.device import has_amx, training_dtype
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16", "int8")
@@ -46,13 +40,48 @@ def product(weight: Tensor, code: AffineCode | None, dtype: torch.dtype, stride:
     Returns:
         A function of (1, C, H, W) that gives (1, C', H', W').
     """
-    apart = splits_rows(weight, stride)
-    kernel = row_kernels(weight) if apart else weight
+    narrow = is_narrow(weight, stride)
+    kernel = side_by_side(weight) if narrow else weight
     bias = None if code is None else code.bias(kernel).to(dtype)
     kernel = (kernel if code is None else code.scaled(kernel)).to(dtype)
-    if apart:
-        return lambda x: add_rows(F.conv2d(x, kernel, bias), len(weight), weight.shape[2])
+    if narrow:
+        step = 1, len(kernel) // len(weight)
+        return columns_product(lambda x: F.conv2d(x, kernel, bias, step), weight)
     return lambda x: F.conv2d(x, kernel, bias, stride)
+
+
+def side_by_side(weight: Tensor) -> Tensor:
+    """A kernel for n neighbouring pixels of a row: (C', C, K, K) -> (n C', C, K, K + n - 1).
+
+    With a stride of n columns its output channels are those of n pixels, in the order of
+    channels_last memory.  A convolution to three channels leaves most of a vector register empty,
+    one to five times three fills it.
+    """
+    n = REGISTER // len(weight)
+    return torch.cat([F.pad(weight, (left, n - 1 - left)) for left in range(n)])
+
+
+def columns_product(convolve: ConvFn, weight: Tensor) -> ConvFn:
+    """`product` with a `weight` whose `side_by_side` kernel `convolve` has, for any width."""
+    channels, kernel = len(weight), weight.shape[-1]
+    n = REGISTER // channels
+
+    def pixels(x: Tensor) -> Tensor:
+        parts = convolve(x).permute(0, 2, 3, 1)
+        return parts.reshape(*parts.shape[:2], -1, channels)
+
+    def product(x: Tensor) -> Tensor:
+        width = x.shape[-1] - kernel + 1
+        if width < n:
+            x = F.pad(x, (0, n - width))
+        rows = pixels(x)
+        done = rows.shape[2]
+        if done < width:  # the last few, with some before them
+            last = pixels(x[..., -(kernel + n - 1) :])
+            rows = torch.cat([rows, last[:, :, done - width :]], dim=2)
+        return rows[:, :, :width].permute(0, 3, 1, 2)
+
+    return product
 
 
 def doubling_product(weight: Tensor, code: AffineCode | None, dtype: torch.dtype) -> ConvFn:
@@ -76,10 +105,11 @@ def int8_product(
     Returns:
         A function of (1, C, H, W) uint8, channels_last, that gives (1, C', H', W').
     """
-    if not splits_rows(weight, stride):
-        return Int8Convolution(weight, levels, dtype, stride)
-    rows = Int8Convolution(row_kernels(weight), levels, dtype)
-    return lambda x: add_rows(rows(x), len(weight), weight.shape[2])
+    if not is_narrow(weight, stride):
+        return Int8Convolution(weight, levels, dtype, (stride, stride))
+    kernel = side_by_side(weight)
+    step = 1, len(kernel) // len(weight)
+    return columns_product(Int8Convolution(kernel, levels, dtype, step), weight)
 
 
 def int8_doubling_product(weight: Tensor, levels: QuantParams, dtype: torch.dtype) -> ConvFn:
@@ -133,15 +163,22 @@ class Products:
 
 
 class Int8Convolution:
-    """A convolution of 8-bit levels without padding; arguments as in `int8_product`."""
+    """A convolution of 8-bit levels without padding; arguments as in `int8_product`.
+
+    `stride`: down and across.
+    """
 
     def __init__(
-        self, weight: Tensor, levels: QuantParams, dtype: torch.dtype, stride: int = 1
+        self,
+        weight: Tensor,
+        levels: QuantParams,
+        dtype: torch.dtype,
+        stride: tuple[int, int] = (1, 1),
     ) -> None:
         self.bias, weight = levels.bias(weight), levels.scaled(weight)
         self.step = (weight.abs().amax((1, 2, 3)) / _LARGEST_WEIGHT).clamp_min(1e-30)
         whole_weight = (weight / self.step[:, None, None, None]).round().to(torch.int8)
-        self.stride, self.dtype = [stride, stride], dtype
+        self.stride, self.dtype = [*stride], dtype
         self.zero = torch.zeros(len(weight), dtype=torch.int64)
         self.weight = torch.ops.onednn.qconv_prepack(
             whole_weight, self.step, 1.0, 0, self.stride, [0, 0], [1, 1], 1, None

@@ -14,20 +14,20 @@ from torch.autograd.function import once_differentiable
 from torch.nn.grad import conv2d_weight
 
 _FEW = 8  # output channels that do not fill a vector register
-_REGISTER = 16  # float32 numbers that do
+REGISTER = 16  # float32 numbers that do
 BORDER = 3  # pixels on each side of a doubled image that its transposed convolution cuts off
 
 
 def convolve(x: Tensor, weight: Tensor, stride: int = 1) -> Tensor:
     """`F.conv2d` without padding: (N, C, H, W), (C', C, K, K) -> (N, C', H', W')."""
-    if splits_rows(weight, stride):
+    if is_narrow(weight, stride):
         return add_rows(F.conv2d(x, row_kernels(weight)), len(weight), weight.shape[2])
     return F.conv2d(x, weight, stride=stride)
 
 
 def _groups(height: int, channels: int) -> tuple[int, list[int]]:
     """Rows per group, and the first kernel row of each group."""
-    rows = -(-height // (_REGISTER // channels))
+    rows = -(-height // (REGISTER // channels))
     return rows, [min(start, height - rows) for start in range(0, height, rows)]
 
 
@@ -80,8 +80,8 @@ class _ConvolveDoubled(torch.autograd.Function):
         return d_x, d_kernel
 
 
-def splits_rows(weight: Tensor, stride: int) -> bool:
-    """Whether a large kernel has so few output channels that a CPU should split its rows."""
+def is_narrow(weight: Tensor, stride: int) -> bool:
+    """Whether a large kernel has so few output channels that a CPU should rearrange it."""
     to_few = weight.shape[0] < _FEW <= weight.shape[1] and weight.shape[2] > 3
     return to_few and stride == 1 and weight.device.type == "cpu"
 

@@ -48,7 +48,7 @@ def bare_convolutions(painter: Stylizer, height: int, width: int) -> list[Callab
         if painter.int8:
             x = x.mul_(255).to(torch.uint8)
             levels = QuantParams(torch.zeros(channels), torch.ones(channels))
-            convolve = Int8Convolution(weight, levels, torch.float32, stride)
+            convolve = Int8Convolution(weight, levels, torch.float32, (stride, stride))
         else:
             x = x.to(weight.dtype)
             convolve = partial(F.conv2d, weight=weight, stride=stride)
