@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from itertools import pairwise
+from math import gcd
 from typing import NamedTuple
 
 import torch
@@ -17,6 +18,8 @@ RANGES = ((10.0, 8.0), (18.0, 16.0))
 _EVERY = 3  # of a large image, every third pixel is looked at: no kernel is narrower
 _LARGE = 1 << 13  # pixels
 _PART = 1 << 21  # activations that are read at once
+_FEW = 16  # channels, of which
+_TOGETHER = 16  # pixels are read as one
 _LEAST_AREA = 1e-6  # pixels; a region without any has area 0
 
 
@@ -50,9 +53,24 @@ def moments(x: Tensor) -> tuple[Tensor, Tensor]:
         return mean, variance
     # Batch norm's kernel supports channels_last.  Its results have the dtype of the running
     # statistics that it also updates.
-    unwanted = torch.zeros(2, x.shape[1], dtype=wide)
-    mean, variance = torch.batch_norm_update_stats(x, unwanted[0], unwanted[1], 1.0)
-    return mean, variance
+    folded = _folded(x)
+    unwanted = torch.zeros(2, folded.shape[1], dtype=wide)
+    found = torch.batch_norm_update_stats(folded, unwanted[0], unwanted[1], 1.0)
+    means, variances = (values.view(-1, x.shape[1]) for values in found)
+    return means.mean(0), variances.mean(0) + means.var(0, correction=0)
+
+
+def _folded(x: Tensor) -> Tensor:
+    """A few pixels as one of many channels: (1, C, H, W) -> (1, n C, 1, H W / n).
+
+    Batch norm's inner loop runs over channels and is slow if there are few.
+    """
+    channels = x.shape[1]
+    if channels > _FEW or not x.is_contiguous(memory_format=torch.channels_last):
+        return x
+    together = gcd(x.shape[2] * x.shape[3], _TOGETHER)
+    pixels = x.permute(0, 2, 3, 1).view(1, 1, -1, together * channels)
+    return pixels.permute(0, 3, 1, 2)
 
 
 def extremes(x: Tensor) -> tuple[Tensor, Tensor]:

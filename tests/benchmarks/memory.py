@@ -1,4 +1,6 @@
-"""Peak memory and time a pixel at 1, 12 and 100 megapixels: python tests/benchmarks/memory.py
+"""Peak memory and time a pixel at 1, 12 and 100 megapixels.
+
+python tests/benchmarks/memory.py [PRECISION]
 
 Each size is painted in a process of its own; the memory is above that of a bare
 interpreter with torch.
@@ -12,7 +14,7 @@ import time
 SIZES = {"1": (1000, 1000), "12": (3000, 4000), "100": (10_000, 10_000)}
 
 
-def paint(height: int, width: int) -> None:
+def paint(precision: str, height: int, width: int) -> None:
     """Print seconds and peak bytes of painting one image of noise."""
     import torch
 
@@ -21,7 +23,7 @@ def paint(height: int, width: int) -> None:
         from stylepack import Stylizer
         from stylepack.images.photo import Photo
 
-        painter = Stylizer.load("starry", device="cpu")
+        painter = Stylizer.load("starry", device="cpu", precision=precision)
         painter.paint(Photo(torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8)))
         image = torch.randint(0, 256, (3, height, width), dtype=torch.uint8)
         start = time.perf_counter()
@@ -30,10 +32,10 @@ def paint(height: int, width: int) -> None:
         print(time.perf_counter() - start, (peak - bare) * 1024)
 
 
-def main() -> None:
+def main(precision: str) -> None:
     first = None
     for label, (height, width) in SIZES.items():
-        command = [sys.executable, __file__, str(height), str(width)]
+        command = [sys.executable, __file__, precision, str(height), str(width)]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         taken, peak = map(float, done.stdout.split())
         rate = taken / (height * width)
@@ -45,7 +47,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        paint(int(sys.argv[1]), int(sys.argv[2]))
+    if len(sys.argv) > 2:
+        paint(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
     else:
-        main()
+        main(*sys.argv[1:] or ["auto"])

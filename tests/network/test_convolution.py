@@ -70,6 +70,14 @@ def test_a_product_takes_numbers_for_what_they_stand_for(
     torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-4)
 
 
+@pytest.mark.parametrize("width", [1, 2, 4, 5, 6, 9, 10, 13])
+def test_pixels_side_by_side_are_painted_at_every_width(width: int) -> None:
+    weight = torch.randn(3, 12, 9, 9)
+    x = torch.randn(1, 12, 11, width + 8).contiguous(memory_format=torch.channels_last)
+    found = product(weight, None, torch.float32)(x)
+    torch.testing.assert_close(found, F.conv2d(x, weight), atol=1e-3, rtol=1e-4)
+
+
 def test_a_doubling_product_takes_numbers_for_what_they_stand_for() -> None:
     code, q, x = coded(10, 9, 14)
     weight = torch.randn(6, 10, 3, 3)
