@@ -4,8 +4,8 @@
     stylepack.Stylizer.load("starry=0.5,scream=0.5").paint("photo.jpg").save("out.jpg")
 
 `packs()` lists the installed packs, and `add_style()` learns a new one from a painting.  Importing
-the package loads no torch; the first use of `Stylizer`, `Photo` or `add_style` does.  The guide is
-docs/python.md.
+the package does not import torch; the first use of `Stylizer`, `Photo` or `add_style` does.  See
+docs/python.md for a guide.
 """
 
 import sys
@@ -62,10 +62,10 @@ def __dir__() -> list[str]:
 
 
 class _PacksModule(ModuleType):
-    """The folder `stylepack/packs`, which is the function `stylepack.packs` as well."""
+    """The subpackage `stylepack.packs`, which can also be called as the function `packs()`."""
 
     def __call__(self) -> "list[PackInfo]":
-        """The installed packs: `stylepack.library.info.packs`."""
+        """Return the installed packs, as `stylepack.library.info.packs` does."""
         from stylepack.library.info import packs
 
         return packs()

@@ -1,4 +1,4 @@
-"""`python -m stylepack`, and what the command `stylepack` starts."""
+"""Entry point of `python -m stylepack` and of the `stylepack` command."""
 
 import signal
 import sys
@@ -7,7 +7,7 @@ from stylepack.signals import ENDING, End
 
 
 def main() -> None:
-    """Run the command line; the signals that end a process end it without a word."""
+    """Run the command line; signals that end a process end it without a traceback."""
     end = End()
     for number in ENDING:
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):

@@ -18,14 +18,14 @@ class StylepackError(Exception):
 
 
 class _Voice:
-    """Whether messages name options as the command line has them, or as Python does."""
+    """Whether messages name options as on the command line or as in Python."""
 
     command_line = False
 
 
 @contextmanager
 def command_line_messages() -> Iterator[None]:
-    """Within the block, messages name options as the command line has them."""
+    """Within the block, messages name options as on the command line."""
     before, _Voice.command_line = _Voice.command_line, True
     try:
         yield
@@ -34,7 +34,7 @@ def command_line_messages() -> Iterator[None]:
 
 
 def option(name: str, value: object = None) -> str:
-    """An option as the user types it: `--device cpu` on the command line, `device='cpu'` else."""
+    """An option as typed: `--device cpu` on the command line, `device='cpu'` in Python."""
     if _Voice.command_line:
         typed = f"--{name.replace('_', '-')}"
         return typed if value is None else f"{typed} {value}"
@@ -42,7 +42,7 @@ def option(name: str, value: object = None) -> str:
 
 
 def worded(command: str, python: str) -> str:
-    """A part of a message: what to type on the command line, or else in Python."""
+    """The part of a message that says what to type, on the command line or in Python."""
     return command if _Voice.command_line else python
 
 

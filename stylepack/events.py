@@ -22,7 +22,7 @@ class Step(Protocol):
 
 @dataclass(frozen=True)
 class Progress:
-    """The plainest `Step`."""
+    """A plain `Step`."""
 
     done: int
     words: str
@@ -30,21 +30,21 @@ class Progress:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A file is left out."""
+    """A file that was left out."""
 
     reason: str
 
 
 @dataclass(frozen=True)
 class Notice:
-    """A problem does not stop the work."""
+    """A problem that did not stop the work."""
 
     message: str
 
 
 @dataclass(frozen=True)
 class Saved:
-    """A result is written."""
+    """A result that was written."""
 
     path: Path
     words: str
@@ -72,12 +72,12 @@ class Journal:
         self._waiting.append(Notice(message))
 
     def fresh(self) -> Iterator[Event]:
-        """Yield the events that are not reported yet."""
+        """Yield the events that have not been reported yet."""
         while self._waiting:
             yield self._waiting.popleft()
 
     def around(self, events: Generator[Event]) -> Generator[Event]:
-        """Yield the work's events in order with the journal's own, also if the work fails."""
+        """Yield the work's events and the journal's in order, even if the work fails."""
         with closing(events):
             try:
                 for event in events:

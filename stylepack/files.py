@@ -34,7 +34,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """Yield an empty temporary file beside `path`; on success it is renamed to `path`.
 
     If `path` is a link, its target is replaced.  On any error, Ctrl-C included, the temporary file
-    is removed and `path` is untouched.  Leftovers of killed processes in the folder are removed.
+    is removed and `path` is unchanged.  Leftovers of killed processes in the folder are removed.
 
     Raises:
         StylepackError: the folder does not exist, is not writable, or the disk is full.
@@ -57,16 +57,16 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def written_through(path: Path) -> Path:
-    """The file that writing to `path` replaces, a link's target."""
+    """The file that writing to `path` replaces: a link's target, else `path` itself."""
     linked = os.path.islink(path)  # noqa: PTH114 - pathlib raises at long names
     return Path(os.path.realpath(path)) if linked else path
 
 
 @contextmanager
 def _claimed(temporary: Path) -> Iterator[None]:
-    """Create a file and keep it locked, so that `remove_leftovers` knows that it is in use.
+    """Create a file and keep it locked, so that `remove_leftovers` sees that it is in use.
 
-    Windows cannot rename open files; there nothing is created nor locked.
+    Windows cannot rename open files, so nothing is created or locked there.
     """
     if fcntl is None:
         yield
@@ -114,8 +114,8 @@ def lock(descriptor: int, *, wait: bool = True) -> bool | None:
     """Lock an open file or folder until it is closed or the process ends.
 
     Returns:
-        Whether it is locked: False if another process has it and `wait` is not set, None where
-        locks do not exist, as on Windows and on some network file systems.
+        Whether it is locked: False if another process holds the lock and `wait` is not set, None
+        where locks are unavailable, as on Windows and on some network file systems.
     """
     if fcntl is None:
         return None
@@ -129,7 +129,7 @@ def lock(descriptor: int, *, wait: bool = True) -> bool | None:
 
 
 def is_stale(path: Path) -> bool:
-    """Whether a temporary file or folder is so old that it must be abandoned."""
+    """Whether a temporary file or folder is old enough to count as abandoned."""
     return time.time() - path.stat().st_mtime > STALE
 
 
@@ -154,7 +154,7 @@ def refuse_pipe(path: Path) -> None:
     """Refuse to read a named pipe, which may never be written to.
 
     Raises:
-        UsageError: it is one.
+        UsageError: `path` is a pipe.
     """
     if path.is_fifo():
         raise UsageError(f"{path} is a pipe; save it to a file first")
@@ -184,7 +184,7 @@ def make_folder(folder: Path, advice: str) -> None:
     """Create a folder and its parents, unless it exists.
 
     Raises:
-        StylepackError: it cannot be created, with `advice` on what to do.
+        StylepackError: it cannot be created; the message ends with `advice`.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -193,7 +193,7 @@ def make_folder(folder: Path, advice: str) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` to `path` atomically; surrogate escapes become the bytes they stand for."""
+    """Write `text` to `path` atomically; surrogate escapes are written as the original bytes."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
 

@@ -23,7 +23,7 @@ INDEXED = (
 )
 
 
-# Index, first, last and step of job arrays: Slurm, Grid Engine, LSF (whose first is taken to be 1).
+# Index, first, last and step of job arrays: Slurm, Grid Engine, LSF (whose first index is 1).
 SLURM = "SLURM_ARRAY_TASK_"
 ARRAYS = (
     (f"{SLURM}ID", f"{SLURM}MIN", f"{SLURM}MAX", f"{SLURM}STEP"),
@@ -95,7 +95,7 @@ def _number(environment: Mapping[str, str], name: str, default: int | None = Non
 
 @dataclass(frozen=True)
 class Launch:
-    """Rank of this process, among all that train together and among those of its machine."""
+    """Rank of this process among all that train together, and among those on its machine."""
 
     rank: int = 0
     world: int = 1
@@ -104,7 +104,7 @@ class Launch:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Launch":
-        """Read RANK, WORLD_SIZE, LOCAL_RANK and LOCAL_WORLD_SIZE; alone without WORLD_SIZE.
+        """Read RANK, WORLD_SIZE, LOCAL_RANK and LOCAL_WORLD_SIZE; one process without WORLD_SIZE.
 
         Raises:
             UsageError: they are not numbers, or incomplete.

@@ -1,4 +1,4 @@
-"""Main memory and processors that this process may use.  No torch here."""
+"""Main memory and processors that this process may use.  Does not import torch."""
 
 import os
 from pathlib import Path

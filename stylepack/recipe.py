@@ -1,6 +1,6 @@
-"""Recipes: every number of a training, with its source.
+"""Training recipes: every hyperparameter, with its source.
 
-No torch here: `stylepack train --help` reads its defaults from this file.
+Does not import torch, because `stylepack train --help` reads its defaults from this file.
 """
 
 import json
@@ -16,7 +16,7 @@ from stylepack.errors import UsageError
 GramDivisor = Literal["pixels", "size"]
 Selection = Literal["random", "round-robin", "sequence"]  # the last: one style after the other
 
-LIMITS = {  # larger values exhaust memory or are typing errors
+LIMITS = {  # larger values exhaust memory or are typos
     "batch": 65_536,
     "crop": 4096,
     "first_crop": 4096,
@@ -147,7 +147,7 @@ class Recipe:
         return self.first_crop if early else self.crop
 
     def changed(self, changes: "RecipeChanges") -> "Recipe":
-        """This recipe with the values that are given.
+        """This recipe with the given values changed.
 
         Raises:
             UsageError: a value of the wrong type or out of range.
@@ -192,7 +192,7 @@ NO_CHANGES = RecipeChanges()
 # relu1_2, relu2_2, relu3_3, relu4_3.  Its total variation (TotalVariation.lua) has the gradient of
 # 1e-6 times half the sum over the batch of squared differences of 0..255 pixels; as a mean per
 # image of 0..1 differences the weight is 1e-6 / 2 * 255^2 * (3 * 256 * 256) * 4 = 2.6e4.
-# Departures: conditional instance norm after every convolution, sigmoid instead of 150 tanh,
+# Differences: conditional instance norm after every convolution, sigmoid instead of 150 tanh,
 # nearest upsampling instead of transposed convolution.
 _JOHNSON = Recipe(
     name="johnson",
@@ -234,10 +234,10 @@ _JOHNSON = Recipe(
 # github.com/magenta/magenta, image_stylization_train.py, learning.py and vgg.py: 256 pixels,
 # content vgg_16/conv3 at 1 and style conv1 to conv4 at 1e-4 (each the last ReLU of its block),
 # means of squares, Gram divided by H*W, no total variation, RGB in 0..255 minus the mean, a style
-# drawn for every image.  The network is the paper's, without johnson's departures.  Departures from
-# the code: VGG has max pooling, not average; crops are random and mirrored, not central; paintings
-# have a short side of 256 pixels, not the file's size; no biases, which the norms would subtract
-# again.
+# drawn for every image.  The network is the paper's, without johnson's differences.  Differences
+# from the code: VGG has max pooling, not average; crops are random and mirrored, not central;
+# paintings have a short side of 256 pixels, not the file's size; no biases, which the norms would
+# subtract again.
 _DUMOULIN = replace(
     _JOHNSON,
     name="dumoulin",

@@ -58,7 +58,7 @@ class Stop:
 
 @contextmanager
 def stop_on_signals(what: str, say: Callable[[str], object]) -> Iterator[Stop]:
-    """Within the block the first signal sets `Stop` and announces through `say` that `what` ends.
+    """Within the block, the first signal sets `Stop` and announces `what` through `say`.
 
     Signals that were ignored before, as under nohup, still are.  A second Ctrl-C interrupts at
     once; a second SIGTERM does not, since Slurm sends it to every process and torchrun forwards it.
@@ -85,7 +85,7 @@ def stop_on_signals(what: str, say: Callable[[str], object]) -> Iterator[Stop]:
 
 
 def _let_go_of_lost_terminals() -> None:
-    """Redirect output to a closed terminal to nowhere, since writing to it fails."""
+    """Redirect output from a closed terminal to `os.devnull`, because writing to it fails."""
     try:
         import termios
     except ImportError:  # Windows

@@ -77,9 +77,9 @@ def add_style(
     """Learn a new style from one painting and install it as a pack.
 
     Only gamma and beta are trained; the trunk and the other packs stay as they are. A first
-    version takes seconds, as `apply --painting` makes it. Learning then stops when the loss on
-    held-out photographs stops falling. Nothing is downloaded: without --loss-network, VGG is
-    used if its weights are cached, else a small bundled network.
+    version, like that of `apply --painting`, takes seconds. Learning then stops when the loss on
+    held-out photographs stops falling. Nothing is downloaded: without --loss-network, VGG is used
+    if its weights are cached, else a small bundled network.
 
     After the first version Ctrl-C keeps the style as it is; you can install it or continue later.
 
@@ -157,7 +157,7 @@ def add_style(
 
 
 def start_in_words(work: Finetune) -> str:
-    """`starting from starry 60%, wave 40%`, or the updates that are continued from."""
+    """`starting from starry 60%, wave 40%`, or `continuing after 30 updates`."""
     earlier = work.earlier
     if earlier.updates:
         return f"continuing after {earlier.updates} updates"
@@ -166,7 +166,7 @@ def start_in_words(work: Finetune) -> str:
 
 
 def install_as_it_is(work: Finetune, stop: Stop, again: str, words: tuple[str, str]) -> bool:
-    """Keep a style whose learning was stopped; whether the user wants it installed as it is."""
+    """Keep a style whose learning was stopped; return whether to install it as it is."""
     from stylepack.training.add_style import keep_unfinished
 
     work.settle()
@@ -192,7 +192,7 @@ def install(work: Finetune, author: str, license: str, replace: bool) -> None:
     try:
         follow(evaluation.measure(), "measuring", len(evaluation))
         pack = work.pack(evaluation, author, license)
-    except BaseException:  # minutes of learning are not lost to an interrupt here
+    except BaseException:  # an interrupt here must not lose minutes of learning
         file = keep_unfinished(work, author, license)
         console.say(f"kept the style: stylepack packs install {shlex.quote(str(file))}")
         raise

@@ -84,7 +84,7 @@ def apply(
     ] = False,
     format: Annotated[str, opt("EXT", "jpg, png, webp, tif, ...", OUTPUT)] = "",
     quality: Annotated[
-        int, opt("N", "For JPEG, WebP and AVIF, 1 to 100.", OUTPUT, min=1, max=100)
+        int, opt("N", "For JPEG, WebP, AVIF and HEIC, 1 to 100.", OUTPUT, min=1, max=100)
     ] = 95,
     subsampling: Annotated[
         str, opt("RATIO", "JPEG's colours: 4:4:4, 4:2:2 or 4:2:0.", OUTPUT)
@@ -164,7 +164,7 @@ def apply(
         if not todo:
             console.say("nothing to do: every photograph has been painted")
             return
-    # Whatever is wrong for every photograph is refused once, before a trunk is loaded.
+    # Errors that affect every photograph are raised once, before a trunk is loaded.
     if background:
         colour(background)
     filming = FilmOptions(
@@ -218,10 +218,10 @@ def apply(
 
 
 def follow(painter: Painter, todo: list[Job], workers: int, *, alone: bool) -> int:
-    """Show the painting of every job; name the ones that fail at once, and count them.
+    """Paint every job with a progress bar; report failures at once and return their number.
 
     Raises:
-        PhotoError: the only one, `alone`, could not be painted.
+        PhotoError: the job is `alone` and could not be painted.
     """
     from stylepack.painting.jobs import STANDARD, is_done
 
@@ -249,7 +249,7 @@ def follow(painter: Painter, todo: list[Job], workers: int, *, alone: bool) -> i
 
 
 def quick_style(painting: Path, others: Sequence[str] | None, trunk: Path | None) -> QuickStyle:
-    """The style of `--painting`, which takes no other mix.
+    """The style of `--painting`, which cannot be combined with another mix.
 
     Raises:
         UsageError: another mix is given too, or there is no such picture.
@@ -264,7 +264,7 @@ def quick_style(painting: Path, others: Sequence[str] | None, trunk: Path | None
 
 
 def learn_at_once(quick: QuickStyle, device: str) -> None:
-    """Show the learning of a painting's style, which takes seconds."""
+    """Learn a painting's style in seconds, with a progress bar."""
     from stylepack.network.device import pick_device
 
     console.follow(quick.learn(pick_device(device)), f"learning {quick.painting.name}", len(quick))
@@ -301,10 +301,10 @@ def mix_in_words(mix: Mix) -> str:
 
 
 def parse_size(text: str) -> int | Literal["full"] | None:
-    """Read `--size`: the long side in pixels, `full`, or None for an empty text.
+    """Parse `--size`: the long side in pixels, `full`, or None for an empty text.
 
     Raises:
-        UsageError: it is something else, or fewer than 16 pixels.
+        UsageError: it is neither `full` nor a whole number of at least 16.
     """
     if not text:
         return None
@@ -316,7 +316,7 @@ def parse_size(text: str) -> int | Literal["full"] | None:
 
 
 def parse_region(text: str) -> tuple[Path, Mix]:
-    """Read `--region`, like `m.png=wave` or `m.png=wave=0.5,starry=0.5`: the mask and the mix.
+    """Parse `--region`, like `m.png=wave` or `m.png=wave=0.5,starry=0.5`: the mask and the mix.
 
     Raises:
         UsageError: no such file, or no mix after it.

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class Filming(Protocol):
-    """A clip or an animation on its way to a file."""
+    """A clip or an animation that is being painted."""
 
     total: int
     begun: int
@@ -60,10 +60,10 @@ class FilmOptions:
     metadata: bool
 
     def part(self, todo: list[Job]) -> tuple[list[Job], list[Job]]:
-        """Photographs, and clips and animations; all that is wrong with these is said here.
+        """Split jobs into (photographs, clips and animations); check the options for the latter.
 
         Raises:
-            UsageError: an option is wrong, or there is no clip that it could be for.
+            UsageError: an option is wrong, or it is for clips and there are none.
             ClipError: a package is missing.
         """
         films = [job for job in todo if is_clip(job.source)]
@@ -80,7 +80,7 @@ class FilmOptions:
         return [job for job in pictures if job not in moving], films + moving
 
     def _possible(self, films: list[Job], pictures: list[Job]) -> list[Job]:
-        """All clips, or none where a package is missing and there are pictures to paint."""
+        """All clips, or none if a package is missing and there are pictures to paint."""
         if not films:
             return []
         try:
@@ -123,11 +123,11 @@ class FilmOptions:
     def follow(
         self, jobs: list[Job], painter: Painter, ending: Stylizer | None, *, alone: bool
     ) -> int:
-        """Show the painting of every clip; name the ones that fail at once, and count them.
+        """Paint every clip with a progress bar; report failures at once and return their number.
 
         Raises:
-            StylepackError: the only one, `alone`, could not be painted whole.
-            typer.Exit: it was stopped.
+            StylepackError: the clip is `alone` and could not be painted completely.
+            typer.Exit: a signal stopped the painting.
         """
         if not jobs:
             return 0

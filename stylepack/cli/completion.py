@@ -1,4 +1,4 @@
-"""Names of packs and trunks for the shell to complete.  Nothing here raises."""
+"""Shell completion for the names of packs and trunks.  Nothing here raises."""
 
 import io
 import os
@@ -14,10 +14,10 @@ IN_BASH = ("_STYLEPACK_COMPLETE", "complete_bash")
 
 @contextmanager
 def whole_words_in_bash() -> Iterator[None]:
-    """While bash asks for completions, undo that it splits words at `=`, as in `starry=0.5,sc`.
+    """While bash asks for completions, rejoin the words that it split at `=`: `starry=0.5,sc`.
 
-    It says which words there are in COMP_WORDS, one a line, and which is meant in COMP_CWORD;
-    it then puts the answers in place of what follows the last `=` alone.
+    Bash passes the words in COMP_WORDS, one per line, and the current one's index in COMP_CWORD.
+    The answers replace only the text after the last `=`.
     """
     if os.environ.get(IN_BASH[0]) != IN_BASH[1]:
         yield
@@ -32,14 +32,14 @@ def whole_words_in_bash() -> Iterator[None]:
         with redirect_stdout(answers):
             yield
     finally:
-        if before.startswith("-"):  # the answers are without `--mix=`
+        if before.startswith("-"):  # the answers do not begin with `--mix=`
             before = before.partition("=")[2]
         for answer in answers.getvalue().splitlines():
             print(answer.removeprefix(before))
 
 
 def rejoined(words: Sequence[str], current: int) -> tuple[list[str], int, str]:
-    """(words, the current one's index, what of it bash leaves alone), joined at `=`.
+    """Words joined at `=`: (words, the current one's index, the part of it that bash keeps).
 
     `["--mix", "starry", "=", "0.5,sc"], 3` to `["--mix", "starry=0.5,sc"], 1, "starry="`.
     """
@@ -58,7 +58,7 @@ def rejoined(words: Sequence[str], current: int) -> tuple[list[str], int, str]:
 
 
 def complete_pack(incomplete: str) -> list[str]:
-    """Packs on the shelf that begin like this."""
+    """Packs on the shelf whose names begin with `incomplete`."""
     return [name for name in _names() if name.startswith(incomplete)]
 
 
@@ -88,7 +88,7 @@ def complete_hidden(incomplete: str) -> list[str]:
 
 
 def complete_trunk(incomplete: str) -> list[str]:
-    """Trunks that begin like this."""
+    """Trunks whose names begin with `incomplete`."""
     try:
         return [name for name in known_trunks() if name.startswith(incomplete)]
     except (StylepackError, OSError):

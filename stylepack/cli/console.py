@@ -1,4 +1,4 @@
-"""Everything that people see.  The only file that imports rich.
+"""Output to the user.  The only module that imports rich.
 
 Messages and progress go to stderr, so that stdout stays free for data.
 """
@@ -36,31 +36,31 @@ if TYPE_CHECKING:
     from stylepack.training.finetune import Finetune, Preview
 
 GAP = "  "  # between columns
-NARROW = 12  # of a table's columns, if they are wider
-PLAIN_SECONDS = 10.0  # between progress lines where there is no terminal
-SPEED_SECONDS = 60.0  # over which a speed is measured
+NARROW = 12  # least width that a table's wider columns shrink to
+PLAIN_SECONDS = 10.0  # between progress lines without a terminal
+SPEED_SECONDS = 60.0  # window over which speed is measured
 errors = Console(stderr=True, highlight=False)
 _rank = 0
 
 
 def speak_as(rank: int) -> None:
-    """Number this process among several: all but the first tell errors and warnings alone."""
+    """Set this process's rank; all but the first print only errors and warnings."""
     global _rank
     _rank = rank
 
 
 def fail(message: str) -> None:
-    """One line for an error."""
+    """Print an error on one line."""
     errors.print(f"{_number()}[bold red]error:[/] {escape(printable(message))}", soft_wrap=True)
 
 
 def warn(message: str) -> None:
-    """One line for something that went on without."""
+    """Print a warning on one line."""
     errors.print(f"{_number()}[yellow]warning:[/] {escape(printable(message))}", soft_wrap=True)
 
 
 class _Warnings(logging.Handler):
-    """Shows what the library warns of, each line once."""
+    """Shows the library's warnings, each message once."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -74,7 +74,7 @@ class _Warnings(logging.Handler):
 
 
 def show_warnings() -> None:
-    """From now on, show the library's warnings."""
+    """Show the library's warnings from now on."""
     logging.getLogger("stylepack").handlers = [_Warnings()]
 
 
@@ -83,24 +83,24 @@ def _number() -> str:
 
 
 def say(message: str) -> None:
-    """One line of information."""
+    """Print information on one line."""
     if _rank:
         return
     errors.print(escape(printable(message)), soft_wrap=True)
 
 
 def result(line: object) -> None:
-    """One line of data on stdout, as it is for a pipe, and printable for a terminal."""
+    """Print one line of data on stdout; on a terminal, escape unprintable characters."""
     print(printable(str(line)) if sys.stdout.isatty() else line)
 
 
 def takes_any_text(stream: TextIO) -> bool:
-    """Whether a stream is in UTF-8, which has all characters."""
+    """Whether a stream's encoding is UTF-8, which covers every character."""
     return (stream.encoding or "").lower().replace("-", "") == "utf8"
 
 
 def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table on stdout; tab-separated where stdout is not a terminal."""
+    """Print a table on stdout, tab-separated if stdout is not a terminal."""
     output = Console(highlight=False)
     if not output.is_terminal:
         for row in rows:
@@ -117,10 +117,11 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def _narrowed(widths: list[int], room: int) -> list[int]:
-    """Widths of the columns that go into `room` with gaps between them.
+    """Widths of the columns that fit into `room` with gaps between them.
 
-    The first, which names the row, stays whole; of the others the widest give way alike, and the
-    last ones go where not even `NARROW` is left.  Both of two columns stay.
+    The first column, which names the row, keeps its width.  The widest of the others shrink to a
+    common width; the last ones are dropped if they would be narrower than `NARROW`.  A table of two
+    columns keeps both.
     """
     first, *others = widths
     fewest = 1 if len(widths) == 2 else 0
@@ -137,10 +138,10 @@ def _narrowed(widths: list[int], room: int) -> list[int]:
 
 
 def _lines(cells: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
-    """A row of a table, on as many lines as its fullest cell needs.
+    """Lines of a table row, as many as its longest cell needs.
 
-    A long word of the last cell, such as a path, stays whole: terminals wrap it so that it can be
-    copied.  Rich's own table takes most of a second for a thousand rows.
+    A long word in the last cell, such as a path, is left for the terminal to wrap, so that it can
+    be copied.  Rich's own table takes most of a second for a thousand rows.
     """
     *others, last = zip(cells, widths, strict=True)
     folded = [_folded(cell, width) for cell, width in others]
@@ -153,7 +154,7 @@ def _lines(cells: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
 def _folded(cell: str, width: int) -> list[str]:
     if cell_len(cell) <= width:
         return [cell]
-    # Some letters are wide.
+    # Some characters are two columns wide.
     return [part for line in _wrapped(cell, width) for part in chop_cells(line, width)]
 
 
@@ -164,7 +165,7 @@ def _wrapped(cell: str, width: int) -> list[str]:
 class Meter:
     """Progress of one job: `advance` after each unit, with a few words about it.
 
-    With `speed` the units a second are shown too.
+    With `speed`, units per second are shown too.
     """
 
     def __init__(
@@ -178,29 +179,29 @@ class Meter:
         self._marks = deque([(self._start, done)]) if speed else None
 
     def expect(self, total: int) -> None:
-        """Change how many units there are in all."""
+        """Change the total number of units."""
         if total != self._total:
             self._total = total
             self._progress.update(self._task, total=total)
 
     def share(self, share: float) -> None:
-        """Show how much of the unit at hand is done, 0..1."""
+        """Show the finished share of the current unit, 0..1."""
         self._progress.update(self._task, completed=self._done + share)
         now = time.monotonic()
         if not self._live and now - max(self._spoke, self._unit) >= PLAIN_SECONDS:
-            self._spoke = now  # of a unit that takes long by itself
+            self._spoke = now  # a single unit may take long
             done = f"{self._done}/{self._total}, the next one at {share:.0%}"
             say(f"{self._title} {done if self._total > 1 else f'{share:.0%}'}")
 
     def result(self, line: str) -> None:
-        """A line of data on stdout; on the terminal of the bar it is put above that."""
+        """Print a line of data on stdout, above the bar if both are on a terminal."""
         if self._live and sys.stdout.isatty():
             self._progress.print(escape(printable(line)), soft_wrap=True, highlight=False)
         else:
             result(line)
 
     def advance(self, words: str = "", to: int | None = None) -> None:
-        """Count one unit as done, or as many as `to` says: fewer, if work has to be done again."""
+        """Count one more unit as done, or set the count to `to`: lower, if work is repeated."""
         self._done = self._done + 1 if to is None else to
         self._first = min(self._first, self._done - 1)
         now = self._unit = time.monotonic()
@@ -219,7 +220,7 @@ class Meter:
             say(f"{self._title} {self._done}/{self._total}  {left}{words}".rstrip())
 
     def _speed(self, marks: deque[tuple[float, int]], now: float) -> float:
-        if self._done <= marks[-1][1]:  # work has to be done again
+        if self._done <= marks[-1][1]:  # work is repeated
             marks.clear()
         marks.append((now, self._done))
         while len(marks) > 2 and now - marks[0][0] > SPEED_SECONDS:
@@ -238,7 +239,7 @@ def meter(title: str, total: int, done: int = 0, *, speed: bool = False) -> Iter
         TimeRemainingColumn(compact=True),
         TextColumn("[dim]{task.fields[words]}"),
         console=errors,
-        redirect_stdout=False,  # rich would turn it to the console, and that is stderr
+        redirect_stdout=False,  # rich would redirect it to this console, which is stderr
         disable=not errors.is_terminal or _rank > 0,
         transient=True,
     )
@@ -261,9 +262,9 @@ def follow(
     done: int = 0,
     speed: bool = False,
 ) -> int:
-    """Show events to the end, or to a `stop` before the last step; return the steps done.
+    """Show events until they end or `stop` is set before the last step; return the steps done.
 
-    Without a `stop` the work ends by itself.  A `total` that changes on the way is a function.
+    A `total` that can change is a function.
     """
     expected = total if callable(total) else lambda: total
     with meter(title, expected(), done, speed=speed) as shown, closing(events):
@@ -287,16 +288,16 @@ def follow(
 def learn(
     work: Finetune, events: Generator[Event], total: int | Callable[[], int], keeping: str
 ) -> Stop:
-    """Show the learning of one style to its end or to the first signal, which is returned.
+    """Show the learning of one style until it ends or a signal stops it; return the `Stop`.
 
-    `keeping` says what a signal finishes.
+    `keeping` describes the work that remains after a signal.
     """
     planned = total if callable(total) else lambda: total
     first = planned()
     with stop_on_signals(keeping, say) as stop:
         done = follow(events, f"learning {work.painting.name}", planned, stop=stop)
     if not stop and done < first:
-        reason = "the time is over" if work.out_of_time else "the loss no longer falls"
+        reason = "the time is up" if work.out_of_time else "the loss no longer falls"
         say(f"done after {done} of {first} updates: {reason}")
     return stop
 
@@ -315,12 +316,12 @@ def follow_previews(previews: Sequence[Preview], path: Path) -> None:
 
 
 def can_ask() -> bool:
-    """Whether a user can answer: stdin and stderr are a terminal."""
+    """Whether a user can answer: stdin and stderr are terminals."""
     return sys.stdin.isatty() and errors.is_terminal
 
 
 def ask(question: str) -> bool:
-    """The answer to a question; yes if it is empty."""
+    """Ask a yes-or-no question; an empty answer is yes."""
     return typer.confirm(question, default=True, err=True)
 
 

@@ -1,4 +1,4 @@
-"""`stylepack distill`: a small loss network from a large one."""
+"""`stylepack distill`: distil a large loss network into a small one."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def distill(
     """
     if output.suffix != SUFFIX:
         raise UsageError(f"-o is {output}; name it like {output.stem or 'loss-network'}{SUFFIX}")
-    if output.parent.is_dir():  # else it is made
+    if output.parent.is_dir():  # otherwise it is created
         check_target(output, "-o", replace or resume)
 
     from stylepack.lab.distill.data import Folders

@@ -1,4 +1,4 @@
-"""`stylepack evaluate`: installed packs in figures, beside what they are to be compared with."""
+"""`stylepack evaluate`: measure installed packs and compare them with baselines."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def evaluate(
         follow(comparison.measure(), "measuring", len(comparison), stop=stop)
     if not comparison.measured:
         if made:
-            with suppress(OSError):  # something else may lie there by now
+            with suppress(OSError):  # it may contain other files by now
                 output.rmdir()
         console.say("stopped before a whole photograph was measured; nothing is written")
         raise typer.Exit(stop.exit_code)
@@ -115,7 +115,7 @@ def evaluate(
 
 
 def table(figures: Figures, layers: Sequence[str]) -> list[list[str]]:
-    """A row a pack and method, under `COLUMNS` and the style layers; blank is what it lacks."""
+    """One row per pack and method, under `COLUMNS` and the style layers; blank if not measured."""
     rows = []
     for pack, methods in figures.items():
         for method, quantities in methods.items():
@@ -127,15 +127,15 @@ def table(figures: Figures, layers: Sequence[str]) -> list[list[str]]:
 
 
 def mean(figure: Estimate | None) -> str:
-    """A mean, blank where there is none."""
+    """A mean; blank if there is none."""
     return number(figure.mean) if figure else ""
 
 
 def interval(figure: Estimate | None) -> str:
-    """A 95 % interval, blank where there is none."""
+    """A 95 % interval; blank if there is none."""
     return "-".join(map(number, figure.interval)) if figure and figure.interval else ""
 
 
 def number(value: float) -> str:
-    """Three decimals where they tell enough, else three digits."""
+    """Three decimals for 0 and from 0.001 to 10, else three significant digits."""
     return f"{value:.3f}" if value == 0 or 1e-3 <= value < 10 else f"{value:#.3g}"

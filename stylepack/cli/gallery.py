@@ -16,7 +16,7 @@ from stylepack.files import check_target, write_text
 from stylepack.library.resolve import resolve
 from stylepack.packs.mix import Mix
 
-MOST_PIXELS = 250_000_000  # of a sheet, which is put together in memory
+MOST_PIXELS = 250_000_000  # of a sheet, which is assembled in memory
 
 
 def gallery(
@@ -129,7 +129,7 @@ def find_photos(photos: Sequence[Path], sheet: Path | None = None) -> list[Path]
 
     Args:
         photos: files and folders.
-        sheet: the file to be written; it is left out where a folder contains it.
+        sheet: the file to be written; it is left out if a folder contains it.
 
     Raises:
         UsageError: no such file, or no image in a folder.
@@ -145,10 +145,10 @@ def find_photos(photos: Sequence[Path], sheet: Path | None = None) -> list[Path]
 
 
 def check_output(path: Path | None, suffix: str, option: str, sources: Sequence[Path]) -> None:
-    """Refuse an output file that cannot be right, before anything is painted.
+    """Refuse a wrong output file before anything is painted.
 
     Raises:
-        UsageError: another suffix, no such folder, or one of the photographs.
+        UsageError: it has another suffix, its folder is missing, or it is one of the photographs.
     """
     if path is None:
         return

@@ -46,8 +46,8 @@ def grid(
     most = MOST_PIXELS // (size * size)
     if steps ** (2 if corners.count(",") > 1 else 1) > most:
         raise UsageError(
-            f"{steps} steps of {size} pixels are too large a sheet: it can have {most} pictures of "
-            "that size; use a smaller --steps or --size"
+            f"{steps} steps of {size} pixels make too large a sheet: it can have {most} pictures "
+            "of that size; use a smaller --steps or --size"
         )
     names = [corner.strip() for corner in corners.split(",")]
     rows = grid_mixes(names, steps)

@@ -34,7 +34,7 @@ from stylepack.files import leftovers_removed_once
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 FREE_TEXT = frozenset(["--suffix", "--title", "--artist", "--author", "--license", "-q", "--query"])
 IN_HOME = re.compile(r"(?P<option>|-\w|--[\w-]+=)(?P<path>~(?:[/\\].*)?)", re.DOTALL)
-RARELY = 100_000  # new objects between two searches for garbage; Python's own is 700
+RARELY = 100_000  # allocations between garbage collections; Python's default is 700
 
 app = App(help="Paint photographs in the styles of paintings, blend styles, and learn new ones.")
 app.command(rich_help_panel=PAINT)(apply)
@@ -75,11 +75,11 @@ def top(
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; exit 0 when done, 2 for wrong usage, 1 for everything else.
 
-    Importing torch makes hundreds of thousands of objects and no garbage.  Searching them again
-    and again, and once more at the end, would take a third of the time that a photograph takes.
+    Importing torch creates hundreds of thousands of objects and no garbage.  Collecting garbage
+    again and again, and once more at exit, would add a third of the time of one photograph.
     """
     gc.set_threshold(RARELY)
-    warnings.filterwarnings("ignore", module="PIL")  # what it warns of it has read all the same
+    warnings.filterwarnings("ignore", module="PIL")  # it warns about files that it reads anyway
     _open_missing_streams()
     code = run(arguments)
     gc.freeze()
@@ -87,7 +87,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _open_missing_streams() -> None:
-    """A stream that the shell has closed, as by `>&-`, leads nowhere; Python has None for it."""
+    """Open `os.devnull` for streams that the shell closed (`>&-`) and Python set to None."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115 - open to the end
@@ -96,7 +96,7 @@ def _open_missing_streams() -> None:
 def run(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a file's name may hold what it cannot encode
+        if isinstance(stream, io.TextIOWrapper):  # it may be unable to encode a file's name
             utf8 = console.takes_any_text(stream)
             stream.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")
     console.show_warnings()
@@ -122,7 +122,7 @@ def run(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader of our stdout went away; nothing is left to tell it.
+        # The reader of our stdout is gone; there is nothing left to report.
         sys.stdout = None
         return 1
     except OSError as error:
@@ -144,7 +144,7 @@ def run(arguments: list[str] | None = None) -> int:
 
 
 def _in_words(error: typer.TyperException, words: Sequence[str]) -> str:
-    """Typer's message, with the value that was typed where it is wrong for its option."""
+    """Typer's message, with the typed value if that is invalid for its option."""
     message = str(getattr(error, "format_message", error.__str__)())
     _, wrong, reason = message.partition("': Input should ")
     names = getattr(getattr(error, "param", None), "opts", ())
@@ -157,7 +157,7 @@ def _in_words(error: typer.TyperException, words: Sequence[str]) -> str:
 
 @cache
 def _command() -> Callable[..., int | None]:
-    """The command line, built once in a process: Typer makes it anew in every call of `app`."""
+    """The command line, built once per process: Typer would rebuild it in every call of `app`."""
     return get_command(app)
 
 
@@ -170,10 +170,10 @@ def _is_lack_of_memory(error: MemoryError | RuntimeError) -> bool:
 
 
 def at_home(before: str, word: str) -> str:
-    """A word of the command line with the `~` that shells leave in `--output=~/x.png` as a path.
+    """Expand the `~` that shells leave in a word like `--output=~/x.png`.
 
     Raises:
-        UsageError: there is no telling where that is.
+        UsageError: the home folder is unknown.
     """
     found = IN_HOME.fullmatch(word)
     if found is None or (found["option"].rstrip("=") or before) in FREE_TEXT:
@@ -185,7 +185,7 @@ def at_home(before: str, word: str) -> str:
 
 
 def need_working_folder() -> None:
-    """Refuse a working folder that has been deleted: torch cannot load its libraries from there.
+    """Refuse a deleted working folder, from which torch cannot load its libraries.
 
     Raises:
         UsageError: it no longer exists.
@@ -197,10 +197,10 @@ def need_working_folder() -> None:
 
 
 def refuse_empty(arguments: Sequence[str]) -> None:
-    """Refuse empty words, as of shell variables that are not set: a path would be the folder here.
+    """Refuse empty words, as from unset shell variables: a path would be the working folder.
 
     Raises:
-        UsageError: one that has no meaning.
+        UsageError: a word is empty that is not free text.
     """
     for before, word in pairwise(["stylepack", *arguments]):
         option, equals, value = word.partition("=")

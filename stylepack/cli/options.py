@@ -1,4 +1,4 @@
-"""Options that several commands share, and help screens that fit a terminal of 80 columns."""
+"""Options shared by several commands, and help screens that fit 80 columns."""
 
 import re
 import textwrap
@@ -19,12 +19,12 @@ STYLE, OUTPUT, MANY, CLIPS = "Style", "Output", "Many files", "Clips"
 LEARNING, PACK = "Learning", "The pack"
 PAINT, LEARN, SHELF, RESEARCH = "Paint", "Learn styles", "Packs and trunks", "Research"
 ADVANCED = "Advanced"
-PANELS = (  # in their order; others come before the last
+PANELS = (  # in this order; others come before the last
     *("", "Options", "Commands", STYLE, OUTPUT, PACK, LEARNING, MANY, CLIPS),
     *(PAINT, LEARN, SHELF, RESEARCH, ADVANCED),
 )
 WIDEST = 100  # columns of a help screen
-NAMES = 27  # of them at most for the names of options
+NAMES = 27  # columns for the names of options, at most
 OUT = ("-o", "--output")
 TYPES = {"<int>": "N", "<int range>": "N", "<float>": "X", "<float range>": "X", "<str>": "TEXT"}
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -43,7 +43,7 @@ def flag(name: str, help: str, panel: str | None = None, **settings: Any) -> Any
 
 
 def arg(metavar: str, help: str, completion: Callable[[str], list[str]] | None = None) -> Any:
-    """`typer.Argument`, with what the shell completes it to."""
+    """`typer.Argument`, with a function for shell completion."""
     return typer.Argument(metavar=metavar, help=help, autocompletion=completion)
 
 
@@ -84,14 +84,14 @@ License = Annotated[str | None, opt("ID", "The pack's licence.", PACK)]
 
 
 class Command(TyperCommand):
-    """A command whose help has one line an option where that fits, in panels."""
+    """A command whose help lists options in panels, one per line where they fit."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print the help screen."""
         typer.echo("\n".join(_screen(self, ctx)))
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse; errors carry the command, whose help they point to."""
+        """Parse; errors carry the context, so that they can point to the command's help."""
         try:
             return super().parse_args(ctx, args)
         except typer.TyperException as error:
@@ -101,7 +101,7 @@ class Command(TyperCommand):
 
 
 class Group(TyperGroup):
-    """A group of commands with help like `Command`'s; a wrong name gets the right one."""
+    """A group of commands with help like `Command`'s; suggests a command for a wrong name."""
 
     command_class = Command
     SYNONYMS = (
@@ -118,7 +118,7 @@ class Group(TyperGroup):
         typer.echo("\n".join(_screen(self, ctx)))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Find a command; other words for its name are answered with it."""
+        """Find a command; suggest it if a synonym is given."""
         if args and args[0] not in self.commands:
             meant = {
                 other: name

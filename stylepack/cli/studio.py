@@ -62,7 +62,7 @@ def studio(
     with closing(served), listen(port) as bound:
         if photo is not None:
             served.lay(photo)
-        # The signal may come while something is printed: nothing can be said then.
+        # The signal may arrive in the middle of a print, when nothing else can be printed.
         with stop_on_signals("the page is closed", lambda _: None) as stop:
             serve(served, bound, ready, lambda: bool(stop))
     console.say("the studio has ended")

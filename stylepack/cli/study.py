@@ -68,7 +68,7 @@ Output = Annotated[Path, opt("FOLDER", "Folder for the study.", names=OUT)]
 
 @dataclass(frozen=True)
 class StudyOptions:
-    """Options that every study has."""
+    """Options common to all studies."""
 
     published: bool
     quick: bool
@@ -329,7 +329,7 @@ def interpolate(
 
 
 def split(option: str, names: str | None) -> tuple[str, ...]:
-    """Names in `a,b`, as typed after an option; none of nothing.
+    """Names in `a,b`, the value of an option; empty for None.
 
     Raises:
         UsageError: a name is repeated.
@@ -342,7 +342,7 @@ def split(option: str, names: str | None) -> tuple[str, ...]:
 
 
 def follow_study(study: Study) -> None:
-    """Show a study's progress to its end and print the report's path, or stop at Ctrl-C."""
+    """Run a study with a progress bar and print the report's path, or stop at Ctrl-C."""
     total = len(study)
     with stop_on_signals("keeping what is done", console.say) as stop:
         done = follow(study.run(), "studying", total, stop=stop)

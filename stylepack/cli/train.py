@@ -1,4 +1,4 @@
-"""`stylepack train`: paintings and photographs to a trunk and its packs."""
+"""`stylepack train`: train a trunk and its packs on paintings and photographs."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def train(
         if launch.rank == 0:
             preview_styles(folder, settings, place)
         return
-    Ranks(launch.rank, launch.world).part(settings.recipe.batch)  # refuse it before they meet
+    Ranks(launch.rank, launch.world).part(settings.recipe.batch)  # refused before they connect
     with joined(launch, place) as ranks:
         if resume is None:
             fit = batch == "auto"
@@ -198,7 +198,7 @@ def preview_styles(folder: Path, settings: RunSettings, device: torch.device) ->
 
 
 def photographs_in_words(run: Run) -> str:
-    """`90 photographs, 10 held out`, or that too few are used for both."""
+    """`90 photographs, 10 held out`, or a note that there are too few to hold some out."""
     count, held_out = len(run.photos.paths), len(run.held_out.paths)
     if run.photos.paths == run.held_out.paths:
         return f"{counted(count, 'photograph')} (too few to hold some out)"
@@ -239,10 +239,10 @@ def follow_run(run: Run) -> int:
 
 
 def whole_number(text: str | None, option: str) -> int | None:
-    """An option that is a whole number, if it was given.
+    """Parse an option as a whole number; None if it was not given.
 
     Raises:
-        UsageError: it is something else.
+        UsageError: it is not a whole number.
     """
     if text is None or text.isdecimal():
         return None if text is None else int(text)

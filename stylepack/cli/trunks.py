@@ -1,4 +1,4 @@
-"""`stylepack trunks`: the networks that packs are painted on."""
+"""`stylepack trunks`: the networks that packs belong to."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def remove(
 def name_from(source: str) -> str:
     """A trunk's name from its source, without suffixes.
 
-    The folder's for `.../mine/trunk.safetensors`, else that of the folder, file or URL itself.
+    For `.../mine/trunk.safetensors` the folder's name, else that of the folder, file or URL.
     """
     path = Path(urlsplit(source).path) if "://" in source else Path(source).absolute()
     if path.name == TRUNK_FILE:
@@ -175,7 +175,7 @@ def name_from(source: str) -> str:
 
 
 def place_of(trunk: ShelvedTrunk) -> dict[str, Any]:
-    """Names of a trunk's packs, its hash, its size and its file."""
+    """A trunk's packs, hash, size in bytes and path."""
     return {
         "packs": [pack.name for pack in packs_on(trunk)],
         "sha256": trunk.sha256,
@@ -185,7 +185,7 @@ def place_of(trunk: ShelvedTrunk) -> dict[str, Any]:
 
 
 def sizes(config: str) -> dict[str, object]:
-    """The sizes of a trunk, as its metadata has them; nothing where they are damaged."""
+    """A trunk's sizes from its metadata; empty if that is damaged."""
     try:
         fields = json.loads(config)
     except (ValueError, RecursionError):

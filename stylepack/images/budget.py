@@ -1,4 +1,4 @@
-"""Memory for decoding a picture, estimated before it is decoded.
+"""Memory for decoding a picture, estimated in advance.
 
 Numbers are peaks measured with Pillow 13 on pictures of 9 to 24 megapixels.
 """
@@ -18,9 +18,9 @@ from stylepack.memory import available_memory
 STRIP = 1 << 20  # pixels that are converted at once
 CONVERSION = 32 * STRIP  # bytes for converting a strip
 MOST_MEMORY = 8 * MOST_PIXELS + CONVERSION  # bytes for one picture
-SMALL, LARGE = 1 << 25, 1 << 28  # bytes: never refused, and for one picture at a time
+SMALL, LARGE = 1 << 25, 1 << 28  # bytes: up to SMALL never refused, above LARGE one at a time
 DECODERS = {"WEBP": 8, "AVIF": 13, "HEIF": 13}  # bytes per pixel besides the decoded picture
-COEFFICIENT, COMPONENT = 2, 4  # bytes of a progressive JPEG's coefficient, of JPEG 2000's samples
+COEFFICIENT, COMPONENT = 2, 4  # bytes of a progressive JPEG's coefficient, a JPEG 2000's sample
 # TIFF 6.0
 BITS, COMPRESSION, ROWS_PER_STRIP, UNCOMPRESSED = 258, 259, 278, 1
 
@@ -35,10 +35,10 @@ def tiff_tags(image: Image.Image) -> dict[int, Any]:
 def bytes_needed(
     image: Image.Image, size: tuple[int, int], full: tuple[int, int], factor: int
 ) -> int:
-    """Peak memory of decoding: the decoded picture, plus the decoder's or then the result's.
+    """Peak bytes of decoding: the decoded picture, plus the larger of decoder and result.
 
     Args:
-        image: opened and not loaded.
+        image: opened but not loaded.
         size: (width, height) from its decoder.
         full: (width, height) in the file.
         factor: divisor of the decoded picture's sides.
@@ -57,7 +57,7 @@ def bytes_needed(
 
 
 def _samples(image: Image.Image) -> float:
-    """Samples per pixel of a JPEG, whose colours may have fewer than its lightness."""
+    """Samples per pixel of a JPEG, whose chroma may be subsampled."""
     layers = vars(image).get("layer") or [(0, 1, 1)] * len(image.getbands())
     across, down = zip(*(layer[1:3] for layer in layers), strict=True)
     held = sum(x * y for x, y in zip(across, down, strict=True))
@@ -65,7 +65,7 @@ def _samples(image: Image.Image) -> float:
 
 
 def _strip_of_tiff(image: Image.Image) -> int:
-    """Bytes of a strip of a compressed TIFF, which is decoded as a whole."""
+    """Bytes of a strip of a compressed TIFF, which is decoded in one piece."""
     tags = tiff_tags(image)
     if _first(tags.get(COMPRESSION, UNCOMPRESSED)) == UNCOMPRESSED:
         return 0
@@ -80,10 +80,10 @@ def _first(value: object) -> int:
 
 @contextmanager
 def room(needed: int) -> Iterator[None]:
-    """Reserve `needed` bytes, for one large picture at a time.
+    """Reserve `needed` bytes; large pictures wait for one another.
 
     Raises:
-        MemoryError: it is more than is free, or than a picture may take.
+        MemoryError: `needed` exceeds the free memory or the limit for one picture.
     """
     if needed > MOST_MEMORY:
         raise MemoryError(f"it takes {needed / 1e9:.1f} GB, the limit is {MOST_MEMORY / 1e9:g} GB")

@@ -1,4 +1,4 @@
-"""ICC colour profiles: to sRGB and back."""
+"""Conversion from ICC colour profiles to sRGB and back."""
 
 import io
 from functools import lru_cache

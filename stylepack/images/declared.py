@@ -1,6 +1,6 @@
-"""Colours of pictures without an ICC profile, as they declare them in another way.
+"""Colour spaces that pictures declare by other means than an ICC profile.
 
-PNG has chunks for it (PNG 3, 11.3.2), AVIF and HEIC code points (ITU-T H.273), and cameras mark
+PNG has chunks for them (PNG 3, 11.3.2), AVIF and HEIC code points (ITU-T H.273), and cameras mark
 Adobe RGB in EXIF (DCF 2.0).  Most pictures declare sRGB or nothing.
 """
 
@@ -31,11 +31,11 @@ PRIMARIES = {
     11: ((0.314, 0.351), (0.680, 0.320), (0.265, 0.690), (0.150, 0.060)),
     12: (D65, (0.680, 0.320), (0.265, 0.690), (0.150, 0.060)),
 }
-HDR = {16: "PQ", 18: "HLG"}  # curves that are not shown as they are
+HDR = {16: "PQ", 18: "HLG"}  # transfer curves that are refused
 EXPONENTS = {4: 2.2, 5: 2.8, 8: 1.0}  # other curves count as sRGB's
 ADOBE_EXPONENT, USUAL_EXPONENT = 563 / 256, 2.2
-NEAR = 0.05  # relative difference from the usual exponent, in which files mean sRGB
-SAME = 0.005  # differences of chromaticities that are rounding
+NEAR = 0.05  # relative difference from the usual exponent that still means sRGB
+SAME = 0.005  # difference of chromaticities that counts as rounding
 BRADFORD = np.array(
     [[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]]
 )
@@ -44,13 +44,13 @@ BLOCK = 1 << 16  # pixels that are converted at once
 
 @dataclass(frozen=True)
 class Declared:
-    """Colours with `chromaticities` of white, red, green and blue; `exponent` 0 is sRGB's curve."""
+    """A colour space: chromaticities of white, red, green and blue; exponent 0 is sRGB's curve."""
 
     chromaticities: Chromaticities
     exponent: float
 
     def to_srgb(self, image: Image.Image) -> Image.Image:
-        """An 8-bit image in sRGB."""
+        """Convert an 8-bit image to sRGB."""
         coded = np.asarray(image.convert("RGB")).reshape(-1, 3)
         result = np.empty_like(coded)
         for at in range(0, len(coded), BLOCK):
@@ -75,7 +75,7 @@ class Declared:
 
 
 def declared(image: Image.Image) -> Declared | None:
-    """The colours of an opened image without an ICC profile; None for sRGB.
+    """The colour space of an opened image without an ICC profile; None for sRGB.
 
     Raises:
         NotImplementedError: high dynamic range.
@@ -106,7 +106,7 @@ def _of_points(primaries: int, curve: int) -> Declared | None:
 
 
 def _of_chunks(gamma: float, chromaticity: tuple[float, ...] | None) -> Declared | None:
-    """PNG's `gamma`, by which light was encoded, and eight `chromaticity` numbers."""
+    """The colour space of a PNG's `gamma`, the encoding exponent, and its `chromaticity` values."""
     found = BT_709
     if chromaticity:
         found = tuple(zip(chromaticity[::2], chromaticity[1::2], strict=True))
@@ -123,7 +123,7 @@ def _unless_srgb(found: Chromaticities, exponent: float) -> Declared | None:
 
 
 def _code_points(image: Image.Image) -> tuple[int, int] | None:
-    """(primaries, curve) of a PNG's `cICP` or of an AVIF's or HEIC's `colr`; None without."""
+    """(primaries, curve) of a PNG's `cICP` or of an AVIF's or HEIC's `colr`, or None."""
     file = image.fp if isinstance(image, ImageFile.ImageFile) else None
     if file is None or image.format not in ("PNG", "AVIF", "HEIF"):
         return None
@@ -142,7 +142,7 @@ def _code_points(image: Image.Image) -> tuple[int, int] | None:
 
 
 def _chunk(head: bytes, name: bytes) -> bytes:
-    """The content of a PNG's chunk before its pixels; empty without."""
+    """The content of a PNG's chunk before its pixels; empty if there is none."""
     at = PNG_START
     while at + 8 <= len(head) and (kind := head[at + 4 : at + 8]) != PIXELS:
         length = int.from_bytes(head[at : at + 4])

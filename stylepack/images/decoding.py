@@ -1,6 +1,6 @@
-"""Decoding: any image that Pillow opens becomes upright 8-bit sRGB.
+"""Decoding of any image that Pillow opens, to upright 8-bit sRGB.
 
-Conversion is by strips, so that only the decoder's picture and the result are in memory.
+Images are converted in strips, so that only the decoded picture and the result are in memory.
 """
 
 from collections.abc import Callable, Iterator
@@ -45,7 +45,7 @@ SUBFILE_TYPE, PHOTOMETRIC, PLANES, SAMPLE_FORMAT = 254, 262, 284, 339
 REDUCED, WHITE_IS_ZERO, SEPARATE, SIGNED = 1, 0, 2, 2
 WHOLE_COLOURS = (2, 5)  # RGB and CMYK
 WHITES = (1, 255, 65_535)  # possible white levels of greys without a declared range
-CHECKED = 1 << 26  # pixels, fewer than Pillow warns of
+CHECKED = 1 << 26  # pixels, below Pillow's warning limit
 OVERSHOOT = 2  # multiple of white that floats may reach
 Bytes = NDArray[np.uint8]
 Strips = Iterator[tuple[int, Image.Image]]
@@ -79,10 +79,10 @@ def decode(
     Args:
         image: just opened, or made; JPEG and JPEG 2000 are decoded no larger than needed.
         background: a colour to lay transparent pictures on; empty keeps transparency.
-        short_side, long_side: the least number of pixels of a side after reduction by a whole
-            number; 0 for no reduction.
-        managed: convert colours to sRGB; else they are taken as they are.
-        consume: the image is not used again, so that memory of its decoder can be freed.
+        short_side, long_side: the fewest pixels of that side after reduction by a whole number; 0
+            for no reduction.
+        managed: convert colours to sRGB; else they are left as they are.
+        consume: the image is not used again, so its decoder's memory can be freed.
 
     Raises:
         UsageError: no such colour.
@@ -121,7 +121,7 @@ def decode(
 
 
 def _load(image: Image.Image) -> None:
-    """Load an image; of large TIFFs Pillow checks the size again, by its own limit."""
+    """Load an image; Pillow checks the size of large TIFFs again, by its own limit."""
     with allowing() if image.width * image.height > CHECKED else nullcontext():
         image.load()
 
@@ -168,7 +168,7 @@ def _orientation(image: Image.Image) -> tuple[Callable[[NDArray[Any]], NDArray[A
     """(view of an upright array in the order of the file, whether width and height are swapped).
 
     The image must be loaded, since reading a PNG's EXIF decodes it, and errors in its pixels would
-    be taken for errors in the EXIF.  `ImageOps.exif_transpose` fails at slightly damaged EXIF.
+    be taken for errors in the EXIF.  `ImageOps.exif_transpose` fails on slightly damaged EXIF.
     """
     value = None
     with suppress(Exception), quietly():
@@ -181,7 +181,7 @@ def _orientation(image: Image.Image) -> tuple[Callable[[NDArray[Any]], NDArray[A
 def _srgb(
     image: Image.Image, strips: Strips, icc: bytes, other: Declared | None
 ) -> Iterator[tuple[int, Image.Image, Image.Image | None]]:
-    """Yield (first row, RGB in sRGB, alpha or None) of strips, by a profile or other colours."""
+    """Yield (first row, sRGB, alpha or None) of strips, by an ICC profile or `other` colours."""
     lightness = _Lightness(image) if image.mode[0] in "IF" else None
     for top, strip in strips:
         opaque, band = split_alpha(lightness(strip) if lightness else strip)
@@ -222,7 +222,7 @@ def _kept(icc: bytes, image: Image.Image) -> bytes | None:
 def _strips(image: Image.Image, factor: int = 1, frame: bytes | None = None) -> Strips:
     """Yield (first row, strip) from top to bottom, with a multiple of `factor` rows each.
 
-    They are those of a loaded image, or of its `frame`.
+    The rows are those of a loaded image, or of its `frame`.
     """
     rows = factor * max(1, STRIP // max(1, image.width * factor))
     for top in range(0, image.height, rows):

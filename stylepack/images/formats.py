@@ -39,7 +39,7 @@ CONTAINERS = {
 }
 _ONLY_READ = [".avi", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".ogv", ".ts", ".mts", ".m2ts"]
 CLIP_SUFFIXES = frozenset([*CONTAINERS, *_ONLY_READ, ".nut", ".vob", ".mxf"])
-DEFAULT_SUFFIX = ".mp4"  # of what is painted from containers that are only read
+DEFAULT_SUFFIX = ".mp4"  # for clips in containers that are only read
 ANIMATED = {".gif": "GIF", ".webp": "WEBP", ".png": "PNG", ".apng": "PNG"}
 BESIDE_PICTURES = frozenset(  # suffixes of other files that are skipped silently
     [".csv", ".db", ".html", ".ini", ".json", ".md", ".toml", ".tsv", ".txt", ".xml", ".xmp"]
@@ -63,7 +63,7 @@ def open_image(
     *,
     all_frames: bool = False,
 ) -> Iterator[Image.Image]:
-    """Open an image with Pillow; errors of its decoder, also in the body, become PhotoErrors.
+    """Open an image with Pillow; decoder errors, including those in the body, become PhotoErrors.
 
     Images of more than `most` pixels are refused before decoding.  Frames and pages after the first
     are ignored with a warning, unless the body reads `all_frames`.
@@ -105,7 +105,7 @@ def open_image(
 
 
 def name_of(stream: BinaryIO) -> str:
-    """The name that an open file has, else `standard input`."""
+    """The name of an open file, or `standard input`."""
     name = getattr(stream, "name", None)
     return name if isinstance(name, str) else "standard input"
 
@@ -148,7 +148,7 @@ def _warn_of_frames(image: Image.Image, path: object) -> None:
 
 
 def _count_frames(image: Image.Image) -> int:
-    """How many pictures a file has; of a TIFF no more than `MOST_COUNTED` + 1 are counted.
+    """Number of pictures in a file; for a TIFF, `MOST_COUNTED` + 1 at most.
 
     Pillow's time for counting a TIFF's pages is quadratic.
     """
@@ -164,7 +164,7 @@ def _count_frames(image: Image.Image) -> int:
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Suppress Pillow's warnings; one thread at a time, since filters are global."""
+    """Suppress Pillow's warnings; one thread at a time, because filters are global."""
     with _QUIET, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -172,9 +172,9 @@ def quietly() -> Iterator[None]:
 
 @contextmanager
 def allowing(most: int = MOST_PIXELS) -> Iterator[None]:
-    """Set Pillow's limit on pixels, which is global, and suppress its warnings; as `quietly`."""
+    """Set Pillow's global limit on pixels and suppress its warnings, like `quietly`."""
     with quietly():
-        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, most // 2  # raises at twice
+        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, most // 2  # raises at twice this
         try:
             yield
         finally:
@@ -225,21 +225,20 @@ def is_clip(path: Path) -> bool:
 
 
 def unfinished_folder(target: Path) -> Path:
-    """Where what is painted of a clip is kept until it is whole."""
+    """The folder that holds the painted parts of a clip until it is complete."""
     return target.with_name(f".{target.name}.unfinished")
 
 
 def clip_suffix(source: Path) -> str:
-    """The suffix that the painting of a clip has: the clip's own where that can be written."""
+    """The suffix of a painted clip: the clip's own if that can be written."""
     return source.suffix if source.suffix.lower() in CONTAINERS else DEFAULT_SUFFIX
 
 
 def find_images(folder: Path, but: Path | None = None, also: Collection[str] = ()) -> list[Path]:
     """Every file under `folder` with an image's suffix, or one of `also`, sorted.
 
-    Hidden files and `but` are left out.
-
-    Links to folders are followed, each folder once.  A warning counts other files left out.
+    Hidden files and `but` are left out.  Links to folders are followed, each folder once.  A
+    warning counts other files that are left out.
 
     Raises:
         UsageError: no such folder, or no image in it.
@@ -296,7 +295,7 @@ def _has_pictures(folder: Path) -> bool:
 
 
 def _is_image(path: Path, left_out: dict[str, list[str]], also: Collection[str]) -> bool:
-    """Whether a file is read as an image; else its reason is added to `left_out`."""
+    """Whether a file is read as an image; if not, the reason is added to `left_out`."""
     suffix = path.suffix.lower()
     if path.name.startswith("."):
         if suffix in SUFFIXES and not path.name.startswith("._"):  # macOS's metadata files

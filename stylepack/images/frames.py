@@ -1,4 +1,4 @@
-"""The picture of a WebP or AVIF file, without the copies that Pillow makes of it."""
+"""Pixels of a WebP or AVIF file without Pillow's extra copies."""
 
 from PIL import Image
 
@@ -19,7 +19,7 @@ def first_frame(image: Image.Image) -> bytes | None:
 
 
 def strip_of(image: Image.Image, rows: bytes, top: int, bottom: int) -> Image.Image:
-    """Some of an image's rows, as an image."""
+    """Rows `top` to `bottom` of an image, as an image."""
     stride, kind = len(rows) // image.height, vars(image).get("rawmode", image.mode)
     part = rows[top * stride : bottom * stride]
     return Image.frombytes(image.mode, (image.width, bottom - top), part, "raw", kind)

@@ -28,14 +28,14 @@ STARTS = (  # first bytes of a file, its kind, and advice
     (b"IIU\0", "a raw photograph", "develop it to .jpg or .tif"),
     (b"\xd0\xcf\x11\xe0", "an Office document", "export its page or picture as .png"),
     (b"{\\rtf", "a text document", "export its page or picture as .png"),
-    (b"ID3", "a sound", "give a picture"),
-    (b"OggS", "a sound", "give a picture"),
-    (b"fLaC", "a sound", "give a picture"),
+    (b"ID3", "an audio file", "give a picture"),
+    (b"OggS", "an audio file", "give a picture"),
+    (b"fLaC", "an audio file", "give a picture"),
     (b"GGUF", "a language model", "give a picture"),
     (b"\x7fELF", "a program", "give a picture"),
     (b"MZ", "a program", "give a picture"),
     (b"SQLite format 3", "a database", "give a picture"),
-    (b"\x93NUMPY", "an array of NumPy", "save it as .png or .tif"),
+    (b"\x93NUMPY", "a NumPy array", "save it as .png or .tif"),
     (b"\x89HDF", "HDF5", "export it as .png or .tif"),
     (b"\x1a\x45\xdf\xa3", "a video", "export a frame of it"),
 )
@@ -70,9 +70,9 @@ def kind_of(head: bytes) -> tuple[str, str]:
     if text.startswith((b"<!doctype html", b"<html", b"<head", b"<script")):
         return "a web page", "save the picture itself"
     if head[:4] == b"RIFF" and head[8:12] != b"WEBP":
-        return "a video or a sound", "export a frame of it"
+        return "a video or an audio file", "export a frame of it"
     known = ((kind, advice) for start, kind, advice in STARTS if head.startswith(start))
-    return next(known, ("a text", "give the picture itself") if _is_text(head) else ("", ""))
+    return next(known, ("a text file", "give the picture itself") if _is_text(head) else ("", ""))
 
 
 def _is_text(head: bytes) -> bool:

@@ -1,4 +1,4 @@
-"""Masks: where the painting shows, and where the photograph."""
+"""Masks that select where the painting shows and where the photograph does."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def composite(top: Tensor, bottom: Tensor, share: Tensor) -> Tensor:
 
 
 def read_mask(source: str | Path) -> Tensor:
-    """A mask: (H, W) uint8, white 255, black where it is transparent.
+    """Read a mask: (H, W) uint8, white 255; transparent pixels are black.
 
     Raises:
         UsageError: no such file.
@@ -36,7 +36,7 @@ def read_mask(source: str | Path) -> Tensor:
 
 
 def mask_of_image(image: Image.Image, *, consume: bool = False) -> Tensor:
-    """A Pillow image of any mode as a mask: (H, W) uint8, black where it is transparent.
+    """A Pillow image of any mode as a mask: (H, W) uint8; transparent pixels are black.
 
     `consume` as in `decode`.
     """
@@ -49,7 +49,7 @@ def fit_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
     """An (H, W) uint8 mask stretched to (width, height).
 
     Raises:
-        UsageError: another shape or dtype.
+        UsageError: a wrong shape or dtype.
     """
     if mask.dim() != 2 or mask.dtype != torch.uint8:
         raise UsageError(f"a mask is {tuple(mask.shape)} {mask.dtype}; it must be (H, W) uint8")

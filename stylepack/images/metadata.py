@@ -20,7 +20,7 @@ WITH_XMP = WITH_EXIF - {"PNG", "TIFF"}  # by Pillow's option; PNG has a text, TI
 WITH_DPI = frozenset(["JPEG", "PNG", "TIFF", "BMP"])
 WITH_COMMENT = frozenset(["JPEG", "GIF"])
 
-# EXIF 3.0 tags in which the painting is described.
+# EXIF 3.0 tags that describe the painting.
 SOFTWARE, PROCESSING_SOFTWARE = 0x0131, 0x000B
 # ImageDescription, Make, Model, resolution and its unit, DateTime, Artist, HostComputer,
 # Rating, Copyright.  The other tags of the first IFD describe the old file's layout.
@@ -79,7 +79,7 @@ class Metadata:
     ) -> dict[str, Any]:
         """Options of Pillow's `save` for a picture of (width, height).
 
-        Without `all_of_it` only the resolution, which reveals nothing about the photograph.
+        Without `all_of_it`, only the resolution, which reveals nothing about the photograph.
         """
         options: dict[str, Any] = {}
         if self.dpi and file_format in WITH_DPI:
@@ -113,7 +113,7 @@ class Metadata:
     def _exif(self, size: tuple[int, int], provenance: str, most: int) -> Image.Exif:
         """EXIF with the provenance, in at most `most` bytes.
 
-        If it is longer, maker's notes, then IFDs below the first, then the rest are dropped.
+        Until it fits, maker's notes, then IFDs below the first, then the rest are dropped.
         """
         exif = Image.Exif()
         if self.exif:
@@ -184,6 +184,6 @@ def _clean_exif(image: Image.Image) -> Image.Exif | None:
 
 
 def _in_srgb(values: dict[int, Any]) -> dict[int, Any]:
-    """An IFD of a picture that was in Adobe RGB."""
+    """The values of an IFD for a picture converted from Adobe RGB to sRGB."""
     kept = {tag: value for tag, value in values.items() if tag != SUB_IFDS[2]}
     return kept | {COLOUR_SPACE: SRGB} if COLOUR_SPACE in kept else kept

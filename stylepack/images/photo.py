@@ -34,13 +34,13 @@ MOST_ASPECT = 10  # ratio of long to short side of pictures that are not cropped
 
 @dataclass(frozen=True)
 class SaveOptions:
-    """How a picture is written.
+    """Options for writing a picture.
 
-    `quality` is that of JPEG, WebP and AVIF, 1..100; `subsampling` is JPEG's; without `metadata`
-    no EXIF is written, nor how the picture was made.
+    `quality`, 1..100, is for JPEG, WebP, AVIF and HEIC; `subsampling` is for JPEG.  Without
+    `metadata`, no EXIF is written and no record of how the picture was made.
 
     Raises:
-        UsageError: a quality or a subsampling that does not exist.
+        UsageError: an invalid quality or subsampling.
     """
 
     quality: int = 95
@@ -89,7 +89,7 @@ class Photo:
 
         Args:
             image: of any mode; it is turned upright by its EXIF orientation.
-            background: a colour that transparency is laid on; empty keeps it.
+            background: a colour to lay transparent pixels on; empty keeps transparency.
         """
         found = decode(image, background=background)
         alpha = None if found.alpha is None else torch.from_numpy(found.alpha)
@@ -123,7 +123,7 @@ class Photo:
         return encoded.getvalue()
 
     def show(self) -> None:
-        """Show the picture: in the notebook that this runs in, else in a window."""
+        """Show the picture in the current notebook, or else in a window."""
         notebook = sys.modules.get("IPython")
         if notebook is not None and notebook.get_ipython() is not None:
             notebook.display.display(self)
@@ -146,7 +146,7 @@ class Photo:
         return replace(self, pixels=_planes(np.array(image)), alpha=alpha)
 
     def flattened(self, background: str) -> "Photo":
-        """The picture on a colour, in Pillow's notation (`white`, `#204060`).
+        """The picture on a background colour in Pillow's notation (`white`, `#204060`).
 
         Raises:
             UsageError: no such colour.
@@ -164,28 +164,28 @@ class Photo:
         *,
         quality: int | None = None,
     ) -> None:
-        """Write a file in the format of its suffix, whole or not at all.
+        """Write a file atomically, in the format of its suffix.
 
         Args:
-            path: where; what is there is replaced.
-            options: how it is encoded.
-            quality: of JPEG, WebP and AVIF, 1..100, in place of the options'.
+            path: the file to write; an existing one is replaced.
+            options: how to encode it.
+            quality: for JPEG, WebP, AVIF and HEIC, 1..100; overrides the options' quality.
 
         Raises:
             UsageError: Pillow cannot write that suffix, or a quality out of range.
-            StylepackError: the place cannot be written.
+            StylepackError: the file cannot be written.
         """
         path = Path(path)
         options = options or SaveOptions()
         if quality is not None:
             options = replace(options, quality=quality)
-        encoded = io.BytesIO()  # some encoders never end on a full disk
+        encoded = io.BytesIO()  # some encoders never return on a full disk
         self.write(encoded, output_format(path), options)
         with replacing(path) as temporary:
             temporary.write_bytes(encoded.getbuffer())
 
     def write(self, file: BinaryIO, file_format: str, options: SaveOptions) -> None:
-        """Encode in one of Pillow's formats, with alpha and profile if the format has them.
+        """Encode in one of Pillow's formats, with alpha and profile if the format supports them.
 
         Raises:
             PhotoError: the format cannot hold the picture.

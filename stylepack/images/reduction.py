@@ -11,14 +11,14 @@ HEADER = 1 << 16  # bytes that are searched
 
 
 def whole_factor(size: tuple[int, int], short_side: int, long_side: int) -> int:
-    """The largest integer divisor that leaves the given sides, 1 without any."""
+    """The largest integer divisor that leaves at least the given sides; 1 if none is given."""
     if short_side:
         return max(1, min(size) // short_side)
     return max(1, max(size) // long_side) if long_side else 1
 
 
 def drafted_size(image: Image.Image, factor: int) -> tuple[int, int]:
-    """Make the decoder do as much of a division as it can; return its (width, height)."""
+    """Let the decoder divide as much as it can; return the (width, height) that it decodes."""
     if image.format == "JPEG2000":
         return _reduce_resolution(image, factor.bit_length() - 1)
     by = next(n for n in DRAFTS if n <= factor)
@@ -53,7 +53,7 @@ def _levels(image: Image.Image) -> int:
 
 
 def tile_pixels(image: Image.Image) -> int:
-    """Pixels of the largest tile of a JPEG 2000, of which one is decoded at a time."""
+    """Pixels of the largest tile of a JPEG 2000; tiles are decoded one at a time."""
     head, at = _codestream(image)
     at += TILE_SIZE
     size = head[at : at + 8]
@@ -64,7 +64,7 @@ def tile_pixels(image: Image.Image) -> int:
 
 
 def _codestream(image: Image.Image) -> tuple[bytes, int]:
-    """(beginning of a JPEG 2000 file, where its codestream begins or -1)."""
+    """(first bytes of a JPEG 2000 file, offset of its codestream or -1)."""
     file = image.fp if isinstance(image, ImageFile.ImageFile) else None
     if file is None:
         return b"", -1

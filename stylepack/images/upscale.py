@@ -2,9 +2,10 @@
 
 `enlarge` is the fast guided filter (He & Sun 2015, arXiv 1505.00996): in every small window the
 painted picture is modelled as a x lightness + b of the photograph; a and b are enlarged and applied
-to the full-size photograph, so that shared edges are sharp.  Departures: b is the residual per
-pixel, not its mean over the window, so that strokes that are not in the photograph stay; and both
-are enlarged with Lanczos's kernel, because linear interpolation leaves squares in flat areas.
+to the full-size photograph, so that shared edges are sharp.  Differences from the paper: b is the
+residual per pixel, not its mean over the window, which keeps strokes that are not in the
+photograph; and both are enlarged with a Lanczos kernel, because linear interpolation leaves squares
+in flat areas.
 """
 
 import torch
@@ -44,7 +45,7 @@ def enlarge(painted: Tensor, small_photo: Tensor, photo: Tensor) -> Tensor:
 
 
 def keep_strokes(painted: Tensor, small: Tensor) -> Tensor:
-    """Replace the low frequencies of a painting by those of a smaller one.
+    """Replace the low frequencies of a painting with those of a smaller one.
 
     One step of iterative back-projection, Irani & Peleg 1991, "Improving Resolution by Image
     Registration": scaled down, the result is `small` up to rounding.

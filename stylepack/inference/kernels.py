@@ -54,15 +54,15 @@ def side_by_side(weight: Tensor) -> Tensor:
     """A kernel for n neighbouring pixels of a row: (C', C, K, K) -> (n C', C, K, K + n - 1).
 
     With a stride of n columns its output channels are those of n pixels, in the order of
-    channels_last memory.  A convolution to three channels leaves most of a vector register empty,
-    one to five times three fills it.
+    channels_last memory.  A convolution to three channels leaves most of a vector register empty;
+    one to five times as many fills it.
     """
     n = REGISTER // len(weight)
     return torch.cat([F.pad(weight, (left, n - 1 - left)) for left in range(n)])
 
 
 def columns_product(convolve: ConvFn, weight: Tensor) -> ConvFn:
-    """`product` with a `weight` whose `side_by_side` kernel `convolve` has, for any width."""
+    """`product` with a `weight`, for any width; `convolve` has its `side_by_side` kernel."""
     channels, kernel = len(weight), weight.shape[-1]
     n = REGISTER // channels
 
@@ -76,7 +76,7 @@ def columns_product(convolve: ConvFn, weight: Tensor) -> ConvFn:
             x = F.pad(x, (0, n - width))
         rows = pixels(x)
         done = rows.shape[2]
-        if done < width:  # the last few, with some before them
+        if done < width:  # the last columns, with some before them
             last = pixels(x[..., -(kernel + n - 1) :])
             rows = torch.cat([rows, last[:, :, done - width :]], dim=2)
         return rows[:, :, :width].permute(0, 3, 1, 2)
@@ -85,7 +85,7 @@ def columns_product(convolve: ConvFn, weight: Tensor) -> ConvFn:
 
 
 def doubling_product(weight: Tensor, code: AffineCode | None, dtype: torch.dtype) -> ConvFn:
-    """`product` of a 3x3 convolution on a doubled image, in the manner of `convolve_doubled`."""
+    """`product` of a 3x3 convolution on a doubled image, like `convolve_doubled`."""
     bias = None if code is None else code.bias(weight).to(dtype)
     kernel = doubling_kernel(weight if code is None else code.scaled(weight)).to(dtype)
     return lambda x: F.conv_transpose2d(x, kernel, bias, stride=2, padding=BORDER)
@@ -113,13 +113,13 @@ def int8_product(
 
 
 def int8_doubling_product(weight: Tensor, levels: QuantParams, dtype: torch.dtype) -> ConvFn:
-    """A 3x3 convolution of an image doubled by nearest neighbour, in 4/9 of the products.
+    """A 3x3 convolution of an image doubled by nearest neighbour, with 4/9 of the products.
 
     Like `convolve_doubled` it takes an image with a border of one pixel, (1, C, H + 2, W + 2),
     and returns (1, C', 2H, 2W).
 
     Even rows of the result are w0 times the row above plus w1 + w2 times their own, odd rows
-    w0 + w1 times their own plus w2 times the one below; likewise columns.  Even and odd columns are
+    w0 + w1 times their own plus w2 times the one below; columns likewise.  Even and odd columns are
     channels of one 2x2 convolution, odd ones first: at the window that begins at pixel j, the odd
     column of j - 1 comes before the even column of j, as in memory.
     """
@@ -148,13 +148,13 @@ def _even_and_odd(kernel: Tensor, dim: int) -> tuple[Tensor, Tensor]:
 
 
 class Products:
-    """Cache of convolutions by layer: most layers' levels depend on the style alone."""
+    """Cache of convolutions by layer: most layers' levels depend only on the style."""
 
     def __init__(self) -> None:
         self._kept: dict[str, tuple[QuantParams, ConvFn]] = {}
 
     def of(self, layer: str, levels: QuantParams, make: Callable[[], ConvFn]) -> ConvFn:
-        """The layer's convolution, made again if its levels have changed."""
+        """The layer's convolution, rebuilt if its levels have changed."""
         kept, product = self._kept.get(layer, (None, None))
         if kept is None or product is None or not all(map(torch.equal, kept, levels)):
             product = make()
@@ -221,7 +221,7 @@ def painting_dtype(device: torch.device, precision: str = "auto") -> torch.dtype
 
     Raises:
         UsageError: no such precision.
-        DeviceError: int8 where there are no instructions for it.
+        DeviceError: int8 without processor instructions for it.
     """
     if precision not in PRECISIONS:
         raise UsageError(f"no precision '{precision}'; use one of {', '.join(PRECISIONS)}")

@@ -30,7 +30,7 @@ from stylepack.inference.statistics import ChannelStatistics, RegionStatistics, 
 from stylepack.network.norm import EPSILON
 from stylepack.network.trunk import Trunk, padded_size, photograph_logits
 
-LARGE = 1 << 26  # cached activations from which on heap fragmentation matters
+LARGE = 1 << 26  # cached activations above which heap fragmentation matters
 _SMALLEST_STEP = 1e-9  # of an `AffineCode`, in place of a gamma of 0
 
 
@@ -46,7 +46,7 @@ class Style:
     photo_contrast: Tensor | None = None
 
     def to(self, device: torch.device) -> "Style":
-        """The same on another device."""
+        """The style on another device."""
         contrast = None if self.photo_contrast is None else self.photo_contrast.to(device)
         return replace(self, vectors=self.vectors.to(device), photo_contrast=contrast)
 
@@ -57,7 +57,7 @@ class Style:
         return Style(self.vectors[row, None], photo_contrast=contrast)
 
     def towards(self, other: "Style", share: float) -> "Style":
-        """On a straight line to another style of as many rows: `share` of it, 0..1."""
+        """Interpolate linearly to another style with as many rows; `share` is the other's, 0..1."""
         contrasts = (self.photo_contrast, other.photo_contrast)
         contrast = None
         if any(one is not None for one in contrasts):
@@ -96,9 +96,9 @@ class Style:
 class Work:
     """The trunk, style and precision that one image is painted with.
 
-    `products` caches 8-bit convolutions, used as far as the image allows; all other convolutions
-    and the activations are in `dtype`.  `tick` is called for every strip of every layer: it may
-    wait, or raise to stop the work.
+    `products` caches 8-bit convolutions, which are used where the image allows; all other
+    convolutions and the activations are in `dtype`.  `tick` is called for every strip of every
+    layer; it may wait, or raise to stop the work.
     """
 
     trunk: Trunk
@@ -109,7 +109,7 @@ class Work:
 
 
 class StripCache:
-    """A layer's convolution in the strips in which it was computed, (1, C, h, W) each.
+    """A layer's convolution output in the strips that were computed, (1, C, h, W) each.
 
     With `buffer`, (1, C, H, W), strips are copied there: in large images, long-lived strips between
     short-lived ones fragment the heap.
@@ -126,14 +126,14 @@ class StripCache:
         self._strips[a] = strip
 
     def times(self, factors: Tensor) -> "StripCache":
-        """The same with each channel multiplied by one of `factors`, (C,)."""
+        """A copy with channels multiplied by `factors`, (C,)."""
         scaled = StripCache()
         for a, strip in self._strips.items():
             scaled.add(a, strip * factors.to(strip.dtype)[:, None, None])
         return scaled
 
     def pieces(self, a: int, b: int) -> Iterator[tuple[int, int, Tensor]]:
-        """Yield rows a to b as (first, last, rows) of every strip that has some of them."""
+        """Yield rows a to b as (first, last, rows) of every strip that contains some of them."""
         count = 0
         for start, strip in sorted(self._strips.items()):
             first, last = max(a, start), min(b, start + strip.shape[-2])
@@ -143,7 +143,7 @@ class StripCache:
         assert count == b - a, "some of the rows have been forgotten"
 
     def forget(self, before: int) -> None:
-        """Free the rows before `before`; the rest of the strip that has them is copied."""
+        """Free the rows before `before`; the rest of a strip that is cut is copied."""
         for a, strip in list(self._strips.items()):
             b = a + strip.shape[-2]
             if a <= before:
@@ -155,7 +155,7 @@ class StripCache:
 class Layer:
     """A convolution with its norm, measured over the whole image before it is read; a `Source`.
 
-    Its rows are those after a ReLU.  In one style everywhere a maximum is all they need:
+    Its rows are activations after a ReLU.  With one style everywhere, a maximum is enough:
     relu(g x + c) = g max(x, -c / g) + c for g > 0, where g and c go into the next layer's weights
     (`AffineCode`).  Where gamma is below 0 the convolution is computed with the opposite sign.
     """
@@ -210,8 +210,8 @@ class Layer:
         Args:
             strip_rows: rows that are convolved at once.
             keep: cache the convolution's output.
-            buffer: where, (1, C, H, W); if None, allocated for large layers.
-            reuse_buffer_of: the layer before, of the same size, whose cache is overwritten.  For
+            buffer: memory for the cache, (1, C, H, W); if None, allocated for large layers.
+            reuse_buffer_of: the previous layer, of the same size, whose cache is overwritten.  For
                 3x3 kernels of stride 1.
             advance: called with the share of the rows that are done, 0..1.
         """
@@ -244,9 +244,9 @@ class Layer:
         return self
 
     def take_over(self, other: "Layer") -> "Layer":
-        """Reuse the result of `measure` in another style, with the same source and weights.
+        """Reuse `measure`'s result from another style, with the same source and weights.
 
-        The convolutions of the two differ in their channels' signs at most.
+        The two convolutions differ at most in the signs of their channels.
         """
         factors = self.sign * other.sign
         same = bool((factors > 0).all())
@@ -278,7 +278,7 @@ class Layer:
     def thresholds(self) -> Tensor:
         """The code of 0 in each channel, repeated over a row of pixels in channels_last order."""
         assert self.code is not None
-        # Where gamma is nearly 0 it may overflow the dtype.  Cut off, it makes the channel constant
+        # Where gamma is nearly 0 it may overflow the dtype.  Clamped, it makes the channel constant
         # or lets all pixels pass; the next layer's norm subtracts the constant.
         most = torch.finfo(self.work_dtype).max / 2
         threshold = (-self.code.low / self.code.step).clamp(-most, most)
@@ -299,14 +299,14 @@ class Layer:
                 rows.copy_(self._norm(raw, self.gamma, self.beta, first).relu_())
 
     def normalised(self, a: int, b: int) -> Tensor:
-        """Rows a to b after the norm alone."""
+        """Rows a to b after the norm, without a ReLU."""
         pieces = [
             self._norm(raw, self.gamma, self.beta, first) for first, _, raw in self._pieces(a, b)
         ]
         return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=2)
 
     def add_to(self, x: Tensor, a: int, b: int) -> None:
-        """Add rows a to b after the norm alone, without `constant_term`, to `x` of their shape."""
+        """Add rows a to b, after the norm and without `constant_term`, to `x` of their shape."""
         for first, last, raw in self._pieces(a, b):
             rows = x[:, :, first - a : last - a]
             if self.relu_folded:
@@ -343,7 +343,7 @@ class Layer:
 
 
 class DoublingLayer(Layer):
-    """A layer on its source, doubled by nearest neighbour: rows 2i and 2i + 1 are its row i."""
+    """A layer on its source doubled by nearest neighbour: row i becomes rows 2i and 2i + 1."""
 
     def __init__(self, work: Work, name: str, source: Source) -> None:
         super().__init__(work, name, source)
@@ -356,7 +356,7 @@ class DoublingLayer(Layer):
         return int8_doubling_product(self.weight, levels, self.work_dtype)
 
     def convolve(self, a: int, b: int) -> Tensor:
-        """Rows a to b of the convolution, from the rows that they are copies of."""
+        """Rows a to b of the convolution, computed from the source's rows without doubling them."""
         first, last = a // 2 - 1, -(-b // 2) + 1
         x = self.product(bordered(self.source, first, last, 1, self.weight.device, repeat=True))
         return x[:, :, a % 2 : a % 2 + b - a]

@@ -20,8 +20,8 @@ _STRIP = 256  # rows at a time, a multiple of STRIDE
 class Regions:
     """Weights of K styles, which sum to 1 at every pixel.
 
-    `masks` are K - 1 masks, (H, W) uint8; the first style has the rest, and overlapping masks
-    share.  Only the masks are kept at full size.
+    `masks` are K - 1 masks, (H, W) uint8; the first style gets the rest, and overlapping masks
+    are scaled down.  Only the masks are kept at full size.
     """
 
     def __init__(self, masks: Sequence[Tensor], device: torch.device) -> None:
@@ -60,6 +60,6 @@ class Regions:
 
 
 def _padded(mask: Tensor, height: int, width: int) -> Tensor:
-    """A mask with its last column and row repeated, the way images are padded."""
+    """A mask with its last column and row repeated, like padded images."""
     wide = torch.cat([mask, mask[:, -1:].expand(-1, width - mask.shape[1])], dim=1)
     return torch.cat([wide, wide[-1:].expand(height - mask.shape[0], -1)])

@@ -10,7 +10,7 @@ from stylepack.inference.statistics import Spread
 from stylepack.network.grain import grain, grain_on
 from stylepack.network.trunk import padded_size
 
-MARGIN = 1.25  # times the range of the pixels that were looked at
+MARGIN = 1.25  # times the range of the sampled pixels
 LEVELS = 256
 _SMALLEST_STEP = 1e-6
 
@@ -27,8 +27,8 @@ class AffineCode(NamedTuple):
     def bias(self, weight: Tensor) -> Tensor:
         """The output of a (C', C, K, K) convolution for the lows: (C',) float32.
 
-        The norm after it subtracts it again, but without it the values in between would be far from
-        0, where narrow floats are coarse.
+        The next norm subtracts it again, but without it intermediate values would be far from 0,
+        where narrow floats are coarse.
         """
         return torch.einsum("ochw,c->o", weight.float(), self.low)
 
@@ -79,8 +79,8 @@ def eight_bits(x: Tensor) -> Tensor:
 class Source(Protocol):
     """`height` rows of shape (1, channels, 1, width).
 
-    `code` says which activations they represent; None: they are the activations.  Rows with
-    `QuantParams` are uint8.
+    `code` maps them to activations; None if they are the activations.  Rows with `QuantParams` are
+    uint8.
     """
 
     channels: int
@@ -122,7 +122,7 @@ class ImageRows:
         into.copy_(x if self.code is None else self.code.of(x))
 
     def _grain(self, a: int, b: int, device: torch.device) -> Tensor:
-        """Rows of the grain; a GPU keeps all of it, since copying it there means waiting."""
+        """Rows of the grain; a GPU caches all of it, because copying rows there would block."""
         if device.type == "cpu":
             return grain(a, b, self.width)
         return grain_on(device, self.height, self.width)[a:b]
@@ -154,7 +154,7 @@ class TensorRows:
 
 
 class PaddedRows(TensorRows):
-    """The inside of a (1, C, H + 2, W + 2) channels_last tensor, whose outermost pixels it fills.
+    """The inside of a (1, C, H + 2, W + 2) channels_last tensor, whose border it fills.
 
     The border is that of `bordered`.  Rows are not copied, so the border is valid until the inside
     changes.

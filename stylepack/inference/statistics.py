@@ -15,7 +15,7 @@ from stylepack.inference.regions import Regions
 # photographs and two styles the first layers reached 7 to 18 sigmas; a moon in an empty sky, stars,
 # a bar on a page and a single pixel reached 20 to 40.
 RANGES = ((10.0, 8.0), (18.0, 16.0))
-_EVERY = 3  # of a large image, every third pixel is looked at: no kernel is narrower
+_EVERY = 3  # every third pixel of a large image is sampled: no kernel is narrower
 _LARGE = 1 << 13  # pixels
 _PART = 1 << 21  # activations that are read at once
 _FEW = 16  # channels, of which
@@ -39,14 +39,14 @@ class Spread(NamedTuple):
     deviation: Tensor
 
     def range_in_sigmas(self) -> float | None:
-        """How many sigmas the levels must cover; None if 8 bits are too coarse for that."""
+        """Sigmas that the levels must cover; None if 8 bits are too coarse for that."""
         apart = torch.maximum(self.high - self.mean, self.mean - self.low)
         farthest = float((apart / self.deviation.clamp_min(1e-12)).max())
         return next((sigmas for seen, sigmas in RANGES if farthest <= seen), None)
 
 
 def moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and biased variance of each channel of one image: (1, C, H, W) -> (C,), float32 up."""
+    """Mean and biased variance of each channel: (1, C, H, W) -> (C,), (C,), at least float32."""
     wide = torch.promote_types(x.dtype, torch.float32)
     if x.device.type != "cpu":
         variance, mean = torch.var_mean(x[0].to(wide), dim=(1, 2), correction=0)
@@ -140,12 +140,12 @@ class RegionStatistics:
         self._extremes: list[tuple[Tensor, Tensor]] = []  # (K, C) each
 
     def add(self, x: Tensor, a: int) -> None:
-        """Take in a strip of activations, (1, C, h, W), whose first row is a."""
+        """Add a strip of activations, (1, C, h, W), whose first row is a."""
         weights = self.regions.weights(a, a + x.shape[-2], x.shape[-1]).flatten(0, 1)
         rows = x[0].permute(1, 2, 0).flatten(0, 1).float()  # (h W, C)
         area = weights.sum(0)
         shares = (weights / area.clamp_min(_LEAST_AREA)).T
-        middle = rows.mean(0)  # near it the squares lose fewer digits
+        middle = rows.mean(0)  # squares of differences from it lose fewer digits
         rows = rows - middle
         apart = shares @ rows
         variance = (shares @ rows.square() - apart.square()).clamp_min(0)
@@ -174,7 +174,7 @@ class RegionStatistics:
         return mean.float().to(some.device), variance.float().to(some.device)
 
     def spread(self, mean: Tensor, variance: Tensor) -> Spread:
-        """The extremes of every region beside its statistics as `joined`, (K, C) each."""
+        """The extremes of every region with its `joined` statistics, (K, C) each."""
         lows, highs = zip(*self._extremes, strict=True)
         low, high = torch.stack(lows).amin(0), torch.stack(highs).amax(0)
         return Spread(torch.minimum(low, mean), torch.maximum(high, mean), mean, variance.sqrt())

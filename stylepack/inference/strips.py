@@ -3,8 +3,8 @@
 An instance norm needs the mean and variance of each channel over the whole image, which is why
 tools that paint tile by tile show seams.  Here every layer is first measured over the whole image,
 strip by strip; the next layer recomputes the strips that it needs.  The residual body, at a quarter
-of the size, is kept whole, and outer layers as far as memory allows.  The result equals the untiled
-one up to rounding.  A small image is one strip, and nothing of it is computed twice.
+of the size, is kept whole, and outer layers are kept if memory allows.  The result equals the
+untiled one up to rounding.  A small image is one strip, and nothing is computed twice.
 """
 
 from collections.abc import Callable
@@ -32,7 +32,7 @@ Advance = Callable[[float], None]  # called with the share of the work that is d
 
 
 def ignore_progress(share: float) -> None:
-    """Do nothing with the share of the work that is done."""
+    """Ignore the share of the work that is done."""
 
 
 def part_of(advance: Advance, start: float, end: float) -> Advance:
@@ -65,7 +65,7 @@ class StripBudget:
 
 
 class Memo:
-    """Cache of everything that paintings of one image in many styles share.
+    """Cache of intermediate results shared by paintings of one image in many styles.
 
     `first`: the first layer, whose convolution does not depend on the style; `plain`: the image
     painted in the identity style, (3, H, W) uint8.  For one thread and one trunk.
@@ -77,7 +77,7 @@ class Memo:
         self.plain: Tensor | None = None
 
     def of(self, image: Tensor) -> "Memo":
-        """Forget everything if `image` is another one than the last."""
+        """Clear the cache unless `image` is the last one; return the cache."""
         if image is not self.image:
             self.image, self.first, self.plain = image, None, None
         return self
@@ -102,9 +102,9 @@ def paint_streaming(
         memory: sizes of strips and of the cache.
         advance: called with the share of the work that is done, 0..1, at every strip of a layer;
             it may raise to stop the work.
-        int8: convolve in 8 bits as far as the image allows it; caches what the next image in this
-            style can use.
-        memo: caches what the next style on this image can use, if the memory allows it.
+        int8: convolve in 8 bits where the image allows it; caches convolutions for the next image
+            in this style.
+        memo: caches results for the next style on this image, if memory allows.
 
     Returns:
         (3, H, W) uint8 RGB on the CPU, without gradients: call it under `torch.no_grad()`.
@@ -153,7 +153,7 @@ def paint_streaming(
 
 
 class _Course:
-    """The share of one painting that is done."""
+    """Progress of one painting."""
 
     def __init__(self, advance: Advance) -> None:
         self.advance, self.share = advance, 0.0

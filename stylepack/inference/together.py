@@ -1,4 +1,4 @@
-"""Several pictures of one size through the trunk at once: one small picture does not fill a GPU."""
+"""Batches of pictures of one size: a single small picture does not fill a GPU."""
 
 from collections.abc import Sequence
 

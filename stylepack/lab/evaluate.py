@@ -38,7 +38,7 @@ CLOSEST = 1e-10  # lowest mean squared error, for at most 100 dB
 
 @dataclass(frozen=True)
 class Request:
-    """Packs to compare, and with what."""
+    """Packs to compare, their references, and the extent of the comparison."""
 
     photos: Path
     paintings: Path

@@ -22,7 +22,7 @@ LEARNING_RATE = 0.2
 
 
 class PixelOptimization:
-    """A photograph painted by gradient descent on the logits of its pixels, from itself.
+    """A photograph painted by gradient descent on its pixels' logits, starting from itself.
 
     Args:
         objective: the loss, including its saturation term.

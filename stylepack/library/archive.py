@@ -98,7 +98,7 @@ def packs_in_zip(
 
 
 def _checked_entries(entries: Sequence[zipfile.ZipInfo], source: str) -> list[zipfile.ZipInfo]:
-    """The entries that are pack files; one bad entry of any kind refuses the zip."""
+    """The entries that are pack files; the zip is refused for one bad entry of any kind."""
     names, wanted = set(), []
     for info in entries:
         fault = _fault(info)

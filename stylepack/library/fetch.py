@@ -22,7 +22,7 @@ from stylepack.packs.manifest import ARCHITECTURE, LARGEST_PACK, LARGEST_TRUNK, 
 
 SHA256_PATTERN = re.compile(r"(?:0x)?[0-9a-fA-F]{64}")
 MOST_PACKS = 1000  # in one command
-LARGEST_TOTAL = 256 << 20  # bytes of them
+LARGEST_TOTAL = 256 << 20  # bytes of them in all
 LARGEST_DOWNLOAD = 64 << 20
 TIMEOUT = 30.0  # seconds without an answer
 LONGEST = 600.0  # seconds in all

@@ -1,4 +1,4 @@
-"""The installed packs, as Python programs list them.  No torch here."""
+"""The list of installed packs in the Python API.  Does not import torch."""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from stylepack.packs.manifest import in_words
 
 @dataclass(frozen=True)
 class PackInfo:
-    """An installed pack: `name` is what `Stylizer.load` and mixes take.
+    """An installed pack; `name` is its name for `Stylizer.load` and in mixes.
 
     `origin` is `bundled`, `installed`, or the trunk or Python package that it came with.
     """

@@ -28,7 +28,7 @@ from stylepack.packs.trunk_file import load_trunk, parse_trunk
 
 @dataclass(frozen=True)
 class Plan:
-    """An install: bytes to write by name, and names to replace or already installed."""
+    """A planned installation: bytes to write by name, names replaced, names already installed."""
 
     new: dict[str, bytes]
     replaced: list[str]
@@ -98,7 +98,7 @@ def install_all(packs: Mapping[str, bytes], replace: bool = False) -> list[Path]
     """Write checked pack files to the user's shelf by name; on any error nothing is written.
 
     Raises:
-        PackError: a name has been taken meanwhile, and `replace` is not set.
+        PackError: a name was taken in the meantime, and `replace` is not set.
         StylepackError: the shelf cannot be written to.
     """
     with staging(packs_folder(), MOVE_HOME) as stage:
@@ -108,7 +108,7 @@ def install_all(packs: Mapping[str, bytes], replace: bool = False) -> list[Path]
 def install_as_planned(
     packs: Sequence[tuple[str, PackFile]], replace: bool
 ) -> tuple[Plan, list[Path]]:
-    """Plan an install and do it, with the user's shelf locked: (plan, new files).
+    """Plan an installation and do it, with the user's shelf locked: (plan, new files).
 
     Raises:
         UsageError: an invalid name.
@@ -131,8 +131,8 @@ def _place(stage: Stage, packs: Mapping[str, bytes], replace: bool) -> list[Path
 def install_new(pack: Pack, config: TrunkConfig, replace: bool = False) -> Path:
     """Install a newly made pack under its own name; return its path.
 
-    If that fails, because the name was taken or the disk filled up meanwhile, the pack is written
-    to the working folder.
+    If that fails, because the name was taken in the meantime or the disk is full, the pack is
+    written to the working folder.
 
     Raises:
         PackError: it is in the working folder.

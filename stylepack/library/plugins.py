@@ -1,6 +1,6 @@
 """Packs that come with installed Python packages.
 
-A package declares them by an entry point in the group `stylepack.packs` whose value is the dotted
+A package declares them with an entry point in the group `stylepack.packs` whose value is the dotted
 name of a folder.  The folder is found by that name, without running the package.
 """
 
@@ -18,7 +18,7 @@ LARGEST_ENTRY_POINTS = 1 << 20
 
 @dataclass(frozen=True)
 class Package:
-    """A distribution's normalized name and a folder that it declares, or the `fault` in a line."""
+    """A distribution's normalized name and a folder that it declares, or a one-line `fault`."""
 
     name: str
     folder: Path | None

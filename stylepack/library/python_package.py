@@ -149,5 +149,5 @@ def _readme(name: str, manifests: Mapping[str, Manifest], trunk: str) -> str:
 
 
 def _cell(text: object) -> str:
-    """Text from others, escaped for a Markdown table."""
+    """Untrusted text, escaped for a Markdown table."""
     return re.sub(r"([\\`*_{}\[\]<>|])", r"\\\1", printable(" ".join(str(text).split())))

@@ -72,7 +72,7 @@ def hide_packs(references: Sequence[str]) -> list[str]:
 
 
 def restore_packs(names: Sequence[str] | None = None) -> list[str]:
-    """Show hidden packs again, all of them without `names`; return their names.
+    """Restore hidden packs, all of them without `names`; return their names.
 
     Without `names` a damaged list of hidden packs is rewritten.
 

@@ -1,4 +1,4 @@
-"""References to checked packs on their trunk, opening each file once.
+"""From references to checked packs on their trunk, opening each file once.
 
 `resolve` finds the files and reads their headers without torch, so that a wrong name is refused at
 once; `Selection.load` then checks every tensor.
@@ -47,8 +47,8 @@ class FoundPack:
 class Loaded:
     """A trunk with the SHA-256 of its data, and packs that fit it.
 
-    `left_out` has the errors of packs that nobody asked for by name, by their references.  `file`
-    is the trunk's; `force` accepts packs that do not name their trunk.
+    `left_out`: reference -> error of each pack that was left out and was not asked for by name.
+    `file` is the trunk's; `force` accepts packs that do not name their trunk.
     """
 
     trunk: Trunk
@@ -59,7 +59,7 @@ class Loaded:
     force: bool | None = None
 
     def including(self, references: Iterable[str]) -> Loaded:
-        """The same with more packs by name or file; those that are here are not read again.
+        """A copy with more packs by name or file; packs that are present are not read again.
 
         Raises:
             UsageError: an unknown pack.
@@ -75,7 +75,7 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Selection:
-    """Packs by reference, none for all packs of the trunk, and the trunk's file."""
+    """Packs by reference, empty for all packs of the trunk, and the trunk's file."""
 
     trunk: Path
     packs: dict[str, FoundPack]
@@ -136,11 +136,11 @@ def resolve(
     """Find packs by name or file, and their trunk.
 
     Args:
-        references: of packs; none selects all packs of the trunk.
+        references: packs; none selects all packs of the trunk.
         trunk: a trunk's name or file, whose packs then take precedence for plain names.  None is
             the trunk that the packs name, else the bundled one.
         identity: also select the trunk's identity pack.
-        shelf: where to find packs; None is a new one.
+        shelf: where to find packs; None creates one.
 
     Raises:
         UsageError: an unknown pack or trunk, packs of several trunks, or no identity pack.

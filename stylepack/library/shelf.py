@@ -1,4 +1,4 @@
-"""Folders of packs and trunks, and finding packs by name.  No torch here."""
+"""Folders of packs and trunks, and finding packs by name.  Does not import torch."""
 
 import difflib
 import json
@@ -91,7 +91,7 @@ class Shelved:
         return missing and not self.path.is_symlink()
 
     def manifest(self) -> Manifest:
-        """Its metadata, from the header alone."""
+        """Its metadata; only the header is read."""
         return read_manifest(self.path)
 
 
@@ -101,7 +101,10 @@ def home_folder() -> Path:
 
 
 def cache_folder() -> Path:
-    """The folder of downloads: `STYLEPACK_HOME/cache`, else the platform's cache folder."""
+    """The folder of downloads and quick styles.
+
+    `STYLEPACK_HOME/cache`, else the platform's cache folder.
+    """
     moved = _moved_home()
     return moved / "cache" if moved else _of_user(user_cache_path)
 
@@ -123,8 +126,8 @@ class Shelf:
         """Packs by their shortest reference, sorted, without hidden ones.
 
         A plain name is the user's own pack, else the bundled one, else the only one with that name
-        among Python packages and installed trunks.  The others are `COLLECTION/NAME`, except
-        bundled and packages' packs that a pack of the user replaces.
+        among Python packages and installed trunks.  Other packs are `COLLECTION/NAME`; bundled and
+        packages' packs that one of the user's packs replaces are left out.
 
         Raises:
             PackError: the list of hidden packs is damaged.
@@ -151,7 +154,7 @@ class Shelf:
         """The file of a pack given by name or path.
 
         Raises:
-            UsageError: neither a pack on the shelf nor a file, with the closest name.
+            UsageError: neither a pack on the shelf nor a file; the closest name is suggested.
         """
         collection, slash, name = reference.partition("/")
         if slash and NAME_PATTERN.fullmatch(name):
@@ -185,7 +188,7 @@ class Shelf:
         raise UsageError(f"no pack '{reference}'; {self._hint(reference)}")
 
     def _hint(self, reference: str) -> str:
-        """The pack that was probably meant, or those whose artist or title was given."""
+        """A suggestion: the pack that was probably meant, or those with that artist or title."""
         before, colon, weight = reference.rpartition(":")
         if colon and before in self.visible:
             return f"write a weight with '=': {before}={weight}"
@@ -348,7 +351,7 @@ def packs_folder() -> Path:
 
 
 def _of_user(folder: Callable[..., Path]) -> Path:
-    """A folder of the platform for stylepack, `NOWHERE` if the user has no home."""
+    """The platform's folder for stylepack, or `NOWHERE` if the user has no home."""
     with suppress(RuntimeError):
         path = folder("stylepack", appauthor=False)
         if path.is_absolute():

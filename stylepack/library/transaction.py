@@ -25,7 +25,7 @@ SWAPS = {"linux": ("renameat2", 2, [-100]), "darwin": ("renamex_np", 2, [])}
 
 
 class TakenError(PackError):
-    """A target has been taken by another command meanwhile."""
+    """Another command has written a target in the meantime."""
 
 
 class Stage:
@@ -129,9 +129,9 @@ def staging(
     Args:
         folder: the folder of the targets.
         advice: what to do if it cannot be written to.
-        own: only stylepack writes to the folder, so that leftovers of killed commands are trusted
-            and undone; elsewhere one that replaced a file, or placed some of several, is kept for
-            the command that may undo it, and others are deleted.
+        own: only stylepack writes to the folder, so leftovers of killed commands are trusted and
+            undone.  Elsewhere, a leftover that replaced a file or placed some of several is kept
+            for the command that may undo it, and others are deleted.
         names: files that may be restored even if `own` is not set.
 
     Raises:
@@ -175,9 +175,9 @@ def _sweep(folder: Path, alone: bool | None, own: bool, names: Collection[str]) 
 
 
 def _undo(path: Path) -> None:
-    """Undo an unfinished transaction and delete its stage; may be killed and repeated.
+    """Undo an unfinished transaction and delete its stage; can be interrupted and repeated.
 
-    If undoing fails, the stage remains for the next time.
+    If undoing fails, the stage remains for the next attempt.
     """
     try:
         for name in _names_placing(path / PLACING):

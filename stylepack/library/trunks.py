@@ -1,4 +1,4 @@
-"""Installed trunks by name and hash.  No torch here."""
+"""Installed trunks by name and hash.  Does not import torch."""
 
 import os
 import shutil
@@ -112,7 +112,7 @@ def find_trunk(reference: str | Path | None) -> Path:
 
 
 def trunk_of(hashes: Mapping[str, str]) -> Path:
-    """The file of the trunk that packs name, else of the bundled one.
+    """The file of the trunk that the packs name, or of the bundled one if they name none.
 
     Args:
         hashes: a pack's reference -> its trunk's hash, or "" if it names none.

@@ -30,7 +30,7 @@ class Verdict:
 
 
 def verify(trunk: Path | None = None, names: Sequence[str] = ()) -> Iterator[Verdict]:
-    """Check every known trunk, then all installed packs or the named ones, also hidden ones.
+    """Check every known trunk, then all installed packs or the named ones, including hidden ones.
 
     Hash, header, tensors and values are checked, and sizes against the pack's trunk if it is known.
 
@@ -68,7 +68,7 @@ def verify(trunk: Path | None = None, names: Sequence[str] = ()) -> Iterator[Ver
 
 
 def _read(path: Path, sizes: Mapping[str, tuple[str, TrunkConfig]]) -> tuple[str, str]:
-    """(words on a good pack, the hash of its data)."""
+    """(words for a good pack, the hash of its data)."""
     content = read_content(path, LARGEST_PACK)
     header = parse_content(content, path)
     trunk_sha256 = Manifest.from_header(header, path).trunk_sha256

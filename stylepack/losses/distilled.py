@@ -38,7 +38,7 @@ class DistilledConfig:
 
     teacher: str = "vgg19"
     layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
-    widths: tuple[int, ...] = (24, 48, 96, 112, 112)  # channels a block
+    widths: tuple[int, ...] = (24, 48, 96, 112, 112)  # channels per block
     padding: Padding = "reflect"  # around every 3x3 convolution
 
     def steps(self) -> list[str]:

@@ -166,7 +166,7 @@ def saturation_loss(logits: Tensor) -> Tensor:
 
 
 def lattice_loss(painted: Tensor, period: int) -> Tensor:
-    """How strongly (N, 3, H, W) pictures show a lattice of `period` x `period` pixels: (N,).
+    """Strength of a lattice of `period` x `period` pixels in (N, 3, H, W) pictures: (N,).
 
     The sum of two terms.  A repeated pattern: ten times the mean square of `mean_tile`, over the
     variance of the colours (at least 0.01, without gradient).  Edges between tiles: the mean square

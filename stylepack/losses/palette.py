@@ -1,4 +1,4 @@
-"""Losses of colours: a painting's palette, and how much of it has which colour.
+"""Losses on colours: a painting's palette, and the amount of each colour.
 
 Gram matrices hardly see a wrong hue where it is rare or faint: without these terms, contours have
 fringes of colours that the painting does not have, and contrast is lost.
@@ -50,7 +50,7 @@ class Palettes:
         return cls(colors, own, quantiles, variance, directions.to(device))
 
     def palette_loss(self, painted: Tensor, styles: Tensor) -> Tensor:
-        """How far pixels are off the palette, beyond the painting's own: (N, 3, H, W) -> (N,).
+        """Distance of pixels from the palette, beyond the painting's own: (N, 3, H, W) -> (N,).
 
         The mean over pixels of sqrt(1 + d^2) - 1, with d the distance to the nearest colour over
         the tolerance: far colours do not drown the other losses.  Ours, not from a paper.
@@ -83,7 +83,7 @@ def _palette(painting: Tensor, directions: Tensor) -> tuple[Tensor, Tensor, Tens
 
 
 def _clusters(pixels: Tensor) -> Tensor:
-    """(P, 3) -> (24, 3), by Lloyd's algorithm from some of the pixels."""
+    """(P, 3) -> (24, 3), by Lloyd's algorithm, initialised with some of the pixels."""
     some = torch.linspace(0, len(pixels) - 1, COLORS).long()
     centers = pixels[pixels[:, 0].argsort()[some]]
     for _ in range(ROUNDS):

@@ -15,9 +15,9 @@ DEEP = 3  # first block, from 0, of the deep network
 
 
 class Teachers:
-    """VGG for the first three blocks, and a network distilled before for the rest.
+    """VGG for the first three blocks, and a previously distilled network for the rest.
 
-    Without `deep` VGG serves for all blocks.
+    Without `deep`, VGG is used for all blocks.
     """
 
     def __init__(self, vgg: VGG, deep: Distilled | None, layers: Iterable[str]) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from stylepack.errors import UsageError
 from stylepack.losses import functional as losses
 
-# Convolutions a block and their output channels (Simonyan & Zisserman 2015, table 1,
+# Convolutions per block and their output channels (Simonyan & Zisserman 2015, table 1,
 # configurations D and E).
 BLOCKS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
 WIDTHS = (64, 128, 256, 512, 512)

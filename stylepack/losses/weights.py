@@ -62,7 +62,7 @@ def load_loss_network(
 def without_download(recipe: Recipe, source: WeightSource) -> Recipe:
     """The recipe with a loss network that needs no download, if there is one.
 
-    Its own if the weights are given or cached, else the bundled one if that has all its layers.
+    Its own network if the weights are given or cached, else the bundled one if that has all layers.
     """
     layers = (*recipe.content_layers, *recipe.style_layers)
     if recipe.loss_network == "bundled" or source.file or cache_path(recipe, layers).exists():

@@ -14,7 +14,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.grad import conv2d_weight
 
 _FEW = 8  # output channels that do not fill a vector register
-REGISTER = 16  # float32 numbers that do
+REGISTER = 16  # float32 numbers that fill it
 BORDER = 3  # pixels on each side of a doubled image that its transposed convolution cuts off
 
 
@@ -32,7 +32,7 @@ def _groups(height: int, channels: int) -> tuple[int, list[int]]:
 
 
 def doubling_kernel(weight: Tensor) -> Tensor:
-    """A 3x3 kernel as `convolve_doubled` takes it: (C', C, 3, 3) -> (C, C', 4, 4).
+    """A 3x3 kernel for `convolve_doubled`: (C', C, 3, 3) -> (C, C', 4, 4).
 
     Doubling by nearest neighbour is a transposed convolution with a kernel of 2x2 ones.  Together
     with the 3x3 convolution it is one transposed convolution with the convolution of both kernels:
@@ -47,7 +47,7 @@ def doubling_kernel(weight: Tensor) -> Tensor:
 
 
 def convolve_doubled(x: Tensor, kernel: Tensor) -> Tensor:
-    """The 3x3 convolution of an image doubled by nearest neighbour, in 4/9 of the products.
+    """The 3x3 convolution of an image doubled by nearest neighbour, with 4/9 of the products.
 
     Args:
         x: (N, C, H + 2, W + 2), the image with its outermost rows and columns repeated, which is
@@ -63,7 +63,7 @@ def convolve_doubled(x: Tensor, kernel: Tensor) -> Tensor:
 
 
 class _ConvolveDoubled(torch.autograd.Function):
-    """The same with an explicit backward: oneDNN takes twice as long if it has to pad itself."""
+    """`convolve_doubled` with an explicit backward: oneDNN's own padding takes twice as long."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, kernel: Tensor) -> Tensor:
@@ -95,7 +95,7 @@ def row_kernels(weight: Tensor) -> Tensor:
     height = weight.shape[2]
     rows, starts = _groups(height, len(weight))
     groups = [weight[:, :, start : start + rows] for start in starts[:-1]]
-    rest = height - rows * (len(starts) - 1)  # the last group's other rows are in the one before
+    rest = height - rows * (len(starts) - 1)  # the last group's other rows are in the previous one
     groups.append(F.pad(weight[:, :, height - rest :], (0, 0, rows - rest, 0)))
     return torch.cat(groups)
 

@@ -10,7 +10,7 @@ import torch
 
 from stylepack.errors import DeviceError, UsageError, option
 
-AMPERE = (8, 0)  # the first of NVIDIA's GPUs that multiply bfloat16
+AMPERE = (8, 0)  # the first NVIDIA GPUs that multiply bfloat16
 NO_MEMORY = re.compile(
     "out of memory|can't allocate memory|alloc(ation)?_failed|unable to find an engine"
     "|could not create a primitive(?! descriptor)",  # with "descriptor" it is unsupported
@@ -65,7 +65,7 @@ def training_dtype(device: torch.device) -> torch.dtype:
 
 @contextmanager
 def fast_products(device: torch.device) -> Iterator[None]:
-    """On CUDA, within the block, multiply float32 in TF32 and let cuDNN choose by measuring."""
+    """On CUDA, within the block, multiply float32 in TF32 and let cuDNN benchmark algorithms."""
     if device.type != "cuda":
         yield
         return
@@ -95,7 +95,7 @@ def exact_products(device: torch.device) -> Iterator[None]:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether memory ran out.  Torch has an exception for that on CUDA alone.
+    """Whether memory ran out.  Torch has an exception for that only on CUDA.
 
     When memory is short cuDNN reports that it finds no engine, cuDNN and cuBLAS that an allocation
     failed (CUBLAS_STATUS_ALLOC_FAILED), and oneDNN that it cannot create a primitive.

@@ -1,7 +1,7 @@
 """Grain: faint noise on photographs, so that flat areas are painted too.
 
 Where a photograph has one flat colour, the activations of a network without noise are constant, and
-so is its painting.  The grain depends on the position alone, so that an image painted again, or in
+so is its painting.  The grain depends only on the position, so that an image painted again, or in
 strips, is the same image.
 """
 
@@ -18,8 +18,9 @@ _TILE = (64, 512)  # rows and columns drawn together; multiples of COARSE
 def grain(a: int, b: int, width: int) -> Tensor:
     """Rows a to b of the grain of an image of this width: (b - a, width) float16.
 
-    Two octaves of grey Gaussian noise, one value a pixel and one a square of 4x4, each with a
-    standard deviation of 1 / sqrt(2).  A narrower image has the first columns of a wider one's.
+    Two octaves of grey Gaussian noise, one value per pixel and one per square of 4x4, each with a
+    standard deviation of 1 / sqrt(2).  A narrower image has the first columns of a wider one's
+    grain.
     """
     height, across = _TILE
     first = a // height

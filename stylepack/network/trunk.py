@@ -68,7 +68,7 @@ class TrunkConfig:
         ]
 
     def layout(self) -> list[NormSlot]:
-        """One slot a norm: gamma first, then beta, norm after norm in order of use."""
+        """One slot per norm in order of use: gamma first, then beta."""
         slots, start = [], 0
         for name, _, channels, _ in self.convolutions():
             middle, end = start + channels, start + 2 * channels
@@ -90,7 +90,7 @@ class TrunkConfig:
 
 
 class Trunk(nn.Module):
-    """The shared convolutions.  Computes in the dtype of the images it is given.
+    """The shared convolutions, computed in the dtype of the input images.
 
     No convolution has a bias: the instance norm after it would subtract it again.
     """
@@ -143,7 +143,7 @@ class Trunk(nn.Module):
         return changed
 
     def logits(self, images: Tensor, style: Tensor) -> Tensor:
-        """The network alone, before its sigmoid: (N, 3, H, W), the dtype of `images`."""
+        """The network's output before the sigmoid: (N, 3, H, W), the dtype of `images`."""
         if style.dim() == 1:
             style = style[None]
         height, width = images.shape[-2:]
@@ -167,7 +167,7 @@ class Trunk(nn.Module):
         return self._norm(name, x, style)
 
     def _doubling_layer(self, name: str, x: Tensor, style: Tensor) -> Tensor:
-        """Twice the size by nearest neighbour, then a layer."""
+        """Doubling by nearest neighbour, then a layer."""
         kernel = doubling_kernel(self.get_parameter(f"{name}.weight")).to(x.dtype)
         x = convolve_doubled(repeat_edges(x), kernel)
         return self._norm(name, x, style)

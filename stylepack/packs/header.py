@@ -1,7 +1,7 @@
 """The safetensors header, read and checked without torch.
 
 A safetensors file is an 8-byte little-endian length, that many bytes of JSON, then the tensors'
-bytes (https://github.com/huggingface/safetensors, "Format").  Files from others are hostile, so
+bytes (https://github.com/huggingface/safetensors, "Format").  Files from others may be hostile, so
 everything in the header is checked against the file.
 """
 
@@ -18,20 +18,20 @@ from typing import Any, BinaryIO, NamedTuple
 from stylepack.errors import PackError, UsageError, worded
 
 LENGTH_BYTES = 8
-KIND_BYTES = 512  # that show what a file is
+KIND_BYTES = 512  # enough to recognise the kind of a file
 LARGEST_HEADER = 1 << 20  # ours are about 30 KB, most of it the thumbnail
 READ_AHEAD = 1 << 16  # bytes, so that most headers take one read
 LARGEST_RANK = 8
 MOST_TENSORS = 1024  # the largest pack has 268
 LARGEST_COUNT = 1 << 40
-LONGEST_SHOWN = 80  # characters of others' text in a message
+LONGEST_SHOWN = 80  # characters of untrusted text in a message
 ENTRY_KEYS = frozenset(["dtype", "shape", "data_offsets"])
 PICTURES = frozenset(["JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF"])
 DTYPE_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "U8": 1}
 
 
 class MissingFileError(UsageError):
-    """A pack or trunk file does not exist, or no longer."""
+    """A pack or trunk file does not exist, or no longer does."""
 
 
 class TensorEntry(NamedTuple):
@@ -103,7 +103,7 @@ def parse_content(content: bytes, source: object) -> Header:
 
 
 def _refuse_other_kinds(start: bytes, path: object) -> None:
-    """Raise a PackError for a file that is known to be something else."""
+    """Raise a PackError for a file of another known kind."""
     # Pillow is slow to import, and rarely needed here.
     from stylepack.images.kinds import kind_of, known_to_pillow
 
@@ -121,7 +121,7 @@ def _refuse_other_kinds(start: bytes, path: object) -> None:
 def header_length(start: bytes, size: int, path: object) -> int:
     """The header's length in bytes from the file's first bytes, checked against its size.
 
-    `start`: 8 bytes or more; from `KIND_BYTES` an error says what the file is instead.
+    `start`: 8 bytes or more; with `KIND_BYTES`, an error names the file's actual kind.
     """
     (length,) = struct.unpack("<Q", start[:LENGTH_BYTES].ljust(LENGTH_BYTES, b"\xff"))
     if length > size - LENGTH_BYTES:
@@ -169,7 +169,7 @@ def data_sha256(content: bytes, header: Header) -> str:
 
 
 def shown(text: str) -> str:
-    """Text from others, shortened for a message."""
+    """Untrusted text, shortened for a message."""
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
 
 
@@ -191,7 +191,7 @@ def _is_entry(value: Any) -> bool:
 
 
 def _check_tiling(tensors: dict[str, TensorEntry], data_size: int, path: object) -> None:
-    """The tensors must cover the data exactly: no gap, no overlap, nothing beyond the end."""
+    """Check that the tensors cover the data exactly: no gap, no overlap, nothing beyond the end."""
     position = 0
     for entry in sorted(tensors.values(), key=lambda entry: (entry.start, entry.end)):
         if entry.start != position:

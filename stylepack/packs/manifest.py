@@ -97,7 +97,7 @@ class Manifest:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Read a pack's metadata, and only its header, from `path`."""
+    """Read a pack's metadata from the header of `path`, without reading its tensors."""
     return Manifest.from_header(read_header(path, LARGEST_PACK), path)
 
 
@@ -154,7 +154,7 @@ def plain(text: str) -> str:
 
 
 def in_words(value: Any) -> str:
-    """A metadata value, also a nested one, on one line."""
+    """A metadata value, even a nested one, as text on one line."""
     if isinstance(value, dict):
         return " ".join(f"{key} {in_words(inner)}" for key, inner in value.items())
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Mixes of packs, and grids of mixes.  No torch here."""
+"""Mixes of packs, and grids of mixes.  Does not import torch."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -69,10 +69,10 @@ def parse_mix(text: str) -> Mix:
 
 
 def as_mix(mix: object) -> Mix:
-    """A mix of a text, a path, a dictionary, or a list of packs in equal parts.
+    """A mix from a string, a path, a dictionary, or a list of packs in equal parts.
 
     Raises:
-        UsageError: another type, or weights that make no mix.
+        UsageError: another type, or invalid weights.
     """
     if isinstance(mix, Mix):
         return mix
@@ -86,7 +86,7 @@ def as_mix(mix: object) -> Mix:
         return merge(part for one in mix for part in as_mix(one).parts)
     raise UsageError(
         f"a mix cannot be {'an empty' if mix in ([], ()) else 'a'} {type(mix).__name__}; give a "
-        "text like 'starry=0.5,wave=0.5', a dict, a list of packs, or the path of a pack"
+        "string like 'starry=0.5,wave=0.5', a dict, a list of packs, or the path of a pack"
     )
 
 
@@ -189,7 +189,7 @@ def inverse_distance(point: Point, points: Sequence[Point]) -> list[float]:
 
 
 def unnormalised(point: Point, points: Sequence[Point]) -> list[float]:
-    """1 minus the distance in sides of the square, at least 0; the sum in the middle is 1.17.
+    """Weights: 1 minus the distance in sides of the square, at least 0; 1.17 in all at its centre.
 
     The report's grid was not normalized; its exact weights are unknown.
     """

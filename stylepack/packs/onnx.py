@@ -255,7 +255,7 @@ class _Graph:
         return self.op("Add", self.op("Mul", x, gammas[name]), betas[name])
 
     def doubled(self, x: str) -> str:
-        """Twice the size by nearest neighbour."""
+        """Doubling by nearest neighbour."""
         return self.op(
             "Resize",
             x,

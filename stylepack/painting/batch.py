@@ -60,10 +60,10 @@ class Painter:
         photo = read_photo(source, self.options.reading_size, background=self.background)
         size = self.options.size
         if isinstance(size, int) and self.options.upscale and size > max(photo.size):
-            scaled(photo.size, size)  # refuses too large a one
+            scaled(photo.size, size)  # refuses a size that is too large
             _log.warning(
-                "--size %d is larger than a photograph: its strokes become finer and its size "
-                "stays; add --no-upscale to get %d pixels",
+                "--size %d is larger than a photograph: its strokes become finer, its size does "
+                "not change; add --no-upscale to get %d pixels",
                 size,
                 size,
             )
@@ -135,7 +135,7 @@ def _finished(job: Job, written: Future[None]) -> Outcome:
 
 
 def _from_standard_input() -> bytes:
-    """All of standard input, in pieces, between which signals are handled."""
+    """All of standard input, read in pieces so that signals are handled in between."""
     try:
         stream = cast(io.BufferedReader, sys.stdin.buffer)
         return b"".join(iter(lambda: stream.read1(PIECE), b""))

@@ -36,7 +36,7 @@ class Label:
 
     @classmethod
     def of(cls, name: str, manifest: Manifest) -> "Label":
-        """A label from a manifest, with the pack's name here."""
+        """A label from a manifest, for a pack that is called `name` here."""
         image = manifest.style_image
         return cls(
             name=in_words(name),
@@ -49,12 +49,12 @@ class Label:
 
     @property
     def title_and_name(self) -> str:
-        """`The Starry Night (starry)`, or the name alone where the title is the same."""
+        """`The Starry Night (starry)`, or only the name if the title is the same."""
         return self.name if self.title == self.name else f"{self.title} ({self.name})"
 
     @property
     def caption(self) -> str:
-        """Title, name and artist for a contact sheet, as far as it can spell them."""
+        """Title, name and artist for a contact sheet, without those that its font cannot spell."""
         lines = [self.title_and_name if _is_spelt(self.title) else self.name]
         if self.artist and _is_spelt(self.artist):
             lines.append(self.artist)
@@ -106,7 +106,7 @@ def labels_of(loaded: Loaded, named: bool) -> dict[str, Label]:
 
 
 def warnings_of(loaded: Loaded) -> list[str]:
-    """A line for every damaged pack that was left out, and one for all of other trunks."""
+    """A line for every damaged pack that was left out, and one for all packs of other trunks."""
     errors = {name: error for name, error in loaded.left_out.items() if name != IDENTITY}
     foreign = [name for name, error in errors.items() if isinstance(error, WrongTrunkError)]
     damaged = [f"left out '{name}': {errors[name]}" for name in errors if name not in foreign]
@@ -178,7 +178,7 @@ def mix_caption(mix: Mix) -> str:
 
 
 def in_words(value: Any) -> str:
-    """A value of others' metadata as printable text on one line; "" unless text or a number."""
+    """Untrusted metadata as printable text on one line; "" unless it is text or a number."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return ""
     words = printable(" ".join(str(value).split()))

@@ -1,4 +1,4 @@
-"""A gallery as one web page that loads nothing from anywhere."""
+"""A gallery as one self-contained web page."""
 
 import base64
 import hashlib

@@ -28,7 +28,7 @@ _log = logging.getLogger("stylepack")
 _MORE = re.compile(r"\d+-more")
 TOWARD = "-to-"  # between two mixes of a clip
 REGION = ","  # between mixes of regions
-NAMED = 3  # packs or mixes in a mark; of more, the first two are named
+NAMED = 3  # packs or mixes in a mark; if there are more, the first two are named
 STANDARD = Path("-")  # standard input or output
 
 
@@ -56,7 +56,7 @@ def mark_of(mixes: Iterable[Mix], last: Mix | None = None) -> str:
 
 
 def _joined(between: str, names: Iterable[str]) -> str:
-    """Different names, the first few if there are many."""
+    """Names without repetition, the first few if there are many."""
     shown = [*dict.fromkeys(names)]
     if len(shown) > NAMED:
         shown = [*shown[: NAMED - 1], f"{len(shown) - NAMED + 1}-more"]
@@ -77,8 +77,8 @@ def plan_jobs(
         output: a file for one photograph, a folder for several, `-`, or None for beside it.
         mark: ending of the names of painted files.
         extension: like `.png`; empty keeps each photograph's.
-        known: gives the names of installed packs: files of folders and patterns whose names end in
-            them are paintings and are left out.
+        known: returns the names of installed packs.  Files in folders or matched by patterns whose
+            names end in one of them are taken for paintings and left out.
 
     Raises:
         UsageError: a path that does not exist, several photographs for one file, or an output that
@@ -94,7 +94,7 @@ def plan_jobs(
         raise UsageError("-o is empty; give a file, a folder or -")
     try:
         return _planned(photos, output, Paintings(mark, known), extension)
-    except OSError as error:  # a name that is too long, for one
+    except OSError as error:  # for example, a name that is too long
         reason = error.strerror or error
         raise UsageError(f"cannot access {error.filename}: {reason}; give another name") from error
 
@@ -173,7 +173,7 @@ def share_of(jobs: Sequence[Job], shard: str, environment: Mapping[str, str]) ->
 def painted_name(source: Path, mark: str, extension: str = "") -> str:
     """`photo.jpg` -> `photo.starry.jpg`; formats that cannot be written become PNG, or MP4.
 
-    An `extension` of clips is for clips, one of pictures for pictures.
+    An `extension` for clips applies only to clips, one for pictures only to pictures.
     """
     if is_clip(source):
         kept = extension if extension in CONTAINERS else clip_suffix(source)
@@ -187,12 +187,12 @@ def painted_name(source: Path, mark: str, extension: str = "") -> str:
 class Paintings:
     """Recognises paintings by their names, which end in this command's mark or in packs' names.
 
-    `known` gives the names of installed packs; it is called once, if a name has two suffixes.
+    `known` returns the names of installed packs; it is called once, if a name has two suffixes.
     """
 
     def __init__(self, mark: str, known: Callable[[], Set[str]]) -> None:
         self.mark, self._get_known = mark, known
-        self.found: list[Path] = []  # those of other marks
+        self.found: list[Path] = []  # paintings with other marks
 
     @cached_property
     def _known(self) -> Set[str]:
@@ -213,7 +213,7 @@ class Paintings:
         return painted
 
     def warn(self) -> None:
-        """Say which files were taken for paintings in other styles."""
+        """Warn about files that were taken for paintings in other styles."""
         if self.found:
             _log.warning(
                 "left out paintings: %d, such as %s; paint such a file in a command of its own",
@@ -223,13 +223,13 @@ class Paintings:
 
 
 def is_done(job: Job) -> bool:
-    """Whether a job's file exists.  Files are written whole, so an empty one is another's."""
+    """Whether a job's file exists and is not empty; files are written atomically."""
     there = job.target != STANDARD and job.target.is_file()
     return there and job.target.stat().st_size > 0
 
 
 def _sources(photos: Sequence[str], paintings: Paintings) -> list[tuple[Path, Path]]:
-    """`_find` for all of them, each file once, without paintings of other files among them."""
+    """`_find` for all arguments: each file once, without paintings of other files among them."""
     found: dict[str, tuple[Path, Path]] = {}
     for photo in photos:
         for source, relative in _find(photo, paintings):
@@ -237,7 +237,7 @@ def _sources(photos: Sequence[str], paintings: Paintings) -> list[tuple[Path, Pa
     stems = {(source.parent, source.stem) for source, _ in found.values()}
 
     def is_of_another(source: Path) -> bool:
-        """Whether a shell's pattern has named a photograph and its painting."""
+        """Whether it is a painting of another source, as when a shell expands a pattern."""
         mark = paintings.mark if source.stem.endswith(paintings.mark or "\0") else ""
         original = source.stem.removesuffix(mark) if mark else source.stem.rpartition(".")[0]
         return (source.parent, original) in stems and source in paintings
@@ -270,7 +270,7 @@ def _find(photo: str, paintings: Paintings) -> list[tuple[Path, Path]]:
 
 
 def _check_folder(folder: Path) -> None:
-    """Refuse, before anything is painted, a folder that cannot be made or written to."""
+    """Refuse, before anything is painted, a folder that cannot be created or written to."""
     there = next(path for path in (folder, *folder.parents) if path.exists())
     if not there.is_dir():
         raise UsageError(f"{there} is a file, not a folder to paint into; choose another -o")

@@ -1,4 +1,4 @@
-"""Pictures and masks in the kinds that Python programs have: files, Pillow, NumPy and torch."""
+"""Conversion of pictures and masks: files, Pillow images, NumPy arrays and torch tensors."""
 
 import io
 import os
@@ -22,19 +22,19 @@ Picture = File | Image.Image | Array | Tensor | Photo
 Mask = str | os.PathLike[str] | Image.Image | Array | Tensor
 Back = Callable[[Sequence[Photo]], Any]
 
-OVERSHOOT = 1e-3  # beyond 0..1, as rounding leaves it
+OVERSHOOT = 1e-3  # beyond 0..1, allowed for rounding errors
 KINDS = "a path, an open file, a Pillow image, a NumPy array, a torch tensor or a Photo"
 
 
 def as_photos(picture: object, size: int | None = None) -> tuple[list[Photo], Back]:
-    """Photographs of a picture, and the way back from paintings to the same kind.
+    """Photographs from a picture, and a function that converts paintings back to its type.
 
     Args:
         picture: a `Picture`.  Files and a `Photo` come back as a `Photo`, Pillow images as Pillow
             images.  NumPy arrays are (H, W), (H, W, 3) or (H, W, 4), torch tensors (C, H, W) or
             (N, C, H, W) with 1, 3 or 4 channels; both are uint8 or floats in 0..1 and come back in
             their dtype and on their device, with 3 channels, or 4 if they have an alpha.
-        size: the long side in pixels at which it is enough to read a file.
+        size: the long side in pixels to read files at; None for their own.
 
     Raises:
         UsageError: another type, shape, dtype or range.
@@ -93,7 +93,7 @@ def _only(painted: Sequence[Photo]) -> Photo:
 
 
 def _seekable(file: BinaryIO) -> BinaryIO:
-    """An open file from where it is to its end, for decoders that seek."""
+    """The rest of an open file in memory, for decoders that seek."""
     content = file.read()
     if not isinstance(content, bytes):
         raise UsageError("the file is open as text; open it with mode 'rb'")

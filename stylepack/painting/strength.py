@@ -1,4 +1,4 @@
-"""Strength: between the photograph and the style, and beyond."""
+"""Strength of a style: from the photograph to the style, and beyond."""
 
 from dataclasses import dataclass
 
@@ -14,10 +14,10 @@ STRENGTHS = (0.0, 1.5)
 
 @dataclass(frozen=True)
 class PhotoResidual:
-    """Residual the identity style cannot reproduce; added back in proportion to 1 - strength.
+    """Details that the identity style cannot reproduce, added back by a share of 1 - strength.
 
-    The network's body, at a quarter of the size, loses details.  They are the photograph minus its
-    painting in the identity style.
+    The network's body, at a quarter of the size, loses details.  The residual is the photograph
+    minus its painting in the identity style.
 
     `identity`: its pack's vector, (1, style_size + 1); `share`: 1 - strength, in 0..1.
     """
@@ -42,7 +42,7 @@ def check_strength(strength: float) -> None:
     """Refuse a strength out of range.
 
     Raises:
-        UsageError: it is.
+        UsageError: it is out of range.
     """
     if not STRENGTHS[0] <= strength <= STRENGTHS[1]:
         raise UsageError(f"strength is {strength}; it must be from 0 to {STRENGTHS[1]}")
@@ -51,8 +51,8 @@ def check_strength(strength: float) -> None:
 def at_strength(vectors: Tensor, identity: Tensor, strength: float, last: int) -> Tensor:
     """Packs' vectors, (K, n), moved along the line from the identity's, (n,).
 
-    Entries from `last` on, the last norm's, set colours and contrast; beyond a strength of 1 they
-    stay, since extrapolation fades them.
+    Entries from `last` on, the last norm's, set colours and contrast; above a strength of 1 they
+    are kept, since extrapolation fades them.
     """
     moved = torch.lerp(identity.expand_as(vectors), vectors, strength)
     if strength > 1:

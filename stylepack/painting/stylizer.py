@@ -56,7 +56,7 @@ SMALLEST_STRIP = 1 << 14  # pixels; if these do not fit into memory, the image d
 
 @dataclass(frozen=True)
 class PaintOptions:
-    """Options of `Stylizer.paint` that are the same for many photographs.
+    """Options of `Stylizer.paint` that many photographs share.
 
     Raises:
         UsageError: the size is too small.
@@ -229,7 +229,7 @@ class Stylizer:
         regions: Sequence[AnyMix] | None = None,
         strength: float | None = None,
     ) -> "Stylizer":
-        """A stylizer on the same trunk and device with another mix, other regions or strength.
+        """A stylizer on the same trunk and device with another mix, regions or strength.
 
         Packs that are not loaded yet are loaded; they must belong to the same trunk.
 
@@ -237,7 +237,7 @@ class Stylizer:
             StylepackError: as `load`.
         """
         if self.loaded is None:
-            raise UsageError("this Stylizer has one mix alone; make one with Stylizer.load")
+            raise UsageError("this Stylizer cannot be changed; make one with Stylizer.load")
         first = self.mix if mix is None else as_mix(mix).normalised()
         others = self.mixes[1:] if regions is None else [as_mix(m).normalised() for m in regions]
         strength = self.strength if strength is None else strength
@@ -252,13 +252,13 @@ class Stylizer:
         return self.mixes[0]
 
     def between(self, other: "Stylizer", share: float) -> "Stylizer":
-        """The style on the way to that of another with as many regions, `share` of it, 0..1.
+        """A stylizer between this one and another with as many regions, at a `share` in 0..1.
 
-        A straight line between their numbers, as Dumoulin et al. 2017 interpolate.
+        Style vectors are interpolated linearly, as in Dumoulin et al. 2017.
         """
         made = copy(self)
         made.style = self.style.towards(other.style, share)
-        made.int8 = Products() if self.int8 is not None else None  # it is of one style
+        made.int8 = Products() if self.int8 is not None else None  # its cache is for one style
         return made
 
     @overload
@@ -307,7 +307,7 @@ class Stylizer:
         region_masks: Sequence[Mask] = (),
         advance: Advance = ignore_progress,
     ) -> Photo | Image.Image | Array | Tensor:
-        """Paint a photograph; its size stays.
+        """Paint a photograph, at its own size unless `upscale` is off.
 
         Args:
             photo: a path, an open binary file or a `Photo`, for a `Photo`; or a Pillow image, a
@@ -320,7 +320,7 @@ class Stylizer:
             size: None paints photographs above 1.3 megapixels coarse to fine, with strokes as
                 large as in one of about a megapixel; `full` paints them in one pass.  A number is
                 the long side in pixels to paint at: the smaller, the larger the strokes.
-            upscale: return the photograph's size and edges, also with a `size`.
+            upscale: return the photograph's size and edges, even with a `size`.
             keep_colors: take only the lightness from the painting.
             mask: painted where white, the photograph where black; a path, a Pillow image, or an
                 (H, W) array or tensor of bool, uint8 or floats in 0..1.
@@ -356,9 +356,9 @@ class Stylizer:
         advance: Advance = ignore_progress,
         memo: Memo | None = None,
     ) -> Photo:
-        """`paint` with options that are the same for many photographs.
+        """`paint` with options that many photographs share.
 
-        `memo` caches what other mixes on the same trunk can use on this photograph.
+        `memo` caches results for other mixes on the same trunk and this photograph.
         """
         size, regions = options.size, len(self.mixes) - 1
         if len(options.region_masks) != regions:
@@ -383,11 +383,10 @@ class Stylizer:
     def paint_together(
         self, options: PaintOptions, photos: Sequence[Photo], stylizers: Sequence["Stylizer"]
     ) -> Tensor | None:
-        """The network over photographs at once, each in the style of its stylizer: uint8 pixels.
+        """Paint photographs in one batch, each in its stylizer's style: (N, 3, H, W) uint8.
 
-        (N, 3, H, W), or None where they are to be painted one by one: they are large or of several
-        sizes, are painted at another size, in regions, in 8 bits or with a strength below 1, or
-        memory runs out.
+        None if they must be painted one by one: they are large or of several sizes, are painted at
+        another size, in regions, in 8 bits or with a strength below 1, or memory runs out.
         """
         if (
             options.size is not None
@@ -524,7 +523,7 @@ def _back_to_size(pixels: Tensor, small: Photo, photo: Photo) -> Tensor:
 def _provenance(
     mixes: Sequence[Mix], strength: float, packs: dict[str, Pack], trunk_sha256: str
 ) -> str:
-    """How a picture was made, as ASCII JSON for its metadata."""
+    """A record of how a picture was made, as ASCII JSON for its metadata."""
     # Packs by name: their paths are private.
     names = {reference: pack.manifest.name for reference, pack in packs.items()}
     named = [

@@ -1,1 +1,1 @@
-"""The page on the own machine where packs are mixed with sliders: `stylepack studio`."""
+"""`stylepack studio`: a local web page for mixing packs with sliders."""

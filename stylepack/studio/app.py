@@ -1,4 +1,4 @@
-"""The web application of `stylepack studio`: what the page can ask for."""
+"""The web application of `stylepack studio`: the requests that the page can make."""
 
 import asyncio
 import json
@@ -54,7 +54,7 @@ class Studio:
         self.saved: dict[str, Path] = {}
 
     def lay(self, source: Path | Upload) -> Sheet:
-        """Take a photograph in the place of the last one.
+        """Read a photograph; it replaces the last one.
 
         Raises:
             StylepackError: it cannot be read.
@@ -64,7 +64,7 @@ class Studio:
         return sheet
 
     def close(self) -> None:
-        """Stop everything that runs."""
+        """Stop all work."""
         self.learning.close()
         self.frames.close()
 
@@ -107,7 +107,7 @@ class Studio:
         return Response(self.files[name], media_type=KINDS[Path(name).suffix])
 
     async def state(self, _: Request) -> Response:
-        """Packs, photograph and what else the page begins with."""
+        """The page's initial state: packs, photograph, masks and progress of learning."""
         packs = [{"reference": one, **asdict(label)} for one, label in self.catalog.labels.items()]
         return JSONResponse(
             {
@@ -120,29 +120,29 @@ class Studio:
         )
 
     async def take_photo(self, request: Request) -> Response:
-        """A photograph in the request's body."""
+        """Take a photograph from the request's body."""
         name = unquote(request.headers.get("x-name", ""))
         upload = Upload(await body_of(request, what="the photograph"), name)
         sheet = await run_in_threadpool(self.lay, upload)
         return JSONResponse(_photo_facts(sheet))
 
     async def shown_photo(self, request: Request) -> Response:
-        """The photograph itself, as large as a page shows it whole."""
+        """The photograph at the size at which the page shows it whole."""
         sheet = self._sheet(request)
         return _picture(await run_in_threadpool(lambda: jpeg(sheet.shown())))
 
     async def crop_photo(self, request: Request) -> Response:
-        """A part of the photograph, pixel by pixel."""
+        """A part of the photograph at full size."""
         part = _rectangle(request)
         return _picture(await run_in_threadpool(crop, self._sheet(request).photo, *part))
 
     async def thumbnail(self, request: Request) -> Response:
-        """A pack on the photograph."""
+        """A thumbnail of the photograph in a pack's style."""
         reference = request.query_params.get("pack", "")
         return await _painted(self.frames.thumbnail(reference, self._sheet(request)))
 
     async def frame(self, request: Request) -> Response:
-        """A look on the photograph: `quick`, `better`, `best` or a `tile` of the pad."""
+        """The photograph in a look: `quick`, `better`, `best` or a `tile` of the pad."""
         look, sheet = await self._look(request), self._sheet(request)
         kind = request.query_params.get("kind", "quick")
         if kind == "quick":
@@ -153,7 +153,7 @@ class Studio:
         return await _painted(self.frames.sharp(look, sheet, best=kind == "best"))
 
     async def crop_painted(self, request: Request) -> Response:
-        """A part of the picture at full size, or how much of that is painted."""
+        """A part of the painting at full size, or the share of the painting that is done."""
         part = _rectangle(request)
         found = self.frames.whole(await self._look(request), self._sheet(request))
         if isinstance(found, float):
@@ -161,7 +161,7 @@ class Studio:
         return _picture(await run_in_threadpool(crop, found, *part))
 
     async def take_mask(self, request: Request) -> Response:
-        """A mask, a byte a pixel."""
+        """Keep a mask, one byte per pixel."""
         content = await body_of(request, MOST_MASK_PIXELS, "the mask")
         width, height = (_whole_number(request, side, 1, 1 << 16) for side in ("width", "height"))
         return JSONResponse({"id": self.desk.keep_mask(content, width, height)})
@@ -181,7 +181,7 @@ class Studio:
         return JSONResponse({"command": command, "typed": self.desk.current().typed})
 
     async def save(self, request: Request) -> Response:
-        """Write the picture at full size to the chosen folder, or say how much is painted."""
+        """Write the full-size painting to the chosen folder, or return the share that is done."""
         look, sheet = await self._look(request), self._sheet(request)
         painted = self.frames.whole(look, sheet, SAVE)
         if isinstance(painted, float):
@@ -192,7 +192,7 @@ class Studio:
         return JSONResponse({"path": str(path), "name": path.name, "number": number})
 
     async def download(self, request: Request) -> Response:
-        """A picture that was saved here, to keep elsewhere too."""
+        """Download a picture that was saved."""
         path = self.saved.get(request.path_params["number"])
         if path is None:
             return Response(status_code=404)
@@ -200,7 +200,7 @@ class Studio:
         return Response(content, media_type=_media_type(path))
 
     async def save_pack(self, request: Request) -> Response:
-        """The mix of a look as a pack."""
+        """Install the mix of a look as a pack."""
         data = await _json(request)
         look = self._parsed(data.get("look"))
         name, title = str(data.get("name", "")), str(data.get("title", ""))[:200]
@@ -217,11 +217,11 @@ class Studio:
         return JSONResponse(asdict(self.learning.progress))
 
     async def learn_state(self, _: Request) -> Response:
-        """How far the learning is."""
+        """The progress of learning."""
         return JSONResponse(asdict(self.learning.progress))
 
     async def learn_preview(self, _: Request) -> Response:
-        """The photograph in the style as it is by now."""
+        """The photograph in the style learned so far."""
         preview = self.learning.preview
         return Response(status_code=404) if preview is None else _picture(preview)
 
@@ -241,7 +241,7 @@ class Studio:
 
 
 def application(studio: Studio, token: str, port: int) -> Guard:
-    """The guarded application; it closes the studio at its end."""
+    """The guarded application; it closes the studio on shutdown."""
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -252,7 +252,7 @@ def application(studio: Studio, token: str, port: int) -> Guard:
 
 
 def _in_words(handler: Handler) -> Handler:
-    """A handler whose errors are sentences in JSON."""
+    """A handler that returns errors as sentences in JSON."""
 
     async def answer(request: Request) -> Response:
         try:

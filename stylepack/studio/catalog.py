@@ -1,4 +1,4 @@
-"""The packs that the page offers: those of one trunk, by the references that `apply` knows."""
+"""The packs that the page offers: those of one trunk, by the references that `apply` takes."""
 
 import threading
 from collections.abc import Collection
@@ -17,7 +17,7 @@ from stylepack.studio.look import Look
 
 @dataclass(frozen=True)
 class Engine:
-    """How everything is painted: options of the command, as typed."""
+    """Painting options of the command, as typed."""
 
     trunk: str | None = None
     device: str = "auto"
@@ -25,7 +25,7 @@ class Engine:
 
     @property
     def words(self) -> list[str]:
-        """The same as options of `stylepack apply`."""
+        """The options that differ from the defaults, for `stylepack apply`."""
         words = [] if self.trunk is None else ["--trunk", self.trunk]
         if self.device != "auto":
             words += ["--device", self.device]
@@ -39,7 +39,7 @@ class Catalog:
     offers.
 
     Raises:
-        StylepackError: the trunk is not there or damaged, or no pack belongs to it.
+        StylepackError: the trunk is missing or damaged, or no pack belongs to it.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -62,7 +62,7 @@ class Catalog:
             )
 
     def refresh(self) -> None:
-        """Take in packs that have been installed meanwhile and fit."""
+        """Reload the packs that fit the trunk."""
         packs = {IDENTITY: self.loaded.packs[IDENTITY]} if self.has_strength else {}
         labels = {}
         for reference, path in packs_on(self.place):
@@ -82,7 +82,7 @@ class Catalog:
 
     @property
     def packs(self) -> dict[str, Pack]:
-        """By reference."""
+        """Packs by reference."""
         return self.loaded.packs
 
     def parsed(self, data: object, masks: Collection[str]) -> Look:
@@ -93,7 +93,7 @@ class Catalog:
         """
         look = Look.parsed(data, self.labels, masks)
         if look.strength != 1 and not self.has_strength:
-            raise UsageError("this trunk has no identity pack, which other strengths than 1 need")
+            raise UsageError("this trunk has no identity pack, which strengths other than 1 need")
         return look
 
     def stylizer(self, look: Look) -> Stylizer:

@@ -1,4 +1,4 @@
-"""The desk: the photograph, its smaller copies and its masks, in the chosen folder."""
+"""The photograph, its smaller copies and its masks, and the folder for results."""
 
 import hashlib
 import io
@@ -29,7 +29,7 @@ NAME_LENGTH = 120
 
 
 class Upload(io.BytesIO):
-    """A file that the page has sent, under the name that it has there: no path."""
+    """A file that the page has sent, with its name but no path."""
 
     def __init__(self, content: bytes, name: str) -> None:
         super().__init__(content)
@@ -49,8 +49,8 @@ class Sheet:
 
     Args:
         photo: as it was read.
-        place: what the command names: a path that was typed, or a name that the page has sent.
-        typed: whether it is a path from here.
+        place: its name in the command: a typed path, or a name that the page has sent.
+        typed: whether `place` is a path on this machine.
     """
 
     def __init__(self, photo: Photo, place: str, *, typed: bool) -> None:
@@ -67,7 +67,7 @@ class Sheet:
         return width * height <= LARGE
 
     def at(self, side: int) -> Photo:
-        """The photograph with its long side at so many pixels, or as it is if that is smaller."""
+        """The photograph with a long side of `side` pixels, or as it is if that is smaller."""
         side = min(side, max(self.photo.size))
         if side not in self._sizes:
             base = self.settled if side <= max(self.settled.size) else self.photo
@@ -75,12 +75,12 @@ class Sheet:
         return self._sizes[side]
 
     def shown(self) -> Image.Image:
-        """As the page shows it whole."""
+        """The photograph as the page shows it whole."""
         return self.at(SHOWN).flattened("white").to_image()
 
 
 class Desk:
-    """A photograph at a time, and masks by their ids.  Results go to `folder` and nowhere else."""
+    """One photograph at a time, and masks by id.  Results are written only to `folder`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -88,7 +88,7 @@ class Desk:
         self.masks: OrderedDict[str, Tensor] = OrderedDict()
 
     def lay(self, source: Path | Upload) -> Sheet:
-        """Read a photograph as `apply` does, and put it in the place of the last one.
+        """Read a photograph as `apply` does; it replaces the last one.
 
         Raises:
             UsageError: no such file.
@@ -101,10 +101,10 @@ class Desk:
         return self.sheet
 
     def current(self, photo_id: str | None = None) -> Sheet:
-        """The photograph; with an id, only if it is that one.
+        """The current photograph; with an id, only if it has that id.
 
         Raises:
-            UsageError: there is none, or another.
+            UsageError: there is none, or it has another id.
         """
         if self.sheet is None:
             raise UsageError("there is no photograph yet; drop one on the page")
@@ -135,7 +135,7 @@ class Desk:
         """A mask, (H, W) uint8.
 
         Raises:
-            UsageError: it is not here.
+            UsageError: there is no such mask.
         """
         self._recall(mask_id)
         found = self.masks.get(mask_id)
@@ -147,14 +147,14 @@ class Desk:
         """A mask as a grey PNG.
 
         Raises:
-            UsageError: it is not here.
+            UsageError: there is no such mask.
         """
         encoded = io.BytesIO()
         Image.fromarray(self.mask(mask_id).numpy(), "L").save(encoded, "PNG")
         return encoded.getvalue()
 
     def _recall(self, mask_id: str) -> None:
-        """Read a mask that a command was copied with, an earlier time in this folder."""
+        """Read a mask that was written to this folder earlier, with a copied command."""
         if mask_id in self.masks or not MASK_ID.fullmatch(mask_id):
             return
         for path in sorted(self.folder.glob(f"*.mask-{mask_id}.png")):
@@ -178,7 +178,7 @@ class Desk:
         return {mask_id: str(path) for mask_id, path in files.items()}
 
     def free_name(self, look: Look) -> Path:
-        """Where the painted photograph can go without replacing anything."""
+        """A path for the painted photograph where no file exists."""
         mark = mark_of([look.mix, *(region.mix for region in look.regions)])
         first = self.folder / painted_name(Path(self.current().name), mark)
         path, number = first, 2

@@ -45,7 +45,7 @@ class Frames:
     """Paints looks for the page in lanes of decreasing urgency.
 
     `live` is for frames while something moves, `rest` for sharper ones and thumbnails, `work` for
-    what takes long.
+    long jobs.
     """
 
     def __init__(self, catalog: Catalog, desk: Desk) -> None:
@@ -61,7 +61,7 @@ class Frames:
         self._pending: dict[str, tuple[object, Future[Photo]]] = {}
 
     def begin(self, sheet: Sheet) -> None:
-        """Prepare for a photograph: forget the last one's, find how many threads are quickest."""
+        """Prepare for a photograph: clear the caches and choose the fastest number of threads."""
         self._memos.clear()
         self._thumbnails.clear()
         self._whole = None
@@ -72,15 +72,15 @@ class Frames:
         self.live.submit(lambda _: self._choose_threads(sheet, self.catalog.one(first)))
 
     def refresh(self) -> None:
-        """Take in new packs."""
+        """Reload the packs."""
         self.catalog.refresh()
         self._thumbnails.clear()
         self._whole = None
 
     def quick(self, look: Look, sheet: Sheet, elsewhere: float) -> "Future[Frame]":
-        """A frame of the size that the machine paints in time.
+        """A frame at the size that this machine can paint in time.
 
-        `elsewhere` is how many seconds the last one took besides its painting.
+        `elsewhere`: seconds that the last frame took apart from its painting.
         """
         self.rest.drop(FRAME)
         self._drop_other_whole((sheet.id, look))
@@ -96,7 +96,7 @@ class Frames:
         return self.live.submit(paint, tag=FRAME)
 
     def sharp(self, look: Look, sheet: Sheet, *, best: bool) -> "Future[Frame]":
-        """A frame at rest: at `BETTER` pixels, or as the whole picture looks in small."""
+        """A frame at rest: at `BETTER` pixels, or with `best` like the full-size picture."""
         self.rest.drop(FRAME)
 
         def paint(turn: Turn) -> Frame:
@@ -116,7 +116,7 @@ class Frames:
         return self.rest.submit(paint, tag=FRAME, rank=FIRST_RANK)
 
     def tile(self, look: Look, sheet: Sheet) -> "Future[Frame]":
-        """A look in small, when nothing else is to be painted: for the pad's grid."""
+        """A small picture of a look for the pad's grid, painted when nothing else waits."""
 
         def paint(turn: Turn) -> Frame:
             start = time.perf_counter()
@@ -125,7 +125,7 @@ class Frames:
         return self.rest.submit(paint, rank=LATER_RANK)
 
     def thumbnail(self, reference: str, sheet: Sheet) -> "Future[Frame]":
-        """A pack on the photograph, small.
+        """A thumbnail of the photograph in a pack's style.
 
         Raises:
             UsageError: no such pack.
@@ -148,9 +148,9 @@ class Frames:
         return self.rest.submit(paint, rank=LATER_RANK)
 
     def whole(self, look: Look, sheet: Sheet, purpose: str = ZOOM) -> Photo | float:
-        """The picture at full size if it is painted; else how much is done, 0..1, and begin it.
+        """The full-size picture if it is painted; else start it, and return the share done, 0..1.
 
-        One picture is painted for each purpose at a time: the one that was asked for last.
+        One picture is painted for each purpose at a time: the one that was requested last.
 
         Raises:
             StylepackError: it cannot be painted.
@@ -189,7 +189,7 @@ class Frames:
         return painted
 
     def _at_side(self, look: Look, sheet: Sheet, side: int, lane: str, advance: Advance) -> Photo:
-        """A look at once on the photograph made small, or smaller for large strokes."""
+        """A look painted in one pass on a reduced photograph, smaller still for large strokes."""
         if isinstance(look.size, int):
             side = min(side, look.size)
         photo = sheet.at(side)
@@ -212,7 +212,7 @@ class Frames:
         return memo
 
     def _choose_threads(self, sheet: Sheet, stylizer: Stylizer) -> None:
-        """On a machine that is busy with other things one thread may be quicker than all."""
+        """Use one thread if it is faster than all, as it can be on a busy machine."""
 
         def seconds() -> float:
             return min(_timed(lambda: stylizer.paint(photo, size=FULL)) for _ in range(TRIES))
@@ -226,10 +226,10 @@ class Frames:
 
 
 def crop(photo: Photo, left: int, top: int, width: int, height: int) -> Frame:
-    """A part of a picture, pixel by pixel: a PNG.
+    """A part of a picture at full size, as a PNG.
 
     Raises:
-        UsageError: no part of it, or too large a one.
+        UsageError: the part is outside the picture or too large.
     """
     right, bottom = min(left + width, photo.size[0]), min(top + height, photo.size[1])
     if not (

@@ -1,4 +1,4 @@
-"""Who may ask, and how much: only the page itself, from this machine, in files of bounded size."""
+"""Access control: only the page itself, from this machine, with uploads of bounded size."""
 
 import hmac
 import secrets
@@ -37,7 +37,7 @@ REFUSED = "This address is not open to you. Use the one that `stylepack studio` 
 
 
 class Guard:
-    """Lets through what comes from the page: its host, its origin, and the token in the address."""
+    """Lets through requests from the page, by host, origin and the token in the address."""
 
     def __init__(self, app: Application, token: str, port: int) -> None:
         self.app, self.token = app, token
@@ -70,7 +70,7 @@ class Guard:
         return origin == f"http://{host}" and self._site(headers) == "same-origin"
 
     def _site(self, headers: Headers) -> str:
-        """Where the browser says that the request comes from; old ones do not say."""
+        """The request's origin as the browser reports it; old browsers do not."""
         return headers.get("sec-fetch-site", "same-origin")
 
     def _has_token(self, scope: Scope) -> bool:
@@ -79,9 +79,9 @@ class Guard:
 
 
 def kept_token() -> str:
-    """The token of this user's addresses: the same every time, so that bookmarks stay good.
+    """The token in this user's addresses, kept so that bookmarks remain valid.
 
-    Where it cannot be kept it is a new one.
+    If it cannot be stored, every studio has a new one.
     """
     path = home_folder() / "studio-token"
     with suppress(OSError, UnicodeDecodeError):
@@ -97,12 +97,13 @@ def kept_token() -> str:
 
 
 async def body_of(request: Request, most: int = MOST_BYTES, what: str = "the file") -> bytes:
-    """All that a request carries.
+    """The body of a request.
 
     Raises:
         PhotoError: more than `most` bytes; the rest is not read.
     """
-    too_much = PhotoError(f"{what} has more than {most >> 20} MB, the most that are taken")
+    limit = f"{most >> 20} MB" if most >> 20 else f"{most >> 10} KB"
+    too_much = PhotoError(f"{what} has more than {limit}; send less")
     with suppress(ValueError):
         if int(request.headers.get("content-length", "0")) > most:
             raise too_much

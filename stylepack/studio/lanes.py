@@ -1,4 +1,4 @@
-"""Threads that paint: each does one thing after the other and lets more urgent lanes go first."""
+"""Painting threads: each does one job at a time and lets more urgent lanes go first."""
 
 import itertools
 import os
@@ -14,17 +14,17 @@ from typing import Any, TypeVar
 import torch
 
 T = TypeVar("T")
-LOOK_AGAIN = 0.02  # seconds between looks at whether more urgent lanes are done
+LOOK_AGAIN = 0.02  # seconds between checks whether more urgent lanes are done
 
 
 class SupersededError(Exception):
-    """The work is not wanted any more."""
+    """The work is no longer wanted."""
 
 
 class Turn:
     """One piece of work: `turn(share)` is its `Advance`, which waits for more urgent lanes.
 
-    `share` is how much of it is done, 0..1.
+    `share` is the share of it that is done, 0..1.
     """
 
     def __init__(self, above: Sequence["Lane"]) -> None:
@@ -33,10 +33,10 @@ class Turn:
         self.dropped = False
 
     def __call__(self, share: float) -> None:
-        """Note the share; wait for lanes above.
+        """Store the share; wait for lanes above.
 
         Raises:
-            SupersededError: the work is not wanted any more.
+            SupersededError: the work is no longer wanted.
         """
         self.share = share
         while not self.dropped and any(lane.busy for lane in self._above):
@@ -58,8 +58,8 @@ class _Job:
 class Lane:
     """One thread with a queue.
 
-    `above` are lanes that go first; `threads` are torch's, 0 leaves them; `nice` lowers the
-    thread's priority where threads have one.
+    `above`: lanes that go first.  `threads`: torch's, 0 leaves them unchanged.  `nice` lowers the
+    thread's priority on systems where threads have one.
     """
 
     def __init__(
@@ -76,13 +76,13 @@ class Lane:
 
     @property
     def busy(self) -> bool:
-        """Whether something is done or waits."""
+        """Whether a job is running or waiting."""
         return self._running is not None or bool(self._jobs)
 
     def submit(self, work: Callable[[Turn], T], *, tag: str = "", rank: int = 0) -> "Future[T]":
-        """Have something done; the lower its rank, the sooner.
+        """Queue work; lower ranks go first.
 
-        With a tag, work that waits under the same tag is dropped: the newest wins.  The result of
+        With a tag, waiting work with the same tag is dropped: the newest wins.  The result of
         dropped work is a `SupersededError`.
         """
         future: Future[T] = Future()
@@ -98,19 +98,19 @@ class Lane:
         return future
 
     def drop(self, tag: str) -> None:
-        """Stop what is done under a tag, and drop what waits under it."""
+        """Stop running work with a tag, and drop waiting work with it."""
         with self._changed:
             self._drop_waiting(tag)
             if self._running is not None and self._running.tag == tag:
                 self._running.turn.dropped = True
 
     def share(self, tag: str) -> float:
-        """How much is done of what runs under a tag."""
+        """The share, 0..1, that is done of running work with a tag."""
         running = self._running
         return running.turn.share if running is not None and running.tag == tag else 0.0
 
     def close(self, seconds: float) -> None:
-        """Drop everything; wait so long for the thread."""
+        """Drop all work; wait up to `seconds` for the thread."""
         with self._changed:
             self._closed = True
             for job in self._jobs:
@@ -143,7 +143,7 @@ class Lane:
             with suppress(OSError):
                 os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), self._nice)
         while (job := self._next()) is not None:
-            if not job.future.set_running_or_notify_cancel():  # nobody waits for it any more
+            if not job.future.set_running_or_notify_cancel():  # nobody is waiting for it
                 continue
             try:
                 job.turn(0.0)
@@ -153,6 +153,6 @@ class Lane:
 
 
 def _drop(future: "Future[Any]") -> None:
-    """Let whoever waits know; they may have gone already."""
+    """Set `SupersededError` as a future's result, unless it is already done."""
     with suppress(InvalidStateError):
         future.set_exception(SupersededError())

@@ -36,10 +36,10 @@ NICE = 5  # an update takes about a second, in which a slider may move
 
 @dataclass(frozen=True)
 class Progress:
-    """How far the learning of `name` is.
+    """The progress of learning `name`.
 
     `state` is `idle`, `starting`, `learning`, `measuring`, `done`, `cancelled` or `failed`;
-    `words` say more.
+    `words` give details.
     """
 
     state: str = "idle"
@@ -51,9 +51,9 @@ class Progress:
 
 
 class Learning:
-    """One painting at a time.
+    """Learns one painting at a time.
 
-    `recipe` is the one to start from, None the default; `updates` how many there are at most, None
+    `recipe`: the recipe to start from, None for the default.  `updates`: the most to make, None for
     as many as `add-style` makes.
     """
 
@@ -143,7 +143,7 @@ class Learning:
 
     @torch.no_grad()
     def _paint(self, work: Finetune) -> None:
-        """The photograph on the desk in the style as it is by now."""
+        """Paint the photograph on the desk in the style learned so far."""
         sheet = self.frames.desk.sheet
         if sheet is None:
             return

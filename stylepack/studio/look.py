@@ -26,7 +26,7 @@ class Region:
 
 @dataclass(frozen=True)
 class Look:
-    """All that decides how a photograph is painted; weights of `mix` are as they are typed."""
+    """Everything that determines a painting of a photograph; `mix` has the weights as typed."""
 
     mix: Mix
     regions: tuple[Region, ...] = ()
@@ -40,12 +40,12 @@ class Look:
         """Check what a page has sent.
 
         Args:
-            data: of JSON.
+            data: parsed JSON.
             packs: references that may be used.
-            masks: ids of masks that are here.
+            masks: ids of the known masks.
 
         Raises:
-            UsageError: anything else.
+            UsageError: invalid data, or an unknown pack or mask.
         """
         fields = _fields(data)
         mask = fields.get("mask") or ""
@@ -66,11 +66,11 @@ class Look:
 
     @property
     def mixes(self) -> list[Mix]:
-        """Normalised, the first the one outside all regions."""
+        """Normalised mixes; the first is the one outside all regions."""
         return [self.mix.normalised(), *(region.mix.normalised() for region in self.regions)]
 
     def command(self, photo: str, masks: Mapping[str, str], others: Sequence[str]) -> list[str]:
-        """The words of the `stylepack apply` that paints the same.
+        """The words of the `stylepack apply` command that paints the same.
 
         Args:
             photo: the photograph's file.
@@ -98,7 +98,7 @@ def _mix_words(mix: Mix) -> list[str]:
 
 
 def _as_file(path: str) -> str:
-    """A path that is not taken for an option or for standard input."""
+    """A path that cannot be mistaken for an option or for standard input."""
     return f"./{path}" if path.startswith("-") else path
 
 
@@ -138,7 +138,7 @@ def _known_mask(mask: object, masks: Collection[str]) -> str:
 
 
 def _hundredths(value: object, what: str, most: float) -> float:
-    """A whole number of hundredths as a share: so it is the number that the command has."""
+    """A whole number of hundredths as a share, so that it equals the number in the command."""
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most * PERCENT:
         raise UsageError(f"{what} is {value!r:.40}; it must be from 0 to {most:g}, in hundredths")
     return value / PERCENT

@@ -30,7 +30,7 @@ def save_picture(desk: Desk, painted: Photo, look: Look) -> Path:
 
 
 def command_of(desk: Desk, catalog: Catalog, look: Look, *, write_masks: bool) -> str:
-    """The command that paints a look, as it is typed; its masks are written if asked.
+    """The command that paints a look, quoted for a shell; masks are written with `write_masks`.
 
     Raises:
         StylepackError: a mask cannot be written.
@@ -45,7 +45,7 @@ def save_pack(catalog: Catalog, mix: Mix, name: str, title: str) -> str:
 
     Raises:
         UsageError: an invalid name.
-        PackError: it is taken.
+        PackError: the name is taken.
     """
     if name == IDENTITY:
         raise UsageError(f"'{IDENTITY}' is the identity pack's name; choose another")

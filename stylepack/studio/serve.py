@@ -1,4 +1,4 @@
-"""Serving the studio on 127.0.0.1 until it is to stop."""
+"""Serving the studio on 127.0.0.1 until it is stopped."""
 
 import socket
 from collections.abc import Callable, Iterator
@@ -12,11 +12,11 @@ from stylepack.studio.guard import kept_token
 
 HOST = "127.0.0.1"
 KEEP_ALIVE = 60  # seconds that an idle connection stays open
-PATIENCE = 2  # seconds for requests that are on their way at the end
+PATIENCE = 2  # seconds for pending requests on shutdown
 
 
 class _Server(uvicorn.Server):
-    """A server whose signals the caller handles: `stopped` says when to end."""
+    """A server whose signals the caller handles; it ends when `stopped` returns True."""
 
     def __init__(self, config: uvicorn.Config, stopped: Callable[[], bool]) -> None:
         super().__init__(config)
@@ -24,21 +24,21 @@ class _Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave them."""
+        """Leave signal handlers unchanged."""
         yield
 
     async def on_tick(self, counter: int) -> bool:
-        """Look whether to end, ten times a second."""
+        """Check whether to end, ten times a second."""
         return self._stopped() or await super().on_tick(counter)
 
 
 def listen(port: int) -> socket.socket:
-    """A socket on this machine alone; port 0 takes a free one.
+    """A socket that only this machine can reach; port 0 takes a free one.
 
     Raises:
         StylepackError: the port is taken or not allowed.
     """
-    # asyncio turns Nagle's algorithm off, 40 ms an answer, only where the protocol is named.
+    # asyncio turns off Nagle's algorithm, 40 ms per answer, only if the protocol is given.
     bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if hasattr(socket, "SO_REUSEADDR"):
@@ -58,7 +58,7 @@ def serve(
     ready: Callable[[str], None],
     stopped: Callable[[], bool],
 ) -> None:
-    """Serve until `stopped`; `ready` is called with the address just before."""
+    """Serve until `stopped` returns True; `ready` is called first, with the address."""
     port, token = bound.getsockname()[1], kept_token()
     config = uvicorn.Config(
         application(studio, token, port),

@@ -1,4 +1,4 @@
-"""Learning one new style and installing it: what `stylepack add-style` and Python share."""
+"""Learning one new style and installing it, for `stylepack add-style` and for Python."""
 
 import logging
 import math
@@ -69,14 +69,14 @@ def add_style(
         updates: updates at most; None is 60, after a first version of the style.
         max_time: seconds at most.
         style_weight, seed, loss_network: in place of the default recipe's; without `loss_network`
-            VGG-19 is used where its weights are cached, and the bundled network elsewhere.
+            VGG-19 is used if its weights are cached, else the bundled network.
         vgg_weights: the loss network's weights, a .safetensors or .pth file.
         trunk: a trunk's name or file; None is the bundled one.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
         title, artist: of the painting, for the pack's metadata.
         author, license: of the pack, for its metadata.
         replace: replace an installed pack of this name.
-        resume: go on from where an interrupted call, or the installed pack of this name, has ended.
+        resume: continue the style of an interrupted call, or the installed pack of this name.
         progress: called with the share of the updates that are done, 0..1.
 
     Returns:
@@ -86,7 +86,7 @@ def add_style(
         UsageError: no such file, a name that cannot be a pack's, or nothing to resume.
         PackError: the name is taken and `replace` is not set.
         TrainingError: the photographs or the loss network cannot be read.
-        DeviceError: the device is not there.
+        DeviceError: this machine does not have the device.
     """
     path = Path(painting)
     described = described_painting(path, name, title=title, artist=artist)
@@ -136,7 +136,7 @@ def add_style(
 def described_painting(
     path: Path, name: str = "", *, title: str = "", artist: str = ""
 ) -> Painting:
-    """A painting to learn, under the name of the pack that it will be.
+    """A painting to learn, with the name of its future pack.
 
     Raises:
         UsageError: no such file, or a name that cannot be a pack's.
@@ -153,8 +153,8 @@ def first_version(
 ) -> QuickStyle | None:
     """The style to start from, to be learned in seconds.
 
-    None if there are hardly more `updates` than it takes itself, or the bundled loss network has
-    not all layers of the recipe: then learning starts from a mix of packs.
+    None if there are fewer `updates` than it takes itself, or if the bundled loss network lacks
+    layers of the recipe: learning then starts from a mix of packs.
     """
     if not can_be_quick(recipe) or (updates is not None and updates < QUICK_UPDATES):
         return None
@@ -167,7 +167,7 @@ def planned(
     earlier: Earlier | None,
     quick: QuickStyle | None = None,
 ) -> Recipe:
-    """The recipe for one style, with the updates that are left after earlier ones."""
+    """The recipe for one style, with the updates that remain after earlier ones."""
     refining = earlier is not None or quick is not None
     total = updates or (REFINING_STEPS if refining else STEPS)
     left = max(total - earlier.updates, min(FINISH, total)) if earlier else total
@@ -175,7 +175,7 @@ def planned(
 
 
 def unfinished_file(name: str) -> Path:
-    """Where an interrupted style waits to be resumed or installed."""
+    """The file of an interrupted style, to be resumed or installed."""
     return home_folder() / "unfinished" / f"{name}{SUFFIX}"
 
 
@@ -192,7 +192,7 @@ def keep_unfinished(work: Finetune, author: str = "", license: str = "") -> Path
 
 
 def install_learned(work: Finetune, pack: Pack, *, replace: bool) -> Path:
-    """Install a learned style; one that was kept unfinished is no longer needed then.
+    """Install a learned style, and delete its unfinished version if there is one.
 
     Raises:
         PackError: it could not be installed and is in the working folder.
@@ -204,7 +204,7 @@ def install_learned(work: Finetune, pack: Pack, *, replace: bool) -> Path:
 
 
 def earlier_style(painting: Painting, trunk: Path) -> Earlier:
-    """The style that an interrupted command has kept, or else the installed one, to go on from.
+    """The style that an interrupted command has kept, or else the installed one, to continue.
 
     Raises:
         UsageError: there is neither, or it was learned from another picture.

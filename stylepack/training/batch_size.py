@@ -14,7 +14,7 @@ SHARE = 0.9  # of a device's memory; the rest is for fragments and CUDA graphs
 MOST = 512  # images per update on one device
 CPU_SHARE = 0.5  # of free memory
 CPU_MOST = 16  # on a CPU the time per image hardly depends on the batch
-PASSING = 1.5  # peak memory of an update over what it saves for the backward; measured: 1.4
+PASSING = 1.5  # peak memory of an update over that saved for the backward pass; measured: 1.4
 
 
 def find_batch(trainer: Trainer, crop: int, processes: int = 1) -> int:
@@ -51,7 +51,7 @@ def largest(fits: Callable[[int], bool], most: int) -> int:
 
 
 def image_bytes(trainer: Trainer, crop: int) -> int:
-    """Bytes that an update saves per image for the backward."""
+    """Bytes that an update saves per image for the backward pass."""
     return _saved_bytes(trainer, 2, crop) - _saved_bytes(trainer, 1, crop)
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints: one safetensors file, written atomically, and the one before it."""
+"""Checkpoints: one safetensors file, written atomically, and the previous one."""
 
 import os
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")  # by torch's names
 
 
 def save_checkpoint(folder: Path, state: dict[str, Tensor], *, over: bool = False) -> None:
-    """Write `state` to the run folder, which always has one whole checkpoint.
+    """Write `state` to the run folder, which always keeps one complete checkpoint.
 
     The last one becomes the previous one, unless it is damaged or `over` is set.
 
@@ -100,7 +100,7 @@ def has_checkpoint(folder: Path) -> bool:
 
 
 def load_checkpoint(folder: Path) -> dict[str, Tensor]:
-    """The last whole checkpoint of a run folder.
+    """The last complete checkpoint of a run folder.
 
     Raises:
         TrainingError: there is none, or all are damaged.

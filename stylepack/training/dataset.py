@@ -1,7 +1,7 @@
-"""Training photographs: the split, random crops, and decoding ahead of their use.
+"""Training photographs: the split, random crops, and decoding in advance.
 
-The batch of an update depends on the seed and the update alone, so that a resumed run sees exactly
-the batches that it would have seen.
+The batch of an update depends only on the seed and the update, so that a resumed run sees exactly
+the batches of an uninterrupted one.
 """
 
 import hashlib
@@ -28,12 +28,12 @@ from stylepack.memory import processors
 from stylepack.recipe import Recipe
 from stylepack.training.distributed import ALONE, Ranks
 
-AHEAD = 2  # decoded batches that wait for their use
+AHEAD = 2  # batches decoded in advance
 MOST_WORKERS = 16  # decoding threads
 HELD_OUT_SHARE = 10  # one photograph in ten is held out,
 HELD_OUT_MOST = 24  # up to this many
 FLAT = 1.5 / 255  # largest difference within one colour
-FEWEST = 5  # photographs from which on some are held out
+FEWEST = 5  # photographs from which some are held out
 
 
 @dataclass
@@ -66,7 +66,7 @@ class PhotoFolder:
         return cls(kept, journal)
 
     def split(self) -> tuple["PhotoFolder", "PhotoFolder"]:
-        """(for training, held out), the same split of a folder every time.
+        """Split into (training, held out), in the same way every time.
 
         Both sets are the same if the folder has fewer than `FEWEST` photographs, or no more
         readable ones than would be held out.
@@ -117,7 +117,7 @@ class PhotoFolder:
 class Batch:
     """The (N, 3, crop, crop) uint8 photographs and (N,) style indices of an update.
 
-    `targets`: the photographs' activations at the content layers, if they are known.
+    `targets`: the photographs' activations at the content layers, if computed.
     """
 
     update: int
@@ -145,14 +145,14 @@ class Decoder:
         if image is None:
             image = decoded(path, self.photo_side)
             size = 4 * image.width * image.height  # Pillow stores RGB in four bytes
-            if size <= self.cache:  # two threads may count a photograph twice: still a bound
+            if size <= self.cache:  # two threads may count a photograph twice; it remains a bound
                 self.cache -= size
                 self._cached[path] = image
         return image
 
 
 class Batches:
-    """Batches from update `first` on, decoded by threads ahead of their use.
+    """Batches from update `first` on, decoded in advance by threads.
 
     With several `ranks` it yields this one's part of each.  `pinned` batches are copied to CUDA
     asynchronously.  `waited` counts the seconds that iterations waited for photographs.
@@ -253,7 +253,7 @@ def random_crop(photo: Image.Image, crop: int, photo_side: int, where: Sequence[
 
 
 def read_painting(path: Path, short_side: int) -> Tensor:
-    """A painting by `resized`.
+    """Read a painting as `resized` does.
 
     Raises:
         PhotoError: from `resized`, or the picture has only one colour.
@@ -272,7 +272,7 @@ def file_sha256(path: Path) -> str:
 
 @lru_cache(maxsize=4)
 def _shuffled(seed: int, epoch: int, total: int) -> tuple[int, ...]:
-    """The order of the photographs in one epoch."""
+    """The shuffled order of the photographs in one epoch."""
     return tuple(torch.randperm(total, generator=seeded(seed, -1 - epoch)).tolist())
 
 

@@ -1,7 +1,7 @@
-"""Several processes that train one trunk.
+"""Training one trunk with several processes.
 
 All of them draw the same batches, and each paints its part.  Gradients are averaged in one flat
-tensor of at most 7 MB: overlapping communication with the backward would gain little.
+tensor of at most 7 MB: overlapping communication with the backward pass would gain little.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ PATIENCE = timedelta(minutes=15)  # for other processes; the first may download 
 
 @dataclass(frozen=True)
 class Ranks:
-    """Process `rank` of `world`.  In a single process every method returns its argument."""
+    """Process `rank` of `world`.  In a single process, collective operations change nothing."""
 
     rank: int = 0
     world: int = 1
@@ -96,10 +96,10 @@ class Ranks:
         return load(content.numpy().tobytes())
 
     def check_same(self, facts: object, what: str) -> None:
-        """Check by their `repr` that `facts` are the same in all processes.
+        """Check that `facts` have the same `repr` in all processes.
 
         Raises:
-            TrainingError: they differ; it names `what`.
+            TrainingError: they differ; the message names `what`.
         """
         digest = hashlib.sha256(repr(facts).encode()).digest()
         number = torch.tensor([int.from_bytes(digest[:7], "big")])
@@ -148,8 +148,8 @@ def joined(launch: Launch, device: torch.device) -> Iterator[Ranks]:
     # The optimizer's first step imports it.  Imported while the group exists, it would keep the
     # group's threads to the end of the process, which then sometimes aborts.
     import_module("torch._dynamo")
-    # No Python handler runs while a process waits for another.  Between updates `stop_on_signals`
-    # has its own; the next start removes half-written files.
+    # No Python handler runs while a process waits for another.  Between updates, `stop_on_signals`
+    # handles signals; the next start removes half-written files.
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"

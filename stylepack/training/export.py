@@ -1,4 +1,4 @@
-"""Trunk and pack files from trained weights, and sheets of what they paint."""
+"""Trunk and pack files from trained weights, and sheets of their paintings."""
 
 from collections.abc import Generator, Sequence
 from pathlib import Path
@@ -25,7 +25,7 @@ from stylepack.training.settings import versions
 
 SHEET_PHOTOS = 4
 SHEET_CELL = 224
-RECORDED = (  # numbers of the recipe that a pack's metadata has
+RECORDED = (  # fields of the recipe that a pack's metadata contains
     *("batch", "crop", "seed", "content_weight", "similarity_weight"),
     *("tone_weight", "palette_weight", "color_weight"),
     *("lattice_weight", "hatching_weight", "style_weight", "scales", "loss_network"),
@@ -36,7 +36,7 @@ Rows = list[list[Image.Image]]
 def write_trunk(folder: Path, trunk: Trunk, author: str) -> tuple[Trunk, str]:
     """Write trunk.safetensors, rounded to float16, and read it back: (trunk, SHA-256).
 
-    Measurements and thumbnails then use exactly the weights that the hash names.
+    Measurements and thumbnails then use exactly the weights that were hashed.
     """
     path = folder / "trunk.safetensors"
     save_trunk(path, trunk, {"modelspec.date": today(), "modelspec.author": author})
@@ -138,7 +138,7 @@ def paint_rows(
 def provenance(
     recipe: Recipe, source: WeightSource, *, updates: int, styles: int, photographs: int
 ) -> dict[str, Any]:
-    """How a style was trained, for its pack's metadata."""
+    """A record of a style's training, for its pack's metadata."""
     return {
         "recipe": recipe.name,
         "updates": updates,

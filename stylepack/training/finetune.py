@@ -1,4 +1,4 @@
-"""A new style for a finished trunk, by training gamma and beta alone.
+"""A new style for a finished trunk, by training only gamma and beta.
 
 Dumoulin, Shlens & Kudlur 2017, section 3.4: a new style needs neither the old paintings nor a
 gradient for the convolutions, so nothing installed changes.
@@ -38,9 +38,9 @@ from stylepack.training.trainer import Step, Trainer
 STEPS = 250  # from a mix of packs
 LEARNING_RATE = 2e-2
 CROP = 256
-REFINING_STEPS = 60  # from a `QuickStyle`, which is nearly there
+REFINING_STEPS = 60  # from a `QuickStyle`, which is nearly converged
 REFINING_RATE = 1e-2
-REFINING_CROP = 192  # as good by then as 256, at half the work
+REFINING_CROP = 192  # as good as 256 at this stage, with half the work
 # Upper limits: gamma and beta alone reduce these terms only by raising the other losses.
 LATTICE_WEIGHT, HATCHING_WEIGHT = 0.5, 0.1
 WARMUP = 10
@@ -51,9 +51,9 @@ HELD_OUT_CROPS = 8
 ENOUGH = 0.997  # a check is progress if the loss is below this multiple of the lowest
 PATIENCE = 3  # checks without progress
 AS_GOOD = 1.02  # a loss below this multiple of the lowest is as good, and the later style is kept
-FINISH = 50  # updates in which the learning rate then falls to its end
+FINISH = 50  # updates in which the learning rate then decays to its final value
 PREVIEW_WEIGHTS = (0.25, 0.5, 1.0, 2.0, 4.0)  # multiples of the recipe's style weight
-PREVIEW_STEPS = 40  # updates per weight, each from the result of the one before
+PREVIEW_STEPS = 40  # updates per weight, each from the previous weight's result
 PREVIEW_CELL = 256  # pixels
 PREVIEW_PHOTOS = 2  # rows per painting
 
@@ -78,9 +78,9 @@ def finetune_recipe(recipe: Recipe, steps: int | None = None, *, refining: bool 
 class Finetune:
     """Training of one style: `first_version()`, `train()`, `evaluation()`, then the `pack()`.
 
-    `max_time`: seconds from now in which the learning rate falls to its end.  `earlier`: a style to
-    continue from.  Without it learning starts from a `quick` style, if there is one, else from the
-    nearest mix of packs.
+    `max_time`: seconds from now in which the learning rate decays to its final value.  `earlier`: a
+    style to continue from.  Without it, learning starts from a `quick` style if there is one, else
+    from the nearest mix of packs.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class Finetune:
     def _start(self, earlier: Earlier) -> None:
         self.earlier = earlier
         self.best = earlier.style[None].to(self.device)
-        self.lowest, self.looked_at = math.inf, 0  # loss of `best`, and the update it is of
+        self.lowest, self.looked_at = math.inf, 0  # lowest loss, and the update of the last check
         self.trainer = Trainer(self.trunk, self.best, self.objective, self.recipe, frozen=True)
 
     def _nearest(self, packs: dict[str, Pack]) -> Earlier:
@@ -136,9 +136,10 @@ class Finetune:
         self.trainer = Trainer(self.trunk, style, self.objective, self.recipe, frozen=True)
 
     def train(self) -> Generator[Event]:
-        """Yield each update until the held-out loss no longer falls, or the time is over.
+        """Yield each update until the held-out loss no longer falls, or the time is up.
 
-        Once the loss no longer falls, the learning rate falls to its end in `FINISH` updates.
+        Once the loss no longer falls, the learning rate decays to its final value in `FINISH`
+        updates.
         """
         return self.photos.journal.around(self._steps())
 
@@ -169,7 +170,7 @@ class Finetune:
                 trainer.planned = end
 
     def _look(self) -> bool:
-        """Take the moving average as `best` unless it is worse; whether its loss still falls."""
+        """Take the moving average as `best` unless it is worse; return whether the loss falls."""
         loss = self._loss(self._unseen)
         falls = loss < self.lowest * ENOUGH
         self.lowest, self.looked_at = min(self.lowest, loss), self.trainer.update
@@ -178,13 +179,13 @@ class Finetune:
         return falls
 
     def settle(self) -> None:
-        """After `train()` was left early: let the latest style count, unless it is worse."""
+        """After `train()` was stopped early, take the latest style as `best` unless it is worse."""
         if self.trainer.update > self.looked_at:
             self._look()
 
     @property
     def updates(self) -> int:
-        """Updates that the style has had, earlier ones too."""
+        """Number of updates of the style, including earlier ones."""
         return self.earlier.updates + self.trainer.update
 
     @cached_property
@@ -220,7 +221,7 @@ class Finetune:
         return replace(batch, photos=photos, styles=styles, targets=targets)
 
     def evaluation(self) -> Evaluation:
-        """The evaluation of the best style on the held-out photographs, to be iterated."""
+        """The evaluation of the best style on the held-out photographs, not yet measured."""
         return Evaluation(self.trunk, self.best, self.objective, self.held_out)
 
     def pack(self, evaluation: Evaluation | None, author: str, license: str) -> Pack:

@@ -73,7 +73,7 @@ class Evaluation:
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            for losses in (self.content, self.style):  # keep it for no style
+            for losses in (self.content, self.style):  # drop it for every style
                 fewest = min(map(len, losses))
                 for values in losses:
                     del values[fewest:]

@@ -25,7 +25,7 @@ SPREAD = 0.1, 5.0  # limits of a number's deviation, as a multiple of the mean d
 
 @dataclass(frozen=True)
 class Earlier:
-    """Where learning starts: a style, (style_size,), the mix it began as, and its updates."""
+    """A style to learn from, (style_size,), the mix that it started as, and its updates."""
 
     style: Tensor
     started_from: Mix
@@ -33,7 +33,7 @@ class Earlier:
 
     @classmethod
     def of(cls, pack: Pack, updates: int = 0) -> "Earlier":
-        """The style of a pack, which has the mix in its metadata."""
+        """The style of a pack, with the mix from its metadata."""
         mix = Mix(())
         with suppress(StylepackError):
             mix = parse_mix(in_words(pack.manifest.train.get("started_from", "")))
@@ -74,7 +74,8 @@ def nearest_mix(
         photos: (N, 3, H, W) RGB in 0..1, on the trunk's device.
 
     Returns:
-        Name -> weight above 1 %, with sum 1; empty without packs.
+        Name -> weight; weights of 1 % or less are dropped, and the rest sum to 1.  Empty without
+        packs.
     """
     names = [name for name in packs if name != IDENTITY][:MOST]
     if not names:
@@ -105,8 +106,8 @@ def nearest_start(
 def style_rates(packs: Mapping[str, Pack], config: TrunkConfig) -> Tensor:
     """The learning rate of each gamma and beta as a multiple of their mean, (style_size,).
 
-    In proportion to its variance between packs; ones if there are too few.  A number that differs
-    much from style to style has far to go.  Measured in docs/training.md.
+    In proportion to its variance between packs; ones if there are too few.  A number that varies
+    much between styles has a long way to go.  Measured in docs/training.md.
     """
     styles = [pack.style for name, pack in packs.items() if name != IDENTITY]
     if len(styles) < FEWEST:
@@ -145,7 +146,7 @@ def mean_style(packs: dict[str, Pack], config: TrunkConfig) -> Tensor:
 
 
 def identity_start(style: Tensor, config: TrunkConfig) -> Tensor:
-    """`style` with zeros for the last norm, which has the photograph's contrast alone."""
+    """`style` with zeros for the last norm, which takes only the photograph's contrast."""
     last = config.layout()[-1]
     style = style.clone()
     style[last.gamma.start : last.beta.stop] = 0.0

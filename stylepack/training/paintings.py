@@ -1,4 +1,4 @@
-"""Paintings of a folder, their facts, and the objective for them."""
+"""Paintings of a folder, their metadata, and the objective for them."""
 
 import csv
 import re

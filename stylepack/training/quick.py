@@ -1,7 +1,7 @@
 """A style in seconds: a few updates on small crops, from the nearest mix of packs.
 
-Gamma and beta of a good start come near their end in a few dozen updates.  The pack is kept in the
-cache, and `add-style` continues from it.
+From a good start, gamma and beta nearly converge in a few dozen updates.  The pack is cached, and
+`add-style` continues from it.
 """
 
 import hashlib
@@ -52,12 +52,12 @@ POOL = 16  # batches drawn, whose content targets are computed once
 LEARNING_RATE, WARMUP = 6.5e-2, 2
 MOMENTUM, SECOND_MOMENT = 0.9, 0.95  # Adam's betas (Kingma & Ba 2015)
 EMA = 0.8
-UNNAMED = "painting"  # the pack of a file whose name gives none
+UNNAMED = "painting"  # the pack's name if the file's gives none
 
 
 @dataclass(frozen=True)
 class QuickStyle:
-    """The style of a painting on a trunk, to be learned unless the cache has it.
+    """The style of a painting on a trunk, to be learned unless it is cached.
 
     `file` is its pack in the cache, in a folder named by the hash of the painting, the trunk and
     the settings.
@@ -108,7 +108,7 @@ class QuickStyle:
         """Learn the style and write its pack to the cache; yield each of `len()` updates.
 
         A pack of the same painting under another name is copied.  `until`, in seconds of
-        `time.monotonic`, ends learning early; what has been learned by then is not cached.
+        `time.monotonic`, ends learning early; an unfinished style is not cached.
 
         Returns:
             The pack.
@@ -139,7 +139,8 @@ class QuickStyle:
         """Its pack in the cache.
 
         Raises:
-            PackError: it is damaged or not there.
+            UsageError: it is missing.
+            PackError: it is damaged.
         """
         (pack,) = resolve([str(self.file)], self.trunk).load().packs.values()
         return pack
@@ -161,7 +162,7 @@ class QuickStyle:
         return None
 
     def _described(self, pack: Pack, author: str = "", license: str = "") -> Pack:
-        """A pack of this painting with its name and facts."""
+        """The pack with this painting's name and facts."""
         of = pack.manifest
         manifest = describe_pack(
             self.painting, of.trunk_sha256, dict(of.train), {}, of.thumbnail, author, license
@@ -172,8 +173,7 @@ class QuickStyle:
 class _Descent:
     """Adam on one style vector.
 
-    Written out, because torch.optim loads the compiler on its first use, which takes as long as
-    ten updates.
+    torch.optim is not used: it loads the compiler on first use, which takes as long as ten updates.
     """
 
     def __init__(
@@ -192,7 +192,7 @@ class _Descent:
         self.first, self.second = torch.zeros_like(self.style), torch.zeros_like(self.style)
 
     def updates(self, until: float = math.inf) -> Generator[Progress]:
-        """Train, at most `until`; yield each update."""
+        """Train, no longer than `until`; yield each update."""
         targets: list[dict[str, Tensor]] = []
         for update in range(self.recipe.updates):
             if update and time.monotonic() > until:
@@ -289,8 +289,8 @@ def quick_recipe(recipe: Recipe) -> Recipe:
 def keeping_tones(recipe: Recipe) -> Recipe:
     """A recipe of relative losses with twice the content loss and four times the tone loss.
 
-    Without them, a style whose trunk is frozen lowers the style loss by giving up the photograph's
-    light and dark: the pictures look embossed.
+    Otherwise a style on a frozen trunk lowers the style loss by giving up the photograph's light
+    and dark, and pictures look embossed.
     """
     if not recipe.relative:
         return recipe
@@ -306,7 +306,7 @@ def can_be_quick(recipe: Recipe) -> bool:
 
 
 def quick_name(picture: Path) -> str:
-    """A pack's name from a file's name; a plain one if it gives none."""
+    """A pack's name from a file's name, or `UNNAMED` if that gives none."""
     with suppress(UsageError, PackError):
         name = pack_name(picture)
         return name if name != IDENTITY else UNNAMED

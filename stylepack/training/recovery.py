@@ -19,19 +19,19 @@ LOWER = 0.3  # multiple of the learning rate after the run has diverged
 
 
 class Recovery:
-    """Returns a diverged run once to its last checkpoint, else the one before, at a lower rate."""
+    """Returns a diverged run once to its last checkpoint, or the one before, at a lower rate."""
 
     def __init__(self, folder: Path, trainer: Trainer) -> None:
         self.folder, self.trainer = folder, trainer
         self.fallbacks = [NAME, PREVIOUS]  # checkpoints to try, in order
 
     def begin(self) -> None:
-        """Account for a resumed run that had returned to a checkpoint before."""
+        """Account for a resumed run that has already returned to a checkpoint."""
         if self.trainer.rate_scale < 1:
             self.fallbacks = [PREVIOUS]
 
     def saved(self) -> None:
-        """Recovered at the lower rate: no further rollback is allowed."""
+        """Allow no further rollback once the run has recovered at the lower rate."""
         if self.trainer.rate_scale < 1:
             self.fallbacks.clear()
 
@@ -70,7 +70,7 @@ class Recovery:
         return f"{error}; continuing from update {trainer.update} at {LOWER} of the learning rate"
 
     def _next_state(self) -> dict[str, Tensor]:
-        """The next whole checkpoint to try; empty if none is left."""
+        """The next complete checkpoint to try; empty if none is left."""
         while self.fallbacks:
             state = read_checkpoint(self.folder / self.fallbacks.pop(0))
             if state is not None:
@@ -78,10 +78,10 @@ class Recovery:
         return {}
 
     def last_state(self, last_update: int, journal: Journal) -> dict[str, Tensor]:
-        """The last whole checkpoint, or the current state of a run that never saved one.
+        """The last complete checkpoint, or the current state of a run that never saved one.
 
         `last_update`: the last one in losses.csv.  `journal` gets a notice if the last checkpoint
-        is damaged and the one before is used.
+        is damaged and the previous one is used.
 
         Raises:
             TrainingError: the run has lost its checkpoints.

@@ -1,4 +1,4 @@
-"""A training in a run folder.
+"""A training run in a folder.
 
 README.md                 description and progress
 run.json                  settings: paintings, photographs, recipe, starts, versions
@@ -43,9 +43,9 @@ CACHE_SHARE = 0.25  # of free memory, for decoded photographs
 
 
 class Run:
-    """A training in its folder: iterate `train()` to its end, then `export()`, then `close()`.
+    """A training run in its folder: iterate `train()` to its end, then `export()`, then `close()`.
 
-    Until then no other process can train in the folder.  All `ranks` train, and only the first
+    Until it is closed, no other process can train in the folder.  All `ranks` train; only the first
     writes and exports.
     """
 
@@ -97,7 +97,7 @@ class Run:
     ) -> "Run":
         """A new run in `folder`, which is created if necessary.
 
-        `fit_batch` replaces the recipe's batch by the largest that fits into memory.
+        `fit_batch` replaces the recipe's batch with the largest that fits into memory.
 
         Raises:
             UsageError: `folder` already has a run.
@@ -127,7 +127,7 @@ class Run:
         ranks: Ranks = ALONE,
         launch: Launch | None = None,
     ) -> "Run":
-        """Resume from the last whole checkpoint of `folder`.
+        """Resume from the last complete checkpoint of `folder`.
 
         Raises:
             UsageError: it has more updates than the recipe.
@@ -156,7 +156,7 @@ class Run:
 
     @property
     def recipe(self) -> Recipe:
-        """The recipe of its settings."""
+        """The recipe in its settings."""
         return self.settings.recipe
 
     @property
@@ -174,7 +174,7 @@ class Run:
 
         A run that diverges returns once to its last checkpoint at a lower learning rate, and to the
         one before if that fails too.  If a checkpoint cannot be written, for example to a full
-        disk, it yields a notice, continues, and tries again later.
+        disk, the run yields a notice, continues, and tries again later.
 
         Args:
             stop: called after every group of updates; above 0, in any process, saves a checkpoint
@@ -182,7 +182,7 @@ class Run:
 
         Raises:
             TrainingError: the run diverged again, or before the first update.
-            StylepackError: the first checkpoint cannot be written, or that of a stop.
+            StylepackError: the first checkpoint, or that of a stop, cannot be written.
         """
         return self.journal.around(self._train(stop))
 
@@ -254,7 +254,7 @@ class Run:
         """Return to a checkpoint at a lower learning rate.
 
         Raises:
-            TrainingError: that cannot help; README.md gets the reason.
+            TrainingError: that cannot help; the reason is written to README.md.
         """
         first = self.ranks.first
         try:

@@ -1,4 +1,7 @@
-"""Settings of a training run, and run.json.  No torch here, so that wrong options fail at once."""
+"""Settings of a training run, and run.json.
+
+Does not import torch, so that wrong options fail at once.
+"""
 
 import datetime
 import json

@@ -27,7 +27,7 @@ from stylepack.training.distributed import ALONE, Ranks
 
 GROUP = 20  # updates whose losses are read together from a GPU
 SATURATED = 25.0  # mean squared excess of logits beyond 3.5: |logit| is 8.5, black or white
-JUDGED = 4  # images on which weights are checked before they are saved
+JUDGED = 4  # images that weights are checked on before they are saved
 LAST_RATE = 0.02  # cosine decay ends at this share of the learning rate
 
 
@@ -78,10 +78,10 @@ class DivergedError(TrainingError):
 class Trainer:
     """Adam on the trunk and its styles, or on the styles alone if the trunk is frozen.
 
-    Weights are float32, activations in `training_dtype`.  `parameters` maps names to trained
+    Weights are float32, activations `training_dtype`.  `parameters` maps names to trained
     parameters: `style`, (S, style_size), and `trunk.<name>`.  With several `ranks` each trains on
     its part of every batch.  `compiled` runs networks and losses through torch.compile; if that
-    fails, `journal` gets a notice and training continues without.
+    fails, `journal` gets a notice and training continues without it.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class Trainer:
             yield from group
 
     def groups(self, batches: Iterable[Batch]) -> Generator[list[Step]]:
-        """Train; yield the steps of `group` updates at a time: reading losses makes a GPU wait.
+        """Train; yield the steps of `group` updates at a time, because reading losses stalls a GPU.
 
         Between two groups the weights are those after the last yielded step.
 
@@ -226,7 +226,7 @@ class Trainer:
         return terms.total, torch.stack([*each, terms.total.detach().expand_as(terms.content)])
 
     def _style(self, photos: Tensor, styles: Tensor) -> Tensor:
-        """(N, style_size) for (N,) indices; the identity style has its photograph's contrast."""
+        """(N, style_size) for (N,) indices; the identity style takes its photograph's contrast."""
         style = self.parameters["style"][styles]
         if self.recipe.identity:
             share = self.objective.identity[styles].float()
@@ -261,7 +261,7 @@ class Trainer:
         return trunk.requires_grad_(False).eval(), self.average["style"].clone()
 
     def state(self) -> dict[str, Tensor]:
-        """The state for `restore` to continue from exactly here."""
+        """The state from which `restore` continues exactly."""
         rates = {
             "learning_rate": torch.tensor(self.recipe.learning_rate, dtype=torch.float64),
             "rate_scale": torch.tensor(self.rate_scale, dtype=torch.float64),

@@ -1,4 +1,4 @@
-"""Work in threads: a few items ahead of the thread that asks, side by side, or behind it."""
+"""Work in threads: ahead of the calling thread, side by side, or behind it."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -11,7 +11,7 @@ R = TypeVar("R")
 
 
 def ahead(items: Iterator[T], depth: int) -> Generator[T]:
-    """The same items, up to `depth` of them made before they are asked for."""
+    """The same items, up to `depth` of them computed before they are needed."""
     end = object()
     with ThreadPoolExecutor(1, "ahead") as pool:
         waiting: deque[Future[T | object]] = deque()
@@ -31,17 +31,17 @@ def ahead(items: Iterator[T], depth: int) -> Generator[T]:
 def side_by_side(
     function: Callable[[T], R], items: Iterable[T], workers: int, prepare: Callable[[], object]
 ) -> Generator[R]:
-    """Results of a function on items, in their order, from several threads at once.
+    """Results of a function on items, in order, computed by several threads.
 
-    `prepare` runs first in each of the threads.  Closing the generator finishes the items that are
-    being worked on, and no others.
+    `prepare` runs first in each of the threads.  Closing the generator finishes only the items that
+    have been started.
     """
     with ThreadPoolExecutor(workers, "painting", prepare) as pool:
         waiting: deque[Future[R]] = deque()
         try:
             for item in items:
                 waiting.append(pool.submit(function, item))
-                if len(waiting) > workers:  # one waits, so that no thread does
+                if len(waiting) > workers:  # one is queued, so that no thread is idle
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
@@ -51,9 +51,9 @@ def side_by_side(
 
 
 class Behind(Generic[T]):
-    """Hands items to a function in a thread; at most `depth` of them wait.
+    """Passes items to a function in a thread; at most `depth` of them wait.
 
-    What the function raises comes out of a later `put`, or of the end of the block.
+    An error of the function is raised by a later `put`, or at the end of the block.
     """
 
     def __init__(self, function: Callable[[T], object], depth: int) -> None:
@@ -62,7 +62,7 @@ class Behind(Generic[T]):
         self._waiting: deque[Future[object]] = deque()
 
     def put(self, item: T) -> None:
-        """Hand over one item, once there is room for it."""
+        """Pass on one item, once there is room for it."""
         while len(self._waiting) >= self._depth:
             self._waiting.popleft().result()
         self._waiting.append(self._pool.submit(self._function, item))

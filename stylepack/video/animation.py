@@ -1,4 +1,4 @@
-"""Animated GIF, WebP and PNG, painted frame by frame, by Pillow alone."""
+"""Animated GIF, WebP and PNG, painted frame by frame, with Pillow alone."""
 
 from collections.abc import Generator, Iterator
 from contextlib import closing
@@ -20,24 +20,24 @@ from stylepack.painting.stylizer import Stylizer
 from stylepack.video.frames import FramePainter
 from stylepack.video.options import Film
 
-USUAL_DURATION = 100  # ms, of frames that do not say; as browsers have it
+USUAL_DURATION = 100  # ms, of frames that do not declare one, as in browsers
 MOST_FRAMES = 1 << 20  # of a damaged file
-CLEARED = {"GIF": 2, "PNG": 1}  # the disposal by which each frame begins with nothing
+CLEARED = {"GIF": 2, "PNG": 1}  # the disposal with which every frame starts empty
 
 
 def is_animation(source: Path, target: Path) -> bool:
-    """Whether a file holds several frames, and the one to write can hold them too."""
+    """Whether a file has several frames, and the output format supports them."""
     if not {source.suffix.lower(), target.suffix.lower()} <= ANIMATED.keys():
         return False
     try:
         with open_image(source, all_frames=True) as image:
             return bool(getattr(image, "is_animated", False))
     except StylepackError:
-        return False  # it is said when it is painted
+        return False  # reported when it is painted
 
 
 def _count(image: Image.Image) -> int:
-    """How many frames there are; 0 if damage hides it."""
+    """Number of frames; 0 if it is unknown because of damage."""
     try:
         return int(getattr(image, "n_frames", 1))
     except (EOFError, IndexError, OSError, SyntaxError, ValueError):
@@ -46,7 +46,7 @@ def _count(image: Image.Image) -> int:
 
 @dataclass(frozen=True)
 class _Look:
-    """Properties of an animation: `frames` is 0 if damage hides them, `loop` None if not given."""
+    """Properties of an animation: `frames` is 0 if unknown, `loop` None if not given."""
 
     frames: int
     loop: int | None
@@ -55,7 +55,7 @@ class _Look:
 
 
 class AnimationPainter:
-    """One animation on its way to a file; all of its painted frames are held in memory.
+    """One animation that is being painted; all of its painted frames are kept in memory.
 
     Raises:
         PhotoError: it cannot be read.
@@ -89,7 +89,7 @@ class AnimationPainter:
         self._durations: list[int] = []
 
     def paint(self, stop: object = False) -> Generator[Event]:
-        """Paint all frames, or until `stop` becomes true; a step each."""
+        """Paint all frames, or until `stop` becomes true; yield a step for each."""
         frames = FramePainter(self.stylizer, self.film, self.total)
         with closing(frames.painted(frames.prepare(self._decoded()))) as painted:
             for frame, pixels in painted:
@@ -105,13 +105,13 @@ class AnimationPainter:
         self.complete = True
 
     def finish(self) -> list[str]:
-        """Write the frames that are painted.
+        """Write the painted frames.
 
         Raises:
-            StylepackError: none is, or the file cannot be written.
+            StylepackError: there are none, or the file cannot be written.
         """
         if not self._painted:
-            raise PhotoError(f"nothing of {self.source} is painted yet")
+            raise PhotoError(f"no frame of {self.source} is painted yet")
         kind = output_format(self.target)
         words = self.stylizer.provenance
         settings: dict[str, Any] = self._look.metadata.settings(
@@ -139,10 +139,10 @@ class AnimationPainter:
         return []
 
     def release(self) -> None:
-        """Nothing is held."""
+        """Do nothing: there is nothing to release."""
 
     def _decoded(self) -> Iterator[tuple[int, Photo]]:
-        """(duration in ms, picture) of every frame; from a damaged file those before the damage."""
+        """(duration in ms, picture) of every frame; if the file is damaged, up to the damage."""
         count = 0
         try:
             with open_image(self.source, all_frames=True) as image:

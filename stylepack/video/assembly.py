@@ -1,4 +1,4 @@
-"""The painted clip from its segments, with the source's sound and subtitles, nothing encoded."""
+"""The painted clip from its segments, with the source's audio and subtitles, all copied."""
 
 import heapq
 from collections.abc import Iterator, Sequence
@@ -26,19 +26,19 @@ def assemble(
     facts: Facts,
     words: str = "",
 ) -> list[str]:
-    """Write segments one after the other, beside what else the source holds up to their end.
+    """Write segments one after the other, with the source's other streams up to their end.
 
     Args:
         into: the file.
-        coding: of its name, the container is taken.
+        coding: of the file; only the container and the codec's name are used.
         folder: of the segments.
         segments: in the order of their times; at least one.
         source: the clip that was painted.
-        facts: its own.
-        words: how it was painted, for the metadata.
+        facts: about `source`.
+        words: a record of how it was painted, for the metadata.
 
     Returns:
-        Sentences on what could not be copied.
+        Sentences about streams that could not be copied.
 
     Raises:
         FFmpegError, OSError: the file cannot be written.
@@ -57,7 +57,7 @@ def assemble(
         video.time_base = facts.time_base
         video.codec_context.framerate = rate_of(facts)
         if coding.codec == "hevc" and coding.container in ("mp4", "mov"):
-            video.codec_context.codec_tag = "hvc1"  # the one that Apple's players take
+            video.codec_context.codec_tag = "hvc1"  # the one that Apple's players accept
         copies = {}
         for stream in container.streams:
             if stream.type in COPIED:
@@ -84,10 +84,9 @@ def assemble(
 def _of_segments(
     folder: Path, segments: Sequence[Segment], video: av.stream.Stream, facts: Facts
 ) -> Iterator[Timed]:
-    """Packets with times of decoding that ascend across all segments.
+    """Packets with decoding times that ascend across all segments.
 
-    A packet that comes j-th is decoded when the frame is shown that is `delay` places before the
-    j-th: as encoders themselves count.
+    The j-th packet is decoded at the display time of frame j - `delay`, as in encoders.
     """
     shown = [pts for segment in segments for pts in segment.times]
     delay = max(segment.delay for segment in segments)
@@ -114,7 +113,7 @@ def _of_segments(
 def _of_source(
     container: av.container.InputContainer, copies: dict[int, av.stream.Stream], end: float
 ) -> Iterator[Timed]:
-    """Sound and subtitles, up to a time in seconds or to where the file is cut off."""
+    """Audio and subtitles, up to a time in seconds or to where the file is cut off."""
     streams = [stream for stream in container.streams if stream.index in copies]
     if not streams:
         return

@@ -1,4 +1,4 @@
-"""How painted clips are encoded: codecs, their quality, and which containers take them."""
+"""Encoding of painted clips: codecs, their quality, and their containers."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -6,14 +6,14 @@ from pathlib import Path
 from stylepack.errors import UsageError
 from stylepack.images.formats import CONTAINERS
 
-CODECS_OF = {"webm": ("vp9", "av1"), "mov": ("h264", "hevc")}  # the others take all
+CODECS_OF = {"webm": ("vp9", "av1"), "mov": ("h264", "hevc")}  # the others support all
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """One of FFmpeg's encoders: its usual quality, the worst it has, and its settings.
+    """One of FFmpeg's encoders: its default and its worst quality, and its settings.
 
-    `quality` is the name of the setting for quality.
+    `quality` is the name of the quality setting.
     """
 
     name: str
@@ -24,7 +24,7 @@ class Encoder:
 
 
 ENCODERS = {
-    "h264": Encoder("libx264", 20, 51, {"preset": "fast"}),  # the quality of medium, 3 % larger
+    "h264": Encoder("libx264", 20, 51, {"preset": "fast"}),  # medium's quality, 3 % larger
     "hevc": Encoder("libx265", 22, 51, {"x265-params": "log-level=error"}),
     "vp9": Encoder("libvpx-vp9", 28, 63, {"b": "0", "row-mt": "1", "cpu-used": "4"}),
     "av1": Encoder("libsvtav1", 30, 63, {"preset": "8"}),
@@ -39,7 +39,7 @@ ON_CARD = {
 
 @dataclass(frozen=True)
 class Coding:
-    """A codec by name, `crf`, the container that FFmpeg writes, and whether a card encodes."""
+    """A codec by name, its `crf`, FFmpeg's container, and whether a GPU encodes."""
 
     codec: str
     crf: int
@@ -48,7 +48,7 @@ class Coding:
 
     @property
     def encoder(self) -> Encoder:
-        """The encoder that it names."""
+        """The encoder for the codec."""
         return (ON_CARD if self.on_card else ENCODERS)[self.codec]
 
     @classmethod
@@ -56,8 +56,8 @@ class Coding:
         """The coding for a file: by default H.264, and VP9 in WebM.
 
         Raises:
-            UsageError: an unknown codec or container, a codec that the container does not take,
-                or a quality that the codec does not have.
+            UsageError: an unknown codec or container, a codec that the container does not support,
+                or a quality out of range.
         """
         container = CONTAINERS.get(target.suffix.lower())
         if container is None:
@@ -75,5 +75,5 @@ class Coding:
             )
         encoder = ENCODERS[codec]
         if crf is not None and not 0 <= crf <= encoder.worst:
-            raise UsageError(f"--crf is {crf}; of {codec} it is from 0, best, to {encoder.worst}")
+            raise UsageError(f"--crf is {crf}; for {codec} give 0 (best) to {encoder.worst}")
         return cls(codec, encoder.crf if crf is None else crf, container)

@@ -1,7 +1,7 @@
-"""A clip painted frame by frame, steadily, and written with its sound.
+"""A clip painted frame by frame without flicker, and written with its audio.
 
 Threads share the work: one decodes and finds the motion, some run the network, one blends and
-encodes.  What is painted is kept in segments, so that it can be put together at any time.
+encodes.  Painted frames are kept in segments, so that the file can be assembled at any time.
 """
 
 import json
@@ -28,16 +28,17 @@ from stylepack.video.reader import Clip
 from stylepack.video.segment import Segment, SegmentWriter, coded_on_card
 from stylepack.video.unfinished import Unfinished
 
-SEGMENT = 120  # frames; what a kill may cost
+SEGMENT = 120  # frames; the most that are lost if the process is killed
 AHEAD, BEHIND = 3, 3  # frames between two threads
 
 
 class FilmPainter:
-    """One clip on its way to a file.
+    """One clip that is being painted.
 
     Raises:
-        ClipError: it cannot be read, or another process paints it.
-        UsageError: with `resume`, what is there was painted otherwise.
+        ClipError: it cannot be read, or its painted segments are damaged.
+        TrainingError: another process is painting it.
+        UsageError: with `resume`, its segments were painted with other options.
     """
 
     def __init__(
@@ -65,13 +66,13 @@ class FilmPainter:
         self.complete = False
 
     def paint(self, stop: object = False) -> Generator[Event]:
-        """Paint all frames that are not painted yet, or until `stop` becomes true; a step each.
+        """Paint the remaining frames, or until `stop` becomes true; yield a step for each.
 
-        Ended early, it leaves what is painted whole.
+        If it ends early, the painted frames are kept.
 
         Raises:
             ClipError: nothing can be decoded.
-            StylepackError: a full disk, or too little memory.
+            StylepackError: the disk is full, or there is not enough memory.
         """
         done, told = self.begun, 0
         try:
@@ -100,16 +101,16 @@ class FilmPainter:
         return self.clip.damage
 
     def finish(self) -> list[str]:
-        """Put the file together; if all frames are painted, the segments are removed.
+        """Assemble the file; if all frames are painted, remove the segments.
 
         Returns:
-            Sentences on what could not be copied from the clip.
+            Sentences about streams that could not be copied from the clip.
 
         Raises:
             StylepackError: nothing is painted, or the file cannot be written.
         """
         if not self.unfinished.segments:
-            raise ClipError(f"nothing of {self.source} is painted yet")
+            raise ClipError(f"no frame of {self.source} is painted yet")
         words = self._provenance() if self.film.metadata else ""
         try:
             with replacing(self.target) as temporary:
@@ -129,7 +130,7 @@ class FilmPainter:
         return left_out
 
     def release(self) -> None:
-        """Let other processes have it; of a clip that has no painted frames nothing stays."""
+        """Release the clip for other processes; without painted frames, remove its folder."""
         if not self.unfinished.segments:
             self.unfinished.remove()
         self.unfinished.release()
@@ -149,7 +150,7 @@ class FilmPainter:
             self._close_segment()
 
     def _close_segment(self) -> None:
-        """Keep the segment at hand, if there is one; of one that cannot be written, nothing."""
+        """Finish and keep the current segment, if there is one; drop it if it cannot be written."""
         writer, self._writer = self._writer, None
         if writer is None or not writer.times:
             return
@@ -167,14 +168,14 @@ class FilmPainter:
         return StylepackError(f"{wrong}, and add --resume: {self.unfinished.done} frames are safe")
 
     def _provenance(self) -> str:
-        """How the clip was made, as JSON."""
+        """A record of how the clip was made, as JSON."""
         facts = json.loads(self.stylizer.provenance or "{}")
         if self.film.ending is not None:
             facts["mix_to"] = json.loads(self.film.ending.provenance)["mix"]
         return json.dumps(facts | {"steady": self.film.steady})
 
     def _signature(self) -> str:
-        """All that the frames depend on."""
+        """Everything that the frames depend on."""
         film, there = self.film, self.source.stat()
         facts = {
             "clip": [there.st_size, there.st_mtime_ns],

@@ -1,9 +1,9 @@
 """Motion between two frames of a clip, and where it can be trusted.
 
-The flow is DIS: Kroeger et al. 2016, "Fast Optical Flow using Dense Inverse Search", as OpenCV has
-it.  It is taken in both directions; where the two do not cancel, something is hidden or lost
-(Sundaram et al. 2010, "Dense point trajectories by GPU-accelerated large displacement optical
-flow", equations 5 and 6).
+The flow is OpenCV's DIS: Kroeger et al. 2016, "Fast Optical Flow using Dense Inverse Search".  It
+is computed in both directions; where the two do not cancel, something is occluded or lost (Sundaram
+et al. 2010, "Dense point trajectories by GPU-accelerated large displacement optical flow",
+equations 5 and 6).
 """
 
 from collections.abc import Iterator
@@ -20,19 +20,19 @@ Rgb = NDArray[np.uint8]
 Field = NDArray[np.float32]
 T = TypeVar("T", bound=np.generic)
 
-AREA = 500_000  # pixels; of larger frames the flow is taken smaller
+AREA = 500_000  # pixels; for larger frames the flow is computed at a reduced size
 SMALL = 320  # pixels of the longer side, below which the flow needs a finer scale to be exact
-CHECKED = 4  # the check sees frames at a fourth of their sides, as the flow does
-SLACK, TOLERANCE = 0.01, 0.125  # of the check both ways: share, and squared pixels of that size
-FAINT, DIFFERENT = 20.0, 60.0  # of 255: what is trusted in full, and what is not at all
+CHECKED = 4  # the check uses frames at a quarter of their sides, as the flow does
+SLACK, TOLERANCE = 0.01, 0.125  # of the two-way check: share, and squared pixels of that size
+FAINT, DIFFERENT = 20.0, 60.0  # of 255: differences with full trust, and with none
 LIKENESS = np.clip((DIFFERENT - np.arange(256, dtype=np.float32)) / (DIFFERENT - FAINT), 0, 1)
-CUT = 0.4  # of a frame: with less of it found again, it is another shot
+CUT = 0.4  # share of a frame; if less of it is found again, it is a new shot
 SMALLEST = 32  # pixels of the shorter side, below which there is no flow
 
 
 @dataclass(frozen=True)
 class Motion:
-    """Where each pixel of a frame comes from in the one before.
+    """The origin of each pixel of a frame in the previous frame.
 
     `back` is (H, W, 2), in pixels right and down; `trust` is (H, W) in 0..1.
     """
@@ -42,13 +42,13 @@ class Motion:
 
     @property
     def is_cut(self) -> bool:
-        """Whether too little of the frame before is found again."""
+        """Whether too little of the previous frame is found again."""
         return float(self.trust.mean()) < CUT
 
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Limit OpenCV to `count` threads: more than its share would wait for those that paint."""
+    """Limit OpenCV to `count` threads: more than its share would wait for painting threads."""
     before = cv2.getNumThreads()
     cv2.setNumThreads(count)
     try:
@@ -60,12 +60,12 @@ def threads(count: int) -> Iterator[None]:
 class Flow:
     """Finds motions between frames of one size.
 
-    The flow back is what frames are moved by; the one forth only checks it, and is a faster one.
+    The backward flow moves frames; the forward flow, which is faster, only checks it.
     """
 
     def __init__(self) -> None:
         self._back = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
-        self._back.setGradientDescentIterations(8)  # half; more is no steadier
+        self._back.setGradientDescentIterations(8)  # half; more is not steadier
         self._back.setVariationalRefinementIterations(3)  # of 5
         self._small = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
         self._small.setFinestScale(1)  # half the size of the frame; a quarter otherwise
@@ -92,7 +92,7 @@ class Flow:
 
 
 def warped(frame: NDArray[T], back: Field, kernel: int) -> NDArray[T]:
-    """A frame moved along a flow: its value at each pixel's place in it, by OpenCV's `kernel`."""
+    """A frame moved along a flow, interpolated with OpenCV's `kernel`."""
     return _at(frame, _places(back), kernel)
 
 
@@ -103,13 +103,13 @@ def _at(frame: NDArray[T], places: Field, kernel: int) -> NDArray[T]:
 
 
 def _places(back: Field) -> Field:
-    """Where each pixel comes from, (H, W, 2), in pixels from the left and the top."""
+    """The origin of each pixel, (H, W, 2), in pixels from the left and the top."""
     return np.asarray(cv2.add(back, _grid(*back.shape[:2])), dtype=np.float32)
 
 
-@lru_cache(maxsize=2)  # frames and checked ones of one clip
+@lru_cache(maxsize=2)  # a clip's frames at full and at checked size
 def _grid(height: int, width: int) -> Field:
-    """Each pixel's own place, (H, W, 2)."""
+    """Each pixel's own position, (H, W, 2)."""
     y, x = np.mgrid[0:height, 0:width]
     return np.stack([x, y], axis=-1, dtype=np.float32)
 
@@ -121,7 +121,7 @@ def _resized(frame: Rgb, size: tuple[int, int]) -> Rgb:
 
 
 def _trust(before: Rgb, now: Rgb, back: Field, forth: Field) -> Field:
-    """How far the motion of each pixel can be trusted, 0..1, at the size of the check."""
+    """Trust in the motion of each pixel, 0..1, at the size of the check."""
     height, width = now.shape[0] // CHECKED, now.shape[1] // CHECKED
     before, now = _resized(before, (width, height)), _resized(now, (width, height))
     back, forth = (_flow_resized(flow, (width, height), cv2.INTER_AREA) for flow in (back, forth))
@@ -139,7 +139,7 @@ def _flow_resized(flow: Field, size: tuple[int, int], kernel: int) -> Field:
 
 
 def _agreement(back: Field, forth: Field, places: Field) -> NDArray[np.bool_]:
-    """Whether going back and forth ends near the start, within the borders."""
+    """Whether going backward and forward ends near the start, within the borders."""
     there = _at(forth, places, cv2.INTER_LINEAR)
     apart = _squares(cv2.add(back, there))
     length = cv2.add(_squares(back), _squares(there))
@@ -154,7 +154,7 @@ def _squares(flow: Field) -> Field:
 
 
 def _likeness(before: Rgb, now: Rgb, places: Field) -> Field:
-    """1 where the frame before, moved, looks like this one, down to 0 where it does not."""
+    """1 where the moved previous frame looks like this one, down to 0 where it does not."""
     apart = cv2.absdiff(now, _at(before, places, cv2.INTER_LINEAR))
     mean = cv2.transform(apart, np.full((1, 3), 1 / 3))
     return np.asarray(cv2.LUT(mean, LIKENESS), dtype=np.float32)

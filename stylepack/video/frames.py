@@ -1,6 +1,6 @@
-"""Frames of a clip or an animation on their way to paintings, in three steps.
+"""Painting of a clip's or an animation's frames, in three steps.
 
-The steps may run in three threads: each keeps what it needs to itself.
+The steps may run in three threads: each has its own state.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ BATCH = 8  # frames, on a GPU
 class Prepared:
     """A frame at the size of its painting.
 
-    `time` is its caller's.  `motion` is from the frame before, None where there is none.
+    `time` is the caller's.  `motion` is from the previous frame, or None.
     """
 
     time: int
@@ -51,11 +51,11 @@ class FramePainter:
     """Paints frames in their order.
 
     Args:
-        stylizer: of the beginning.
-        film: how.
-        total: frames from the beginning to the end, over which the style fades.
-        begun: how many are painted already.
-        last: the last painted one of them, (H, W, 3) uint8.
+        stylizer: of the first frame.
+        film: options for all frames.
+        total: number of frames, over which the style fades.
+        begun: number of frames that are painted already.
+        last: the last of these, (H, W, 3) uint8.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class FramePainter:
         self.last = last
 
     def prepare(self, frames: Iterator[tuple[int, Photo]]) -> Iterator[Prepared]:
-        """Frames and their times, from the first on, with motion and masks; unpainted ones."""
+        """Add motion and masks to unpainted frames; `frames`: (time, picture) from the first on."""
         flow = self._flow()
         masks = over_time(self.film.mask)
         regions = [over_time(one) for one in self.film.regions]
@@ -96,7 +96,7 @@ class FramePainter:
         return _rows(self._at(index).paint_with(options, frame.photo).pixels)
 
     def _at(self, index: int) -> Stylizer:
-        """The stylizer of a frame, on the way to the ending's."""
+        """The stylizer of a frame, between the first and the ending's."""
         if self.film.ending is None:
             return self.stylizer
         share = min(1.0, index / max(1, self.total - 1))
@@ -105,9 +105,9 @@ class FramePainter:
     def painted(self, frames: Iterable[Prepared]) -> Generator[tuple[Prepared, Rgb]]:
         """Frames, from the first unpainted one on, with the network's painting of each.
 
-        On a processor several frames are painted at once, each by a share of the threads: for
-        pictures of their size that takes less work than to share out every convolution.  On other
-        devices they are painted in batches.
+        On a CPU several frames are painted at once, each by a share of the threads: for pictures of
+        their size that is less work than dividing every convolution.  On other devices they are
+        painted in batches.
         """
         numbered = enumerate(frames, self.begun)
         if self.stylizer.device.type != "cpu":
@@ -132,7 +132,7 @@ class FramePainter:
             torch.set_num_threads(threads)
 
     def paint_batch(self, batch: Sequence[tuple[int, Prepared]]) -> Iterator[tuple[Prepared, Rgb]]:
-        """The network's paintings of numbered frames, of all at once if they are small."""
+        """The network's paintings of numbered frames, in one batch if they are small."""
         photos = [frame.photo for _, frame in batch]
         stylizers = [self._at(index) for index, _ in batch]
         painted = None
@@ -142,7 +142,7 @@ class FramePainter:
             yield frame, self.paint(frame, index) if painted is None else _rows(painted[place])
 
     def finish(self, frame: Prepared, painted: Rgb) -> Photo:
-        """The painting made steady, with what is taken from the photograph itself."""
+        """The steadied painting, with the photograph's colours and masked parts if requested."""
         if self._weight:
             from stylepack.video.steady import blend
 
@@ -175,4 +175,4 @@ def _rows(pixels: Tensor) -> Rgb:
     rows = pixels.permute(1, 2, 0).numpy()
     if rows.flags.c_contiguous:
         return rows
-    return np.stack(list(pixels.numpy()), axis=-1)  # a fourth of the time of ascontiguousarray
+    return np.stack(list(pixels.numpy()), axis=-1)  # a quarter of the time of ascontiguousarray

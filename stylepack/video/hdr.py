@@ -1,4 +1,4 @@
-"""HDR frames in SDR: BT.2020 with the curves of BT.2100 to sRGB."""
+"""Conversion of HDR frames to SDR: BT.2020 with the curves of BT.2100 to sRGB."""
 
 from functools import lru_cache
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 PQ, HLG = 16, 18  # transfer characteristics of ITU-T H.273
 WHITE = 203.0  # cd/m2: diffuse white of HDR pictures, ITU-R BT.2408
-HLG_PEAK = 1000.0  # cd/m2 of the display that HLG is shown on here
+HLG_PEAK = 1000.0  # cd/m2 of the display that HLG is converted for
 # ITU-R BT.2087: linear BT.2020 to linear BT.709.
 TO_709 = np.array(
     [[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]],
@@ -33,7 +33,7 @@ def to_sdr(frame: av.VideoFrame) -> NDArray[np.uint8]:
     )
     coded = np.asarray(wide.to_ndarray(), dtype=np.uint16)
     light = _light(frame.color_trc)[coded >> 4] @ TO_709.T
-    # Reinhard et al. 2002, equation 4, on the brightest channel: the hue stays.  White at 0.8.
+    # Reinhard et al. 2002, equation 4, on the brightest channel to keep the hue.  White at 0.8.
     peak = np.maximum(light.max(-1, keepdims=True), 1e-6)
     most = HLG_PEAK / WHITE
     rolled = peak * (1 + peak / most**2) / (1 + peak) * (1.6 / (1 + 1 / most**2))

@@ -1,4 +1,4 @@
-"""Masks over time: a picture that stays, or a clip that runs beside the painted one."""
+"""Masks over time: a still picture, or a clip that runs beside the painted one."""
 
 import hashlib
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from stylepack.video.options import Mask
 
 
 def read_any_mask(path: Path) -> Mask:
-    """A mask: a picture's pixels, or the path of a clip.
+    """Read a mask: a picture's pixels, or the path of a clip.
 
     Raises:
         UsageError: no such file.
@@ -33,7 +33,7 @@ def read_any_mask(path: Path) -> Mask:
 
 
 def over_time(mask: Mask | None) -> Iterator[Tensor | None]:
-    """A mask for each frame, (H, W) uint8, without end: a clip's last frame stays."""
+    """An endless iterator of masks per frame, (H, W) uint8; a clip's last frame is repeated."""
     return repeat(mask) if mask is None or isinstance(mask, Tensor) else _of_clip(mask)
 
 
@@ -49,7 +49,7 @@ def _of_clip(path: Path) -> Iterator[Tensor]:
 
 
 def mark_of(mask: Mask | None) -> str:
-    """A text by which a mask is known again."""
+    """A text that identifies a mask."""
     if mask is None:
         return ""
     if isinstance(mask, Tensor):

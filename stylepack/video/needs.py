@@ -1,4 +1,4 @@
-"""Optional packages, imported when a clip is painted and not before."""
+"""Optional packages, imported only when a clip is painted."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,7 +9,7 @@ PACKAGES = {"av": "PyAV", "cv2": "OpenCV"}
 
 
 def has_flow() -> bool:
-    """Whether OpenCV is installed, which steadiness needs."""
+    """Whether OpenCV, which `--steady` needs, is installed."""
     return find_spec("cv2") is not None
 
 

@@ -1,4 +1,4 @@
-"""How clips and animations are painted, beyond what is said of photographs."""
+"""Painting options for clips and animations, beyond those for photographs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from stylepack.painting.stylizer import PaintOptions, Stylizer
 
-STEADY = 0.8  # the usual weight of the history
+STEADY = 0.8  # the default weight of previous frames
 MOST_STEADY = 0.95
 
 Mask = Tensor | Path  # (H, W) uint8, or a clip
@@ -16,11 +16,11 @@ Mask = Tensor | Path  # (H, W) uint8, or a clip
 
 @dataclass(frozen=True)
 class Film:
-    """How every frame is painted.
+    """Painting options for every frame.
 
-    `steady` is the weight of what was painted before, from 0, every frame by itself, to
-    `MOST_STEADY`.  `ending` is the style that a clip fades to.  `mask` and `regions` take the place
-    of those of `options`, and may be clips.
+    `steady` is the weight of the previous painted frame, from 0, for independent frames, to
+    `MOST_STEADY`.  `ending` is the style that a clip fades to.  `mask` and `regions` replace those
+    of `options`, and may be clips.
     """
 
     options: PaintOptions = field(default_factory=PaintOptions)

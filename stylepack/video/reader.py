@@ -20,8 +20,8 @@ from stylepack.video.hdr import is_hdr, to_sdr
 
 Rgb = NDArray[np.uint8]
 
-HIGH_DEFINITION = 720  # rows, from which players take an unlabelled clip for BT.709
-LONGEST_REASON = 200  # letters of FFmpeg's messages
+HIGH_DEFINITION = 720  # rows from which players take an unlabelled clip for BT.709
+LONGEST_REASON = 200  # characters of FFmpeg's messages
 # By MatrixCoefficients of ITU-T H.273.
 MATRICES = {
     1: Colorspace.ITU709,
@@ -37,8 +37,8 @@ SAFELY = {
     "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,asf,flv,live_flv,"
     "ogg,nut,mxf",
 }
-USUAL_RATE, MOST_RATE = Fraction(25), 1000  # frames a second
-MISSING = Fraction(1, 2)  # seconds that a clip may end before it says that it does
+USUAL_RATE, MOST_RATE = Fraction(25), 1000  # frames per second
+MISSING = Fraction(1, 2)  # seconds that a clip may end before its declared end
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,9 @@ class Frame:
 class Facts:
     """Facts about a clip before it is decoded.
 
-    `width` and `height` are of an upright frame, 0 if none can be decoded.  `frames` is exact where
-    the file can be searched.  `aspect` is the shape of an upright frame's pixels, `rate` the mean
-    number of frames a second.
+    `width` and `height` are of an upright frame, 0 if none can be decoded.  `frames` is exact if
+    the file declares it.  `aspect` is the shape of an upright frame's pixels, `rate` the mean
+    number of frames per second.
     """
 
     frames: int
@@ -71,7 +71,7 @@ class Facts:
 class Clip:
     """The video of one file; `damage` and `notices` grow while frames are read.
 
-    `card` decodes it, if given.
+    `card`: the GPU that decodes it, or None.
     """
 
     def __init__(self, path: Path, card: HWAccel | None = None) -> None:
@@ -82,7 +82,7 @@ class Clip:
             self.facts = _facts(path, container)
 
     def on_card(self) -> "Clip":
-        """The clip, decoded by an NVIDIA card if its first frame can be, else as it is."""
+        """The clip decoded by an NVIDIA GPU if that can decode its first frame, else as it is."""
         try:
             with closing(self._with_card().frames()) as frames:
                 next(frames)
@@ -96,7 +96,7 @@ class Clip:
     def frames(self) -> Generator[Frame]:
         """Every frame that can be decoded, in the order of their times.
 
-        A clip that is cut off or damaged ends where it ends; `damage` says so afterwards.
+        A clip that is cut off or damaged ends early; `damage` then describes it.
 
         Raises:
             ClipError: nothing can be decoded.
@@ -158,15 +158,15 @@ class Clip:
             self.notices.append(f"{self.path} is HDR; it is painted in SDR")
         elif frame.format.components[0].bits > 8:
             bits = frame.format.components[0].bits
-            self.notices.append(f"{self.path} has {bits} bits a colour; it is painted in 8")
+            self.notices.append(f"{self.path} has {bits} bits per colour; it is painted in 8")
         if frame.interlaced_frame:
             self.notices.append(
-                f"{self.path} is interlaced, which shows as combs in what moves; deinterlace it "
+                f"{self.path} is interlaced, which shows as combs in moving parts; deinterlace it "
                 "first, like: ffmpeg -i IN -vf bwdif OUT"
             )
 
     def _judge(self, count: int, last: Fraction) -> None:
-        """Say what was missing, once all that is there has been read."""
+        """Record what is missing, once the whole clip has been read."""
         if count == 0:
             reason = next(iter(self._broken), "it holds no frames")
             raise ClipError(f"cannot read {self.path}: {reason}; the file is damaged")
@@ -197,17 +197,17 @@ def to_rgb(frame: av.VideoFrame) -> Rgb:
 
 
 def _usual(height: int) -> Colorspace:
-    """The matrix that players take for a clip that does not say."""
+    """The matrix that players assume for a clip that declares none."""
     return Colorspace.ITU709 if height >= HIGH_DEFINITION else Colorspace.ITU601
 
 
 @contextmanager
 def opened(path: Path, card: HWAccel | None = None) -> Iterator[av.container.InputContainer]:
-    """The container of a file, whose video a `card` decodes, if given.
+    """Open the container of a file; `card` is the GPU that decodes its video, or None.
 
     Raises:
         UsageError: no such file, or a pipe.
-        ClipError: no clip, or one that is damaged.
+        ClipError: not a clip, or damaged.
     """
     refuse_pipe(path)
     try:
@@ -219,7 +219,7 @@ def opened(path: Path, card: HWAccel | None = None) -> Iterator[av.container.Inp
         raise UsageError(f"no such file: {path}; give a clip") from None
     except av.error.FFmpegError as error:
         raise ClipError(
-            f"cannot read {path}: {_reason(error)}; it is damaged, or no clip that can be read"
+            f"cannot read {path}: {_reason(error)}; it is damaged, or not a clip that can be read"
         ) from error
 
 
@@ -228,7 +228,7 @@ def _reason(error: av.error.FFmpegError) -> str:
 
 
 def video_of(path: Path, container: av.container.InputContainer) -> av.VideoStream:
-    """Its best video stream.
+    """A clip's best video stream.
 
     Raises:
         ClipError: it has none.
@@ -244,12 +244,12 @@ def _facts(path: Path, container: av.container.InputContainer) -> Facts:
     base = stream.time_base or Fraction(1, 90_000)
     first = next((frame for frame in _tried(container, stream)), None)
     rate = stream.average_rate or stream.guessed_rate or USUAL_RATE
-    if rate > MOST_RATE:  # a time base that was taken for a rate
+    if rate > MOST_RATE:  # a time base mistaken for a rate
         rate = USUAL_RATE
     seconds = None
     if stream.duration:
         seconds = ((stream.start_time or 0) + stream.duration) * base
-    elif container.duration and len(container.streams) == 1:  # else it is of the longest stream
+    elif container.duration and len(container.streams) == 1:  # otherwise it is the longest stream's
         seconds = Fraction(container.duration + (container.start_time or 0), av.time_base)
     length = seconds or Fraction(container.duration or 0, av.time_base)
     frames = stream.frames or round(length * rate)
@@ -263,7 +263,7 @@ def _facts(path: Path, container: av.container.InputContainer) -> Facts:
 def _tried(
     container: av.container.InputContainer, stream: av.VideoStream
 ) -> Iterator[av.VideoFrame]:
-    """Its first frames, for as long as they can be decoded."""
+    """Yield frames from the first on until one cannot be decoded."""
     try:
         yield from container.decode(stream)
     except av.error.FFmpegError:

@@ -1,4 +1,4 @@
-"""Stretches of a painted clip: each in a file of its own that begins with a key frame."""
+"""Segments of a painted clip, each in its own file that begins with a key frame."""
 
 import os
 import tempfile
@@ -21,9 +21,9 @@ TRIED = 2  # frames of an encoder that may not work
 
 @dataclass(frozen=True)
 class Segment:
-    """A finished stretch: `times` of its frames in the clip's time base, ascending.
+    """A finished segment: `times` of its frames in the clip's time base, ascending.
 
-    `delay` is by how many packets the encoder lets frames overtake each other.
+    `delay` is the number of packets by which the encoder reorders frames, at most.
     """
 
     file: str
@@ -70,7 +70,7 @@ class SegmentWriter:
         return Segment(self.path.name, tuple(self.times), delay)
 
     def abandon(self) -> None:
-        """Let go of a file that cannot be finished."""
+        """Close a file that cannot be finished."""
         self._container.close()
 
     def _mux(self, frame: av.VideoFrame | None) -> None:
@@ -83,7 +83,7 @@ class SegmentWriter:
 
     def _open(self, width: int, height: int) -> av.VideoStream:
         encoder = self.coding.encoder
-        os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 is silent but for errors
+        os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 then prints only errors
         options = {encoder.quality: str(self.coding.crf), **encoder.settings}
         stream = self._container.add_stream(encoder.name, rate=rate_of(self.facts), options=options)
         assert isinstance(stream, av.VideoStream)
@@ -101,9 +101,9 @@ class SegmentWriter:
 
 
 def coded_on_card(coding: Coding, facts: Facts) -> Coding:
-    """The coding with an NVIDIA card's encoder, if that takes frames of the clip's size.
+    """The coding with an NVIDIA GPU's encoder, if that supports frames of the clip's size.
 
-    Else the coding as it is: some cards only decode, and none takes every codec and size.
+    Else the coding as it is: some GPUs only decode, and none supports every codec and size.
     """
     if coding.codec not in ON_CARD or not facts.height:
         return coding
@@ -121,7 +121,7 @@ def coded_on_card(coding: Coding, facts: Facts) -> Coding:
 
 
 def padded(rgb: Rgb) -> Rgb:
-    """With even sides, as 4:2:0 needs them: an odd one has its last column or row once more."""
+    """Pad to even sides, as 4:2:0 needs them, by repeating the last column or row."""
     height, width = rgb.shape[:2]
     if height % 2 or width % 2:
         return np.pad(rgb, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
@@ -129,7 +129,7 @@ def padded(rgb: Rgb) -> Rgb:
 
 
 def rate_of(facts: Facts) -> Fraction:
-    """Frames a second, in numbers that encoders take."""
+    """Frames per second, as a fraction that encoders accept."""
     return facts.rate.limit_denominator(MOST_DENOMINATOR)
 
 

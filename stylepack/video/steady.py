@@ -1,9 +1,9 @@
-"""Steady film: each painted frame is blended with the last one, moved along the clip's flow.
+"""Flicker reduction: each painted frame is blended with the last one, moved along the clip's flow.
 
-After Ruder et al. 2016, "Artistic style transfer for videos", whose loss asks for the same; here
-it is one weighted mean a frame, and no optimisation.  Moving a picture again and again softens
-it.  What is lost is given back from what is left: the finest detail of the blend is amplified
-until it has, locally, a fixed share of the energy that the fresh painting has there.
+After Ruder et al. 2016, "Artistic style transfer for videos", whose loss has the same aim; here it
+is one weighted mean per frame, without optimisation.  Moving a picture again and again softens it.
+To compensate, the finest detail of the blend is amplified until it has, locally, a fixed share of
+the energy of the fresh painting's detail.
 """
 
 import cv2
@@ -11,22 +11,22 @@ import numpy as np
 
 from stylepack.video.flow import Field, Motion, Rgb, warped
 
-FINE = 1.0  # pixels, deviation of the Gaussian that parts fine detail from the rest
-WINDOW = (5, 5)  # of it
+FINE = 1.0  # pixels, deviation of the Gaussian that separates fine detail from the rest
+WINDOW = (5, 5)  # of this Gaussian, in pixels
 AROUND = 9  # pixels, side of the square over which energy is measured
-SHARE = 0.9  # of the fresh painting's deviation in fine detail that the blend is to have
+SHARE = 0.9  # of the fresh painting's deviation in fine detail that the blend should have
 MOST_GAIN = 1.5
 NOISE = 1.0  # levels squared, added to both energies: below it there is nothing to amplify
 
 
 def blend(painted: Rgb, last: Rgb | None, motion: Motion | None, weight: float) -> Rgb:
-    """The steady frame of a painted one.
+    """Blend a painted frame with the previous steady frame.
 
     Args:
         painted: (H, W, 3) uint8.
-        last: the steady frame before, of the same shape; None at the beginning.
-        motion: the clip's, from that frame to this; None begins anew, and so does a cut.
-        weight: of the history where the flow is trusted, from 0 to below 1.
+        last: the previous steady frame, of the same shape; None at the beginning.
+        motion: the clip's, from that frame to this; None starts afresh, as does a cut.
+        weight: of the previous frame where the flow is trusted, from 0 to below 1.
 
     Returns:
         (H, W, 3) uint8.
@@ -44,7 +44,7 @@ def _mixed(one: Rgb, other: Rgb, share: Field) -> Rgb:
 
 
 def _sharpened(blended: Rgb, fresh: Rgb) -> Rgb:
-    """`blended` with its finest detail as strong as that of `fresh` asks for."""
+    """`blended` with its finest detail amplified towards that of `fresh`."""
     there, wanted = _energy(blended), _energy(fresh)
     wanted *= SHARE**2
     wanted += NOISE

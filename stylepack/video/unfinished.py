@@ -24,12 +24,12 @@ class Unfinished:
     Args:
         target: the file to write.
         signature: of the clip and of all options that its frames depend on.
-        resume: go on with what is there; else that is removed.
+        resume: continue from the existing segments; if not set, they are removed.
 
     Raises:
-        UsageError: it was begun in another way.
-        TrainingError: another process paints it.
-        ClipError: what is there is damaged.
+        UsageError: they were painted from another clip or with other options.
+        TrainingError: another process is painting the clip.
+        ClipError: the state file is damaged.
     """
 
     def __init__(self, target: Path, signature: str, *, resume: bool) -> None:
@@ -44,12 +44,12 @@ class Unfinished:
 
     @property
     def done(self) -> int:
-        """How many frames are painted and safe."""
+        """Number of frames that are painted and stored."""
         return sum(len(segment.times) for segment in self.segments)
 
     @property
     def next_file(self) -> Path:
-        """Where to write the next segment until it is whole."""
+        """The file to write the next segment to until it is complete."""
         return self.folder / NEXT
 
     def last(self) -> Rgb | None:
@@ -61,7 +61,7 @@ class Unfinished:
             return np.array(image.convert("RGB"))
 
     def add(self, segment: Segment, last: Rgb) -> None:
-        """Keep a segment that `next_file` holds, and the last painted frame of it."""
+        """Keep the segment in `next_file`, and its last painted frame."""
         count = len(self.segments) + 1
         name = f"segment-{count:06d}.nut"
         Image.fromarray(last, "RGB").save(self.folder / LAST.format(count), compress_level=1)
@@ -71,11 +71,11 @@ class Unfinished:
         (self.folder / LAST.format(count - 1)).unlink(missing_ok=True)
 
     def release(self) -> None:
-        """Let others have it."""
+        """Release the clip for other processes."""
         self._lock.release()
 
     def remove(self) -> None:
-        """Remove all of it, once the file is whole."""
+        """Remove the folder, once the file is complete."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _write(self) -> None:
@@ -97,13 +97,13 @@ class Unfinished:
             return
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ClipError(
-                f"{self.folder / STATE} is damaged; leave out --resume to paint {target} anew"
+                f"{self.folder / STATE} is damaged; leave out --resume to start over"
             ) from error
         if signature != self.signature:
             self.release()
             raise UsageError(
                 f"{target} was begun from another clip or with other options; give the same ones, "
-                "or leave out --resume to begin anew"
+                "or leave out --resume to start over"
             )
         self.segments = segments
 

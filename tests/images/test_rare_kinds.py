@@ -194,8 +194,8 @@ def test_a_text_that_unpacks_to_hundreds_of_megabytes_is_one_line(tmp_path: Path
 
 
 INSTEAD = {
-    "a text": b'{"error": "not found"}',
-    "a sound": b"ID3\x03" + bytes(50),
+    "a text file": b'{"error": "not found"}',
+    "an audio file": b"ID3\x03" + bytes(50),
     "an Office document": b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(100),
     "a program": b"\x7fELF\x02\x01\x01" + bytes(60),
     "a web page": b"<HTML><body>",

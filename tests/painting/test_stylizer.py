@@ -196,7 +196,7 @@ def test_a_mix_may_be_a_dict_or_the_path_of_a_pack(photo: Photo) -> None:
 
 
 def test_what_cannot_be_painted_is_told(photo: Photo) -> None:
-    with pytest.raises(UsageError, match="a mix cannot be a int; give a text"):
+    with pytest.raises(UsageError, match="a mix cannot be a int; give a string"):
         Stylizer.load(7, device="cpu")  # type: ignore[arg-type]
     stylizer = Stylizer.load("wave", device="cpu")
     with pytest.raises(UsageError, match=r"it must be \(H, W, 3\) or \(H, W, 4\); transpose it"):

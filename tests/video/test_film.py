@@ -111,7 +111,7 @@ def test_odd_sides_are_made_even(tmp_path: Path, paint: Paint) -> None:
 @pytest.mark.parametrize(
     ("made", "said"),
     [
-        ({"pixels": "yuv420p10le"}, "has 10 bits a colour; it is painted in 8"),
+        ({"pixels": "yuv420p10le"}, "has 10 bits per colour; it is painted in 8"),
         ({"pixels": "yuv420p10le", "transfer": 16}, "is HDR; it is painted in SDR"),
         ({"pixels": "yuv420p10le", "transfer": 18}, "is HDR; it is painted in SDR"),
         ({"options": {"x264-params": "tff=1"}}, "is interlaced"),

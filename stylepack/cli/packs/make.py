@@ -1,4 +1,4 @@
-"""`stylepack packs make`, `blend`, `export` and `new`: new packs, and files made of packs."""
+"""`stylepack packs make`, `blend`, `export` and `new`: new packs, and files made from packs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def blend(
     trunk: TrunkFile = None,
     force: Force = False,
 ) -> None:
-    """Make one pack of a mix; it paints the same as the mix.
+    """Make one pack from a mix; it paints the same as the mix.
 
     The pack records its parts. Its licence is the packs', if they share one.
 
@@ -87,9 +87,9 @@ def make(
     trunk: TrunkFile = None,
     device: Device = "auto",
 ) -> None:
-    """Learn and install a pack of every painting in a folder, in seconds each.
+    """Learn and install a pack for every painting in a folder, in seconds each.
 
-    Packs are named after the files. `add-style` learns a better one of a painting, from here.
+    Packs are named after the files. `add-style --resume` improves one of them.
     Titles, artists, years and licences are read from paintings.csv, if it is there.
 
     Examples:
@@ -215,5 +215,5 @@ def new(
 
 
 def in_words(trunk: str) -> str:
-    """How the README names the trunk."""
+    """The trunk's name in a sentence of the README."""
     return "that is bundled with stylepack" if trunk == "bundled" else f"`{trunk}`"

@@ -24,7 +24,7 @@ from stylepack.library.trunks import name_of, trunk_names
 from stylepack.packs.manifest import Manifest, in_words, plain, read_manifest
 
 LONGEST_CELL = 60  # characters of a title or a name in the list on a terminal
-WIDE = 110  # columns of a terminal from which on the list shows everything
+WIDE = 110  # terminal columns from which the list shows everything
 
 packs = App(
     help="""List, inspect, install, blend and remove style packs.
@@ -116,7 +116,7 @@ def info(
     """
     path = find_pack(pack)
     manifest = read_manifest(path)
-    name = path.stem  # the name it goes by here
+    name = path.stem  # its name on this machine
     if as_json:
         print_json({**asdict(manifest), "name": name, "path": str(path)})
         return
@@ -127,7 +127,7 @@ def info(
 
 
 def essentials(facts: Mapping[str, Any], manifest: Manifest, trunk: str) -> list[tuple[str, Any]]:
-    """Rows with the essentials of a pack."""
+    """The essential facts of a pack, as rows."""
     keys = ("name", "title", "artist", "year", "description", "author", "license", "merged_from")
     metrics = manifest.metrics
     losses = [f"{key} {metrics[key]}" for key in ("content", "style") if key in metrics]
@@ -168,7 +168,7 @@ packs.command()(diff)
 
 
 def row(facts: Mapping[str, Any], trunks: Mapping[str, str]) -> tuple[str, ...]:
-    """One line of `list`; `trunks` are the names of the known ones by their hashes."""
+    """One row of `list`; `trunks` maps hashes of known trunks to their names."""
     return (
         facts["name"],
         *(shortened(str(facts[key])) for key in ("title", "artist", "license")),
@@ -224,12 +224,12 @@ def _finite(value: Any) -> Any:
 
 
 def shortened(text: str) -> str:
-    """Text of a pack, cut for a table."""
+    """Text shortened for a table."""
     return (
         text if len(text) <= LONGEST_CELL else f"{text[: LONGEST_CELL - 1]}\N{HORIZONTAL ELLIPSIS}"
     )
 
 
 def size_in_words(size: int) -> str:
-    """Bytes as people read them."""
+    """A number of bytes in KB or MB."""
     return f"{size / 1e3:.0f} KB" if size < 1e6 else f"{size / 1e6:.1f} MB"

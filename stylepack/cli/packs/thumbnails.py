@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 CELL = 96  # pixels a side
-LETTER = 9  # pixels that a terminal's column is at least taken for
+LETTER = 9  # assumed width of a terminal's column in pixels, at least
 MOST = 60  # packs that are shown unless all are asked for
 LARGEST = 1 << 20  # pixels of a picture that is decoded
 URI_STARTS = ("data:image/jpeg;base64,", "data:image/png;base64,")
@@ -25,10 +25,10 @@ SIXEL_ROWS = 6
 
 
 def protocol(environment: Mapping[str, str]) -> str:
-    """`kitty`, `iterm2` or `sixel`, as far as the environment tells; else empty."""
+    """The terminal's image protocol by its environment: `kitty`, `iterm2`, `sixel`, or empty."""
     term, program = environment.get("TERM", ""), environment.get("TERM_PROGRAM", "")
     if "TMUX" in environment or term.startswith(("tmux", "screen")):
-        return ""  # they pass no images on unless they are told to
+        return ""  # they do not pass images on by default
     if term == "xterm-kitty" or "KITTY_WINDOW_ID" in environment or program == "ghostty":
         return "kitty"
     if program in ("iTerm.app", "WezTerm") or environment.get("LC_TERMINAL") == "iTerm2":
@@ -42,9 +42,9 @@ def show_thumbnails(packs: Sequence[tuple[str, Manifest]], kind: str, columns: i
     """Print a sheet of thumbnails to a terminal.
 
     Args:
-        packs: references and what the packs say.
+        packs: references and manifests.
         kind: from `protocol`.
-        columns: the terminal's width in letters.
+        columns: the terminal's width in columns.
     """
     from stylepack.images.contact_sheet import MARGIN, contact_sheet
 
@@ -65,7 +65,7 @@ def show_thumbnails(packs: Sequence[tuple[str, Manifest]], kind: str, columns: i
 
 
 def decoded(uri: str) -> Image | None:
-    """A stranger's data URI as a picture; None unless it is a small JPEG or PNG."""
+    """An untrusted data URI as a picture; None unless it is a small JPEG or PNG."""
     from stylepack.images.decoding import as_rgb
     from stylepack.images.formats import open_image
 
@@ -81,7 +81,10 @@ def decoded(uri: str) -> Image | None:
 
 
 def in_kitty(picture: Image) -> str:
-    """https://sw.kovidgoyal.net/kitty/graphics-protocol: PNG in chunks of base64."""
+    """Kitty's protocol: PNG in chunks of base64.
+
+    https://sw.kovidgoyal.net/kitty/graphics-protocol
+    """
     data = _png(picture)
     chunks = [data[start : start + CHUNK] for start in range(0, len(data), CHUNK)]
     parts = []
@@ -92,12 +95,15 @@ def in_kitty(picture: Image) -> str:
 
 
 def in_iterm2(picture: Image) -> str:
-    """https://iterm2.com/documentation-images.html: one PNG in base64."""
+    """iTerm2's protocol: one PNG in base64.
+
+    https://iterm2.com/documentation-images.html
+    """
     return f"\x1b]1337;File=inline=1;width={picture.width}px:{_png(picture)}\x07"
 
 
 def in_sixel(picture: Image) -> str:
-    """DEC's sixels: bands of six rows, in each of them one line a colour.
+    """DEC's sixels: bands of six rows, each with one line per colour.
 
     VT330/VT340 Programmer Reference Manual, chapter 14.
     """
@@ -120,7 +126,7 @@ def in_sixel(picture: Image) -> str:
 
 
 def _repeated(column_bits: Sequence[int]) -> str:
-    """Sixels with runs of the same one counted: `!12?`."""
+    """Run-length encoded sixels: `!12?`."""
     from itertools import groupby
 
     runs = [(chr(63 + bits), len(list(run))) for bits, run in groupby(column_bits)]

@@ -69,7 +69,7 @@ class DistillationData:
         return photos.update, torch.stack(noisy), torch.stack(fresh)
 
     def picture(self, update: int) -> Tensor:
-        """A larger crop of a painting, (3, 2 crop, 2 crop), for a student to be trained on."""
+        """A larger crop of a painting, (3, 2 crop, 2 crop), for a student to learn."""
         generator = seeded(self.seed, f"picture/{update}")
         drawn = on_device(self.pictures.draw(update).photos, self.device)
         return _recoloured(drawn[0], generator)

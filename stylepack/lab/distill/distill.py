@@ -48,10 +48,10 @@ FIRST_LOOK = 8  # batches for the initial weights
 
 @dataclass(frozen=True)
 class DistillRecipe:
-    """How a loss network is distilled.
+    """Settings for distilling a loss network.
 
-    A quarter of a batch are photographs, a quarter paintings; the rest are the same photographs,
-    painted twice each.
+    A batch is one quarter photographs and one quarter paintings; the rest is the same photographs,
+    each painted twice.
     """
 
     updates: int = 600
@@ -108,7 +108,7 @@ class Errors:
 class Distillation:
     """Training of a small loss network: iterate `train()` to its end, then `write()`, `close()`.
 
-    Until then no other process can work on the same file.
+    Until it is closed, no other process can work on the same file.
     """
 
     def __init__(
@@ -185,7 +185,7 @@ class Distillation:
         return work
 
     def train(self) -> Generator[DistillStep]:
-        """Yield each update, saving checkpoints, also when the iterator is closed."""
+        """Yield each update; save checkpoints regularly and when the iterator is closed."""
         saved = self.update
         try:
             for update, photos, paintings in self.data.batches(self.update):
@@ -246,7 +246,7 @@ class Distillation:
         )
 
     def errors(self, images: Tensor, students: StudentBatch) -> Errors:
-        """Errors on photographs, the same painted by students, painted otherwise, and paintings."""
+        """Errors on photographs, those painted by students and in other styles, and paintings."""
         with torch.no_grad():
             true = self.teacher(images)
             true_grams = pyramid_grams(self.teacher, self.wanted, images, true)
@@ -296,7 +296,7 @@ class Distillation:
         return sizes
 
     def state(self) -> dict[str, Tensor]:
-        """The state for `restore` to continue from exactly here."""
+        """The state from which `restore` continues exactly."""
         own = training_state(self.update, self.parameters, self.adam, self.average)
         return own | self.students.state()
 
@@ -304,7 +304,7 @@ class Distillation:
         """Restore a `state`.
 
         Raises:
-            TrainingError: it belongs to a network of other sizes.
+            TrainingError: it belongs to a network of another size.
         """
         self.update = restore_training(tensors, self.parameters, self.adam, self.average)
         self.students.restore(tensors)
@@ -353,7 +353,7 @@ def _content_error(predicted: Tensor, true: Tensor) -> Tensor:
 
 
 def _some_pixels(layer: str, update: int) -> tuple[slice, slice, slice, slice]:
-    """Slices for one pixel in 4x4 of block 1, one in 2x2 of block 2, and all of other blocks."""
+    """Slices for one pixel per 4x4 in block 1, one per 2x2 in block 2, and all in other blocks."""
     step = {"1": 4, "2": 2}.get(layer[4], 1)
     row, column = divmod(update % step**2, step)
     return slice(None), slice(None), slice(row, None, step), slice(column, None, step)

@@ -51,8 +51,8 @@ def inherit(network: Distilled, teacher: Teachers, images: Tensor, sizes: dict[s
 def select_channels(activations: Tensor, count: int) -> Tensor:
     """Indices of the channels that predict the others best: (N, C, H, W) -> (count,).
 
-    Forward selection by second moments: each channel is the one that alone explains most of what
-    the channels before it leave unexplained.
+    Forward selection by second moments: each channel is the one that by itself explains most of
+    what the previous channels leave unexplained.
     """
     rows = activations.float().permute(1, 0, 2, 3).flatten(1)
     left = (rows @ rows.T / rows.shape[1]).cpu().double()

@@ -37,8 +37,8 @@ class StudentBatch:
 class StyleStudents:
     """A few styles, each trained on one picture for a random number of updates, then replaced.
 
-    `picture(update)` returns a (3, H, W) RGB picture in 0..1 for the student that starts there;
-    `packs` are (K, style_size) styles, whose mixes they start from.
+    `picture(update)` returns a (3, H, W) RGB picture in 0..1 for the student that starts then;
+    `packs` are (K, style_size) styles; students start from mixes of them.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class StyleStudents:
         return _Student(started_at, budget, picture, grams, start)
 
     def state(self) -> dict[str, Tensor]:
-        """The state for `restore` to continue from exactly here."""
+        """The state from which `restore` continues exactly."""
         return {
             f"student/{index}/{name}": tensor
             for index, student in enumerate(self.students)
@@ -92,7 +92,7 @@ class StyleStudents:
         """Restore a `state`.
 
         Raises:
-            TrainingError: it belongs to a trunk of other sizes.
+            TrainingError: it belongs to a trunk of another size.
         """
         for index in range(len(self.students)):
             prefix = f"student/{index}/"

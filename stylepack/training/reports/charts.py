@@ -89,7 +89,7 @@ def draw_panels(path: Path, panels: Sequence[Panel], columns: int = 3, height: f
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of a size in inches."""
+    """An empty figure; width and height in inches."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
@@ -122,7 +122,7 @@ def _draw_curve(axis: Axes, curve: Curve, colour: str, line: str, mark: str) -> 
 
 
 def _plain_ticks(axis: Axis, low: float, high: float) -> None:
-    """0.5 instead of 5 x 10^-1, where the axis is too short for powers of ten alone."""
+    """Label ticks as 0.5, not 5 x 10^-1, if the axis is too short for powers of ten alone."""
     if not 0 < low < high < 300 * low:
         return
     between = (2.0, 5.0) if high > 10 * low else (1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)

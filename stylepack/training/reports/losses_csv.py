@@ -1,4 +1,4 @@
-"""The losses of a run in losses.csv."""
+"""The losses of a run, in losses.csv."""
 
 import csv
 import io
@@ -13,7 +13,7 @@ COLUMNS = ("update", "style", "content_loss", "style_loss", "total_variation", "
 
 
 class History:
-    """losses.csv of a run folder.  Rows wait in memory until `flush`."""
+    """losses.csv of a run folder.  Rows are kept in memory until `flush`."""
 
     def __init__(self, folder: Path, names: list[str]) -> None:
         self.path = folder / NAME
@@ -40,7 +40,7 @@ class History:
         self._end = None
 
     def last_update(self) -> int:
-        """The last update in the file; 0 without any."""
+        """The last update in the file; 0 if there is none."""
         return max((int(row[0]) for row in self._written()), default=0)
 
     def _written(self) -> list[list[str]]:
@@ -57,8 +57,8 @@ class History:
         """Write the waiting rows, all or none of them.
 
         Raises:
-            StylepackError: it cannot be written, for example to a full disk; the rows still wait.
-            OSError: the file is gone.
+            StylepackError: it cannot be written, for example to a full disk; the rows are kept.
+            OSError: the file no longer exists.
         """
         self._cut_off()
         size = self.path.stat().st_size
@@ -73,7 +73,7 @@ class History:
 
 
 def read_rows(path: Path) -> list[list[str]]:
-    """The rows of a losses.csv, without its head and a half-written row."""
+    """The rows of a losses.csv, without its header and a half-written row."""
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.reader(file))
     return [row for row in rows if len(row) == len(COLUMNS) and row[0].isdecimal()]

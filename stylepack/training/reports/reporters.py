@@ -15,7 +15,7 @@ from stylepack.training.trainer import Step, Trainer
 
 
 class Reporters:
-    """Writes losses, sheets and plots of a run; only the `active` process of several does."""
+    """Writes losses, sheets and plots of a run, only in the `active` process."""
 
     def __init__(
         self,
@@ -33,7 +33,7 @@ class Reporters:
 
     @contextmanager
     def open(self, update: int) -> Iterator[None]:
-        """Report on a training from `update` on."""
+        """Report on training from `update` on."""
         if self.active:
             self.history.cut(update)
         folder, note = self.folder / "tensorboard", self.journal.note
@@ -53,7 +53,7 @@ class Reporters:
                 self._board.add(step)
 
     def on_return(self, update: int) -> None:
-        """Drop the losses after `update`, to which training has returned."""
+        """Drop the losses after `update`, where training continues."""
         if self.active and self._board:
             attempt(lambda: self.history.cut(update), self.journal)
             self._board.restart_after(update)

@@ -18,8 +18,8 @@ EVERY = 10  # updates per TensorBoard point
 class TensorBoard:
     """Scalars of a run under `folder`; does nothing without the package `tensorboard`.
 
-    If they cannot be written, `note` gets one message and logging ends.  Records are written here,
-    since errors in the thread of torch.utils.tensorboard cannot be caught.
+    If they cannot be written, `note` gets one message and logging ends.  Records are written here
+    because errors in torch.utils.tensorboard's thread cannot be caught.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class TensorBoard:
         self._write(file_version="brain.Event:2")
 
     def restart_after(self, update: int) -> None:
-        """Make TensorBoard drop what was logged after `update`."""
+        """Make TensorBoard drop the points after `update`."""
         if self.writer is None:
             return
         self.waiting = {}
@@ -55,7 +55,7 @@ class TensorBoard:
         self._write(step=update + 1, session_log=start)
 
     def add(self, step: Step) -> None:
-        """Add an update; every `EVERY` updates the means are logged, since logging takes time."""
+        """Add an update; means are logged every `EVERY` updates, because logging takes time."""
         if self.writer is None:
             return
         for style, content, loss in zip(step.styles, step.content, step.style, strict=True):
