@@ -10,11 +10,15 @@ from torch import Tensor
 
 from stylepack.inference.regions import Regions
 
+Ranges = tuple[tuple[float, float], ...]
+
 # A channel's largest distance from its mean, and the range that its levels cover, both in sigmas.
 # If a channel exceeds the last limit, 8 bits are too coarse and the layer stays in floats.  In 16
 # photographs and two styles the first layers reached 7 to 18 sigmas; a moon in an empty sky, stars,
 # a bar on a page and a single pixel reached 20 to 40.
 RANGES = ((10.0, 8.0), (18.0, 16.0))
+# Where levels span each channel's own range, an outlier makes only its own channel coarser.
+OWN_RANGES = (*RANGES, (36.0, 32.0))
 _EVERY = 3  # every third pixel of a large image is sampled: no kernel is narrower
 _LARGE = 1 << 13  # pixels
 _PART = 1 << 21  # activations that are read at once
@@ -38,11 +42,11 @@ class Spread(NamedTuple):
     mean: Tensor
     deviation: Tensor
 
-    def range_in_sigmas(self) -> float | None:
+    def range_in_sigmas(self, ranges: Ranges = RANGES) -> float | None:
         """Sigmas that the levels must cover; None if 8 bits are too coarse for that."""
         apart = torch.maximum(self.high - self.mean, self.mean - self.low)
         farthest = float((apart / self.deviation.clamp_min(1e-12)).max())
-        return next((sigmas for seen, sigmas in RANGES if farthest <= seen), None)
+        return next((sigmas for seen, sigmas in ranges if farthest <= seen), None)
 
 
 def moments(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -24,7 +24,7 @@ from stylepack.inference.rows import (
     Source,
     TensorRows,
 )
-from stylepack.inference.statistics import ChannelStatistics, strips
+from stylepack.inference.statistics import OWN_RANGES, ChannelStatistics, strips
 from stylepack.network.device import training_dtype
 from stylepack.network.trunk import Trunk, padded_size
 
@@ -225,7 +225,7 @@ class Body:
         for a, b in self.strips:
             found.add(self.x[:, :, a:b])
         spread = found.spread(*found.joined())
-        range_in_sigmas = spread.range_in_sigmas()
+        range_in_sigmas = spread.range_in_sigmas(OWN_RANGES)
         return None if range_in_sigmas is None else QuantParams.spanning(spread, range_in_sigmas)
 
 
