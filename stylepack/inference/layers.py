@@ -243,6 +243,11 @@ class Layer:
             self.range_in_sigmas = (inside or statistics).spread(mean, variance).range_in_sigmas()
         return self
 
+    def detach(self) -> None:
+        """Drop the source, whose memory is needed, once the cache has all of the convolution."""
+        assert self.kept is not None
+        del self.source
+
     def take_over(self, other: "Layer") -> "Layer":
         """Reuse `measure`'s result from another style, with the same source and weights.
 

@@ -21,7 +21,6 @@ from stylepack.inference.rows import (
     ImageRows,
     PaddedRows,
     QuantParams,
-    Source,
     TensorRows,
 )
 from stylepack.inference.statistics import OWN_RANGES, ChannelStatistics, strips
@@ -135,16 +134,26 @@ def paint_streaming(
         reusable.first = conv1
     conv2 = Layer(work, "conv2", conv1, stride=2)
     conv2.measure(step // 2, keep="conv2" in keep, advance=share(0.07, 0.15))
-    body = _body(work, conv2, step // 4, share(0.15, 0.6))
-    del conv1, conv2  # and their caches
+    # Whatever is no longer read is freed: pixels, rows and caches.
+    channels, height, width = image.shape
+    del image, there, pixels, conv1
+    if "conv2" in keep:
+        conv2.detach()
+    conv3 = Layer(work, "conv3", conv2, stride=2)
+    del conv2
+    body = _body(work, conv3, step // 4, share(0.15, 0.6))
     up1 = DoublingLayer(work, "up1", body)
+    del conv3, body
     up1.measure(step // 2, keep="up1" in keep, advance=share(0.6, 0.7))
+    if "up1" in keep:
+        up1.detach()
     up2 = DoublingLayer(work, "up2", up1)
     up2.measure(step, keep="up2" in keep, advance=share(0.7, 0.85))
     out = Layer(work, "out", up2).measure(step, keep=True, advance=share(0.85, 0.99))
+    out.detach()
+    del up1, up2
 
-    painted = torch.empty_like(image)
-    height, width = image.shape[-2:]
+    painted = torch.empty(channels, height, width, dtype=torch.uint8)
     for a, b in strips(height, step):
         rows = torch.sigmoid(out.normalised(a, b)[0, :, :, :width].float())
         painted[:, a:b] = rows.mul_(255).round_().to(torch.uint8)
@@ -168,9 +177,9 @@ class _Course:
         self.advance(self.share)
 
 
-def _body(work: Work, source: Source, step: int, advance: Advance) -> TensorRows:
+def _body(work: Work, conv3: Layer, step: int, advance: Advance) -> TensorRows:
     """conv3 and the residual blocks, (1, C, H/4, W/4): two such tensors at any time."""
-    body = Body(Layer(work, "conv3", source, stride=2), step)
+    body = Body(conv3, step)
     blocks = work.trunk.config.residual_blocks
     for block in range(1, blocks + 1):
         inner = Layer(work, f"res{block}a", body.source())
@@ -201,9 +210,11 @@ class Body:
         self.x = inside.permute(0, 3, 1, 2)
         self.buffer = layer.make_buffer()
         layer.measure(step, keep=True, buffer=self.buffer)
+        layer.detach()
         self.low = torch.zeros_like(layer.mean)
         for a, b in self.strips:
             self.x[:, :, a:b] = layer.normalised(a, b).relu_()
+        layer.kept = None
 
     def add(self, layer: Layer) -> None:
         """Add a layer's norm, without a ReLU."""

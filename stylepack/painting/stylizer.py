@@ -1,7 +1,7 @@
 """A trunk and its styles, ready to paint photographs."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -420,7 +420,9 @@ class Stylizer:
         elif options.size is None and prod(photo.size) > LARGE:
             pixels = self._coarse_to_fine(photo, options.region_masks, advance)
         else:
-            pixels = self._network(small.pixels, options.region_masks, advance, memo)
+            pixels = self._network(
+                lambda: small.pixels, small.size, options.region_masks, advance, memo
+            )
             if small.size != photo.size:
                 pixels = _back_to_size(pixels, small, photo)
         if options.keep_colors:
@@ -440,9 +442,12 @@ class Stylizer:
         """
         small = photo.stretched(coarse_size(*photo.size))
         done = prod(small.size) / (prod(small.size) + prod(photo.size))
-        coarse = self._network(small.pixels, region_masks, lambda share: advance(share * done))
+        coarse = self._network(
+            lambda: small.pixels, small.size, region_masks, lambda share: advance(share * done)
+        )
         fine = self._network(
-            enlarge(coarse, small.pixels, photo.pixels),
+            lambda: enlarge(coarse, small.pixels, photo.pixels),
+            photo.size,
             region_masks,
             lambda share: advance(done + share * (1 - done)),
         )
@@ -450,27 +455,32 @@ class Stylizer:
 
     def _network(
         self,
-        pixels: Tensor,
+        pixels: Callable[[], Tensor],
+        size: tuple[int, int],
         region_masks: Sequence[Mask],
         advance: Advance,
         memo: Memo | None = None,
     ) -> Tensor:
-        """The trunk over (3, H, W) uint8, twice for a strength below 1."""
-        masks = [_fitted_mask(mask, (pixels.shape[2], pixels.shape[1])) for mask in region_masks]
+        """The trunk over a picture of (width, height) pixels, twice for a strength below 1.
+
+        `pixels` gives them, (3, H, W) uint8, perhaps new ones in every call: they are not held here
+        while the network runs.
+        """
+        masks = [_fitted_mask(mask, size) for mask in region_masks]
         style = replace(self.style, regions=Regions(masks, self.device) if masks else None)
         if self.residual is None:
             return self._pass(style, pixels, advance, memo)
         painted = self._pass(style, pixels, lambda share: advance(share / 2), memo)
-        reproduced = memo.of(pixels).plain if memo else None
+        reproduced = memo.of(pixels()).plain if memo else None
         if reproduced is None:
             identity = style_of(self.residual.identity).to(self.device)
             reproduced = self._pass(identity, pixels, lambda share: advance((1 + share) / 2), memo)
         if memo:
             memo.plain = reproduced
-        return self.residual.restore(painted, pixels, reproduced)
+        return self.residual.restore(painted, pixels(), reproduced)
 
     def _pass(
-        self, style: Style, pixels: Tensor, advance: Advance, memo: Memo | None = None
+        self, style: Style, pixels: Callable[[], Tensor], advance: Advance, memo: Memo | None = None
     ) -> Tensor:
         """The trunk in one style, with smaller strips if memory runs out."""
         memory = self.memory
@@ -478,7 +488,7 @@ class Stylizer:
             try:
                 with torch.no_grad(), exact_products(self.device):
                     return paint_streaming(
-                        self.trunk, style, pixels, memory, advance, int8=self.int8, memo=memo
+                        self.trunk, style, pixels(), memory, advance, int8=self.int8, memo=memo
                     )
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error) or memory.strip < SMALLEST_STRIP:
