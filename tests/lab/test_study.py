@@ -206,9 +206,10 @@ def test_compare_reads_both_sides_fairly_and_as_the_report_did(
     fair = told["held_out"]["equal updates per style"]["style"]["ratio"]["mean"]
     assert np.mean(sides["shared"]) / np.mean(sides["single"]) == pytest.approx(fair, rel=1e-4)
     costs = told["costs"]
-    weights = sum(p.numel() for p in Trunk().parameters())
-    assert costs["shared"]["parameters"] == weights + 2 * 3206
-    assert costs["single"]["parameters"] == 2 * (weights + 3206)
+    trunk, _ = load_trunk(out / "networks" / "shared-0" / "trunk.safetensors")
+    weights, style = sum(p.numel() for p in trunk.parameters()), trunk.config.style_size
+    assert costs["shared"]["parameters"] == weights + 2 * style
+    assert costs["single"]["parameters"] == 2 * (weights + style)
     assert 1.9 < costs["single"]["bytes"] / costs["shared"]["bytes"] < 2
     assert costs["shared"]["updates"] == costs["single"]["updates"] == 4
     assert list(told["new_style"]["added"]) == ["0", "1", "2"]

@@ -18,7 +18,7 @@ from stylepack.lab.study.report import (
     mean_curve,
     quantity,
 )
-from stylepack.network.trunk import Trunk
+from stylepack.training.initial import untrained_trunk
 from stylepack.training.reports.charts import KINDS, Panel, draw_panels, read_curves
 from stylepack.training.reports.losses_csv import NAME
 
@@ -206,7 +206,7 @@ def _first_seed(study: ComparedNetworks) -> str:
 
 def _costs(study: ComparedNetworks, report: Report, results: dict[str, object]) -> None:
     """Parameters, bytes and training time of both sides."""
-    trunk, n = Trunk(), study.plan.styles
+    trunk, n = untrained_trunk(study.materials.recipe), study.plan.styles
     weights = sum(p.numel() for p in trunk.parameters())
     style = style_parameters(trunk.config, study.plan.block_norms)
     parameters = {SHARED: weights + n * style, SINGLE: n * (weights + style)}
