@@ -7,3 +7,4 @@ ASSETS = Path(__file__).resolve().parent / "assets"
 BUNDLED_TRUNK = ASSETS / "trunk.safetensors"
 BUNDLED_LOSS_NETWORK = ASSETS / "loss-network.safetensors"
 BUNDLED_PHOTOS = ASSETS / "photos"
+PHOTO_NAMES = ("astronaut.png", "chelsea.png", "china.jpg", "coffee.png", "rocket.jpg")

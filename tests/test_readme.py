@@ -41,7 +41,7 @@ def test_the_first_command_paints_the_bundled_photograph(
     shutil.copy(BUNDLED_PHOTOS / copy.name, copy)
     monkeypatch.chdir(tmp_path)
     assert stylepack(first) == 0
-    assert copy.with_name("chelsea.starry+scream.png").exists()
+    assert Path("chelsea.starry+scream.png").exists()
 
 
 def test_the_python_snippet_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -190,8 +190,8 @@ class Meter:
         now = time.monotonic()
         if not self._live and now - max(self._spoke, self._unit) >= PLAIN_SECONDS:
             self._spoke = now  # a single unit may take long
-            done = f"{self._done}/{self._total}, the next one at {share:.0%}"
-            say(f"{self._title} {done if self._total > 1 else f'{share:.0%}'}")
+            unit = f"{self._done + 1}/{self._total}: " if self._total > 1 else ""
+            say(f"{self._title} {unit}{share:.0%}")
 
     def result(self, line: str) -> None:
         """Print a line of data on stdout, above the bar if both are on a terminal."""

@@ -161,6 +161,9 @@ class Shelf:
             for pack in self.every:
                 if (pack.name, pack.collection) == (name, collection):
                     return pack.path
+            others = sorted(pack.name for pack in self.every if pack.collection == collection)
+            if others:
+                raise UsageError(f"no pack '{name}' in '{collection}'; it has {', '.join(others)}")
         if _is_path(reference):
             with suppress(OSError, RuntimeError):  # a name too long, or an unknown user's home
                 path = Path(reference).expanduser()

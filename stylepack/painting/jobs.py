@@ -51,8 +51,15 @@ def mark_of(mixes: Iterable[Mix], last: Mix | None = None) -> str:
     every = []
     for mix in mixes:
         references = [name for name, weight in mix.parts if weight]
-        every.append(_joined("+", [Path(one).name.removesuffix(SUFFIX) for one in references]))
+        every.append(_joined("+", map(_name_of, references)))
     return f".{_joined(REGION, every)}"
+
+
+def _name_of(reference: str) -> str:
+    """`dawn` for a pack or its file, `mine-dawn` for the pack of a collection."""
+    if reference.endswith(SUFFIX):
+        return Path(reference).name.removesuffix(SUFFIX)
+    return reference.replace("/", "-")
 
 
 def _joined(between: str, names: Iterable[str]) -> str:
@@ -196,7 +203,7 @@ class Paintings:
 
     @cached_property
     def _known(self) -> Set[str]:
-        return {name.rpartition("/")[2] for name in self._get_known()} - {IDENTITY}
+        return {name.replace("/", "-") for name in self._get_known()} - {IDENTITY}
 
     def __contains__(self, path: Path) -> bool:
         if self.mark and path.stem.endswith(self.mark):

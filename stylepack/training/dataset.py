@@ -19,6 +19,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from stylepack.bundled import BUNDLED_PHOTOS, PHOTO_NAMES
 from stylepack.errors import PhotoError, TrainingError, UsageError
 from stylepack.events import Journal
 from stylepack.images.decoding import as_rgb
@@ -55,6 +56,8 @@ class PhotoFolder:
         sizes = {size for size, _ in known}
         kept, journal = [], Journal()
         for path in find_images(folder):
+            if path.parent == BUNDLED_PHOTOS and path.name not in PHOTO_NAMES:
+                continue  # painted there, in a checkout
             with suppress(OSError):  # unreadable files are skipped when they are drawn
                 size = path.stat().st_size
                 if size in sizes and (size, file_sha256(path)) in known:

@@ -436,8 +436,8 @@ def test_long_units_are_told_where_there_is_no_terminal(
     assert capsys.readouterr().err.splitlines() == [
         "painting 4/30  1:05 left  3.jpg",
         "painting 8/30  0:55 left  7.jpg",
-        "painting 10/30, the next one at 30%",
-        "painting 10/30, the next one at 70%",
+        "painting 11/30: 30%",
+        "painting 11/30: 70%",
     ]
 
 

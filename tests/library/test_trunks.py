@@ -147,6 +147,8 @@ def test_a_plain_name_is_the_bundled_pack_before_that_of_a_trunk(make_run, trunk
         find_pack("starry") == find_pack("bundled/starry") == BUNDLED_PACKS / "starry.safetensors"
     )
     assert find_pack("mine/starry") == home / "trunks" / "mine" / "packs" / "starry.safetensors"
+    with pytest.raises(UsageError, match=r"no pack 'noon' in 'mine'; it has .*starry"):
+        find_pack("mine/noon")
     rows = [line.split("\t") for line in trunks("packs", "list")[1].splitlines()]
     told = {row[0]: (row[4], row[6]) for row in rows}
     assert told["mine/starry"] == ("mine", "trunk mine")

@@ -125,7 +125,7 @@ def test_marks_name_the_packs() -> None:
         return mark_of([Mix(parts)])
 
     assert mark(("starry", 1.0)) == ".starry"
-    assert mark(("mine/dawn", 0.5), ("x/Dusk.safetensors", 0.5)) == ".dawn+Dusk"
+    assert mark(("mine/dawn", 0.5), ("x/Dusk.safetensors", 0.5)) == ".mine-dawn+Dusk"
     assert mark(("starry", 1.0), ("wave", 0.0)) == ".starry"
     assert mark(*((name, 0.2) for name in "abcde")) == ".a+b+3-more"
     starry, wave = (Mix(((name, 1.0),)) for name in ("starry", "wave"))
@@ -139,11 +139,11 @@ def test_paintings_in_other_styles_are_left_out_with_a_line(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     clip = "1.starry-to-wave"
-    region = "2.wave,starry+mine,2-more"
+    region = "2.wave,starry+home-mine,2-more"
     packs = ("0.wave", "1.wave+starry", clip, "2.mine+2-more", region)
     for name in (*packs, "3.photo", "4.v2", "wave"):
         (folder / f"{name}.png").write_bytes((folder / "0.png").read_bytes())
-    known = {"wave", "starry", "home/mine", "photo"}
+    known = {"wave", "starry", "home/mine", "mine", "photo"}
     jobs = plan_jobs([str(folder)], None, MARK, known=lambda: known)
     assert [job.source.name for job in jobs] == [
         *("0.png", "1.png", "2.png", "3.photo.png", "3.png", "4.png", "4.v2.png", "wave.png")

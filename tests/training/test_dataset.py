@@ -12,6 +12,7 @@ from conftest import picture
 from PIL import Image
 from torch import Tensor
 
+from stylepack.bundled import BUNDLED_PHOTOS, PHOTO_NAMES
 from stylepack.errors import TrainingError, UsageError
 from stylepack.recipe import Recipe, RecipeChanges
 from stylepack.training.dataset import Batch, Batches, PhotoFolder, decoded, random_crop
@@ -42,6 +43,17 @@ def test_a_copy_of_a_painting_is_left_out_whatever_its_name(photos: Path, painti
     folder = PhotoFolder.open(photos, [paintings / "dawn.png", paintings / "Dusk Over Sea.png"])
     assert [path.name for path in folder.paths] == [f"{index}.jpg" for index in range(6)]
     assert folder.journal.skipped == [f"{copy} is one of the paintings"]
+
+
+def test_paintings_among_the_bundled_photographs_are_not_learned_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(BUNDLED_PHOTOS, tmp_path / "photos")
+    picture(40, 32).save(tmp_path / "photos" / "chelsea.starry.png")
+    monkeypatch.setattr("stylepack.training.dataset.BUNDLED_PHOTOS", tmp_path / "photos")
+    names = [path.name for path in PhotoFolder.open(tmp_path / "photos").paths]
+    assert names == sorted(PHOTO_NAMES)
+    assert names == [path.name for path in PhotoFolder.open(BUNDLED_PHOTOS).paths]
 
 
 def test_a_photo_of_a_paintings_size_and_name_is_kept(photos: Path, tmp_path: Path) -> None:
