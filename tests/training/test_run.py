@@ -254,14 +254,17 @@ def test_a_run_json_that_no_run_has_written_is_damaged(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file names are text there")
 def test_names_that_are_no_text_are_taken_as_they_are(
-    arguments: list[str], photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    arguments: list[str],
+    photos: Path,
+    tmp_path: Path,
+    capsysbinary: pytest.CaptureFixture[bytes],
 ) -> None:
     (photos / "0.jpg").rename(photos / os.fsdecode(b"caf\xe9.jpg"))
     run = tmp_path / os.fsdecode(b"r\xe9")
     assert stylepack([*arguments, str(run), "--updates", "1"]) == 0
     assert b"r\xe9" in (run / "README.md").read_bytes()
     assert resume(run, "--updates", "2") == 0
-    assert capsys.readouterr().out == f"{run / 'trunk.safetensors'}\n" * 2
+    assert capsysbinary.readouterr().out == 2 * (os.fsencode(run / "trunk.safetensors") + b"\n")
 
 
 @pytest.mark.parametrize("group", [1, 2])  # as on a CPU, and as on CUDA, where it is larger
