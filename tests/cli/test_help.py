@@ -73,7 +73,7 @@ def test_apply_fits_one_screen_in_panels(capsys: pytest.CaptureFixture[str]) -> 
     panels = [line for line in shown.splitlines() if re.fullmatch(r"[A-Z][a-z ]+", line)]
     assert panels == ["Style", "Output", "Many files", "Clips", "Advanced", "Examples"]
     assert "--style PACK         A pack, by name or file." in shown
-    assert "--quality N          For JPEG, WebP and AVIF, 1 to 100. (default: 95)" in shown
+    assert "--quality N          For JPEG, WebP, AVIF and HEIC, 1 to 100. (default: 95)" in shown
 
 
 def test_commands_stand_in_panels(capsys: pytest.CaptureFixture[str]) -> None:
