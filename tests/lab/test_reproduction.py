@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 from conftest import picture
+from safetensors.torch import load_file, save_file
 
 from stylepack.bundled import BUNDLED_LOSS_NETWORK
 from stylepack.cli.main import run as stylepack
 from stylepack.lab.study import plans
 
 ROOT = Path(__file__).parents[2]
+FOURTH_BLOCK = 19  # index of conv4_1 among VGG-19's features
 PAGE = (ROOT / "docs" / "reproduction.md").read_text(encoding="utf-8")
 SMALLEST = {"--updates": 2, "--crop": 32, "--batch": 1, "--limit": 1, "--seeds": 2}
 NAMES = [
@@ -44,7 +46,12 @@ def folder(tmp_path: Path, vgg_file: Path, photos: Path, monkeypatch: pytest.Mon
     (tmp_path / "paintings").mkdir()
     for seed, name in enumerate(NAMES):
         picture(40, 36, 200 + seed).save(tmp_path / "paintings" / f"{name}.png")
-    shutil.copy(vgg_file, "vgg19_features_conv1-3.safetensors")
+    three_blocks = {
+        name: weight
+        for name, weight in load_file(vgg_file).items()
+        if int(name.split(".")[1]) < FOURTH_BLOCK
+    }
+    save_file(three_blocks, "vgg19_features_conv1-3.safetensors")
     shutil.copy(BUNDLED_LOSS_NETWORK, "loss-network-vgg19-16x.safetensors")
     for place in ("docs/recipes", "stylepack/assets/photos"):
         shutil.copytree(ROOT / place, tmp_path / place)
