@@ -78,7 +78,7 @@ def _linear_model(painted: Tensor, guide: Tensor) -> tuple[Tensor, Tensor]:
 def _window_mean(x: Tensor) -> Tensor:
     """Mean over a square of 2 RADIUS + 1 pixels, smaller at the border."""
     side = 2 * RADIUS + 1
-    for _ in range(2):  # along rows, then along columns; avg_pool2d takes five times as long
+    for _ in range(2):  # along rows, then along columns: faster than avg_pool2d
         size = x.shape[-1]
         counts = F.pad(torch.ones(size), (RADIUS, RADIUS)).unfold(0, side, 1).sum(1)
         padded = F.pad(x, (RADIUS, RADIUS))

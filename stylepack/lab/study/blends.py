@@ -17,6 +17,7 @@ from stylepack.losses.objective import Objective, Terms, sum_of
 from stylepack.losses.weights import LossNetwork
 from stylepack.network.device import training_dtype
 from stylepack.network.trunk import Trunk
+from stylepack.packs.pack import blend
 from stylepack.painting.gallery import read_small
 from stylepack.recipe import Recipe
 from stylepack.training.dataset import Batches
@@ -83,7 +84,7 @@ class BlendComparison:
 
     Args:
         paintings: of A and B.
-        ends: (2, style_size), the packs of A and B.
+        ends: (style_size,) each, the packs of A and B.
         photographs: to measure on.
         alphas: weights of B, 0..1; A has the rest.
         side: long side in pixels of the measured photographs.
@@ -96,7 +97,7 @@ class BlendComparison:
         folder: StudyFolder,
         trunk: Trunk,
         paintings: Sequence[Painting],
-        ends: Tensor,
+        ends: Sequence[Tensor],
         photographs: Sequence[Path],
         *,
         alphas: Sequence[float],
@@ -105,7 +106,7 @@ class BlendComparison:
     ) -> None:
         self.materials, self.folder, self.trunk = materials, folder, trunk
         self.names = [painting.name for painting in paintings]
-        self.paintings, self.ends = paintings, ends.to(materials.device)
+        self.paintings, self.ends = paintings, ends
         self.photographs, self.alphas, self.side = photographs, alphas, side
         self.recipe = finetune_recipe(materials.recipe, updates)
         self.apart = materials.objective(paintings)
@@ -125,7 +126,7 @@ class BlendComparison:
     def _compare(self, alpha: float) -> Generator[tuple[int, float]]:
         """Train and measure one mix; yield (updates, weighted loss)."""
         objective = self._objective(alpha)
-        blended = self._blend(alpha)
+        blended = blend(self.ends, (1 - alpha, alpha)).to(self.materials.device)
         trainer = Trainer(self.trunk, blended[None], objective, self.recipe, frozen=True)
         for step in trainer.steps(Batches(self.materials.photos, self.recipe, styles=1)):
             yield step.update, step.total
@@ -136,10 +137,6 @@ class BlendComparison:
     def _objective(self, alpha: float) -> MixObjective:
         pictures = self.materials.pictures(self.paintings)
         return MixObjective(self.materials.network, self.recipe, pictures, (1 - alpha, alpha))
-
-    def _blend(self, alpha: float) -> Tensor:
-        """(style_size,) between A at 0 and B at 1."""
-        return torch.lerp(self.ends[0], self.ends[1], alpha)
 
     @torch.no_grad()
     def _measure(self, style: Tensor, objective: MixObjective) -> list[list[float]]:
@@ -168,12 +165,12 @@ class BlendComparison:
         ]
         columns = ("alpha", "pack", "photograph", *kinds)
         table = self.folder.write_table("mixes.csv", columns, rows)
-        blend, trained = (
+        blends, trained = (
             [[Estimate.of(losses) for losses in zip(*one, strict=True)] for one in side]
             for side in zip(*((part.blend, part.trained) for part in parts), strict=True)
         )
         figure = self.folder.path / "mixes.png"
-        self._draw(figure, blend, trained)
+        self._draw(figure, blends, trained)
         a, b = self.names
         report.head("Blends against packs trained for the mix")
         report.figure(
@@ -186,22 +183,25 @@ class BlendComparison:
             ("alpha", "pack", "content loss", *(f"style loss of {n}" for n in self.names), "all"),
             [
                 (f"{alpha:.2f}", label, *estimates)
-                for alpha, *pair in zip(self.alphas, blend, trained, strict=True)
+                for alpha, *pair in zip(self.alphas, blends, trained, strict=True)
                 for label, estimates in zip(("blend", "trained"), pair, strict=True)
             ],
         )
         report.say("`all` is the mix's weighted sum of the recipe's terms, which training lowers.")
         results["mixes"] = {"alphas": list(self.alphas)} | {
             name: [dict(zip(kinds, map(asdict, one), strict=True)) for one in side]
-            for name, side in (("blend", blend), ("trained", trained))
+            for name, side in (("blend", blends), ("trained", trained))
         }
         return [table, figure]
 
     def _draw(
-        self, path: Path, blend: Sequence[Sequence[Estimate]], trained: Sequence[Sequence[Estimate]]
+        self,
+        path: Path,
+        blends: Sequence[Sequence[Estimate]],
+        trained: Sequence[Sequence[Estimate]],
     ) -> None:
         (a, b), recipe = self.names, self.materials.recipe
-        sides = ((BLEND, blend), (TRAINED, trained))
+        sides = ((BLEND, blends), (TRAINED, trained))
         weighted = [mean_curve(name, self.alphas, [e[3] for e in side]) for name, side in sides]
         style = [
             Curve(name, [e[1].mean for e in side], [e[2].mean for e in side])

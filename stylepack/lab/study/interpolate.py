@@ -34,7 +34,7 @@ GRID = "grid"
 
 
 @dataclass(frozen=True)
-class Measured:
+class MixLosses:
     """Losses on one photograph: for each mix, content and the style loss of every painting."""
 
     photograph: str
@@ -70,7 +70,7 @@ class InterpolateStudy:
         self.small = read_small(self.photo, plan.cell)
         self.ends = [*self.packs][:2]
         paintings = self._paintings()
-        self.painted = [painting.name for painting in paintings]
+        self.names = [painting.name for painting in paintings]
         self.materials = Materials(request, paintings)
         self.objective = self.materials.objective(paintings) if paintings else None
         settings = request.settings(
@@ -106,8 +106,8 @@ class InterpolateStudy:
     @property
     def mixes(self) -> list[dict[str, float]]:
         """The measured mixes: the sweep's, then equal ones of the first 1, 2, 3 ... corners."""
-        every = range(1, len(self.painted) + 1)
-        equal = [dict.fromkeys(self.painted[:n], 1 / n) for n in every]
+        every = range(1, len(self.names) + 1)
+        equal = [dict.fromkeys(self.names[:n], 1 / n) for n in every]
         a, b = self.ends
         return [between(a, b, alpha) for alpha in self.alphas] + equal
 
@@ -150,7 +150,7 @@ class InterpolateStudy:
                 for index in range(len(self.photographs))
             ]
             files += self._write_sweep(report, results, parts)
-            if len(self.painted) > 2:
+            if len(self.names) > 2:
                 files.append(self._write_equal(report, results, parts))
             if self.comparison:
                 files += self.comparison.write(report, results)
@@ -196,7 +196,7 @@ class InterpolateStudy:
             self.folder,
             self.trunk,
             paintings,
-            torch.stack([self.packs[name].style for name in self.ends]),
+            [self.packs[name].style for name in self.ends],
             self.photographs,
             alphas=_from_0_to_1(self.plan.mixes),
             side=self.plan.side,
@@ -230,23 +230,23 @@ class InterpolateStudy:
         objective = self.objective
         assert objective is not None
         targets = objective.content_targets(photo)
-        every = torch.arange(len(self.painted), device=photo.device)
+        every = torch.arange(len(self.names), device=photo.device)
         losses: list[list[float]] = []
         for step, mix in enumerate(self.mixes, start=1):
             painted = self.paint(photo, mix)
             terms = objective(painted, photo, every, targets=targets)
             losses.append([terms.content[0].item(), *terms.style.tolist()])
             yield Progress(before + step, f"{path.name} {Mix(tuple(mix.items()))}")
-        self.folder.keep(name, vars(Measured(printable(path.name), losses)))
+        self.folder.keep(name, vars(MixLosses(printable(path.name), losses)))
 
-    def _read(self, part: Json) -> Measured:
-        measured = Measured(**part)
-        expected = [1 + len(self.painted)] * len(self.mixes)
+    def _read(self, part: Json) -> MixLosses:
+        measured = MixLosses(**part)
+        expected = [1 + len(self.names)] * len(self.mixes)
         if [len(losses) for losses in measured.losses] != expected:
             raise ValueError("expected content and every style loss per mix")
         return measured
 
-    def _write_sweep(self, report: Report, results: Json, parts: Sequence[Measured]) -> list[Path]:
+    def _write_sweep(self, report: Report, results: Json, parts: Sequence[MixLosses]) -> list[Path]:
         """Write sweep.csv and sweep.png, and add them to the report."""
         rows = [
             (part.photograph, alpha, *losses[:3])
@@ -277,11 +277,11 @@ class InterpolateStudy:
         }
         return files
 
-    def _write_equal(self, report: Report, results: Json, parts: Sequence[Measured]) -> Path:
+    def _write_equal(self, report: Report, results: Json, parts: Sequence[MixLosses]) -> Path:
         """Write equal.csv, and add the equal mixes to the report."""
         equal = [part.losses[len(self.alphas) :] for part in parts]
-        counts = range(1, len(self.painted) + 1)
-        columns = ("photograph", "packs", "content", *(f"style_{name}" for name in self.painted))
+        counts = range(1, len(self.names) + 1)
+        columns = ("photograph", "packs", "content", *(f"style_{name}" for name in self.names))
         rows = [
             (part.photograph, n, *losses)
             for part, every in zip(parts, equal, strict=True)
@@ -291,13 +291,13 @@ class InterpolateStudy:
             [Estimate.of(losses) for losses in zip(*(every[n - 1] for every in equal), strict=True)]
             for n in counts
         ]
-        report.head(f"Equal mixes of up to {len(self.painted)} packs")
+        report.head(f"Equal mixes of up to {len(self.names)} packs")
         report.table(
-            ("mix", "content loss", *(f"style loss of {name}" for name in self.painted)),
-            [(", ".join(self.painted[:n]), *at) for n, at in zip(counts, means, strict=True)],
+            ("mix", "content loss", *(f"style loss of {name}" for name in self.names)),
+            [(", ".join(self.names[:n]), *at) for n, at in zip(counts, means, strict=True)],
         )
         results["equal"] = [
-            dict(zip(("content", *self.painted), map(asdict, at), strict=True)) for at in means
+            dict(zip(("content", *self.names), map(asdict, at), strict=True)) for at in means
         ]
         return self.folder.write_table("equal.csv", columns, rows)
 
