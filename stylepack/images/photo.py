@@ -9,9 +9,11 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 from torch import Tensor
+from torch.torch_version import TorchVersion
 
 from stylepack.errors import PhotoError, UsageError, option
 from stylepack.files import replacing
@@ -28,7 +30,8 @@ SUBSAMPLINGS = ("4:4:4", "4:2:2", "4:2:0")
 MOST_SIDE = {"JPEG": 65_500, "WEBP": 16_383, "GIF": 65_535, "TGA": 65_535, "AVIF": 65_536}  # pixels
 TRANSPARENT = 255  # index of the transparent colour of a GIF
 SHOWN_SIDE = 1600  # pixels of a picture in a notebook
-GAP = 3  # multiple of the final size at which pictures are decoded or reduced first
+TORCH_HAS_LANCZOS = torch.__version__ >= TorchVersion("2.12")
+GAP = 3  # multiple of the final size at which pictures are decoded
 MOST_ASPECT = 10  # ratio of long to short side of pictures that are not cropped
 
 
@@ -138,12 +141,8 @@ class Photo:
         """The same picture at exactly (width, height) pixels."""
         if size == self.size:
             return self
-        image = self.to_image().resize(size, Image.Resampling.LANCZOS, reducing_gap=GAP)
-        alpha = self.alpha
-        if alpha is not None:
-            band = Image.fromarray(alpha.numpy(), "L").resize(size, Image.Resampling.LANCZOS)
-            alpha = torch.from_numpy(np.array(band))
-        return replace(self, pixels=_planes(np.array(image)), alpha=alpha)
+        alpha = None if self.alpha is None else resampled(self.alpha[None], size)[0]
+        return replace(self, pixels=resampled(self.pixels, size), alpha=alpha)
 
     def flattened(self, background: str) -> "Photo":
         """The picture on a background colour in Pillow's notation (`white`, `#204060`).
@@ -236,6 +235,18 @@ def scaled(size: tuple[int, int], long_side: int) -> tuple[int, int]:
     return width, height
 
 
+def resampled(pixels: Tensor, size: tuple[int, int]) -> Tensor:
+    """(C, H, W) uint8 at (width, height), by a Lanczos kernel: (C, height, width) uint8.
+
+    torch's own, from 2.12 on, is within two levels of Pillow's and takes a tenth of the time.
+    """
+    width, height = size
+    if TORCH_HAS_LANCZOS and width * height > 1:  # torch 2.14 fails at 1x1
+        return F.interpolate(pixels[None], (height, width), mode="lanczos", antialias=True)[0]
+    planes = [Image.fromarray(p.numpy()).resize(size, Image.Resampling.LANCZOS) for p in pixels]
+    return torch.from_numpy(np.stack([np.asarray(plane) for plane in planes]))
+
+
 def check_sides(size: tuple[int, int], file_format: str) -> None:
     """Refuse a (width, height) that a format cannot hold.
 
@@ -299,7 +310,7 @@ def resized(path: Path, short_side: int) -> Tensor:
         )
     scale = short_side / min(photo.size)
     size = (max(1, round(photo.width * scale)), max(1, round(photo.height * scale)))
-    return Photo.from_image(photo.resize(size, Image.Resampling.LANCZOS)).to_float()
+    return Photo.from_image(photo).stretched(size).to_float()
 
 
 def read_rgb(path: Path) -> Image.Image:

@@ -8,15 +8,17 @@ photograph; and both are enlarged with a Lanczos kernel, because linear interpol
 in flat areas.
 """
 
+from mmap import mmap
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stylepack.images.photo import Photo
+from stylepack.images.photo import resampled
 
 RADIUS = 2  # pixels of the small picture; strokes are wider, edges are not
 EPSILON = 1e-3  # regularization, for a lightness in 0..1: below 3 % is flat
-STRIP = 256  # rows of the photograph that are processed at once
+STRIP = 64  # rows of the photograph that are processed at once
 REC_709 = (0.2126, 0.7152, 0.0722)  # luma of R, G, B
 
 
@@ -31,14 +33,15 @@ def enlarge(painted: Tensor, small_photo: Tensor, photo: Tensor) -> Tensor:
     Returns:
         (3, H, W) uint8.
     """
-    slope, offset = _linear_model(painted.float().div_(255), _luma(small_photo))
+    model = _linear_model(painted.float().div_(255), _luma(small_photo))
     _, height, width = photo.shape
-    result = torch.empty_like(photo)
+    enlarged = _Enlarged(torch.cat(model), height, width)
+    # The trunk frees the picture while it runs; from memory of its own, that leaves no hole.
+    result = torch.frombuffer(mmap(-1, photo.numel()), dtype=torch.uint8).view(photo.shape)
     for top in range(0, height, STRIP):
         bottom = min(top + STRIP, height)
         guide = _luma(photo[:, top:bottom])
-        a = _enlarged_rows(slope, top, bottom, height, width)
-        b = _enlarged_rows(offset, top, bottom, height, width)
+        a, b = enlarged.rows(top, bottom).chunk(2)
         rows = torch.addcmul(b, a, guide).clamp_(0, 1)
         result[:, top:bottom] = rows.mul_(255).round_().to(torch.uint8)
     return result
@@ -58,10 +61,11 @@ def keep_strokes(painted: Tensor, small: Tensor) -> Tensor:
         `painted`.
     """
     _, height, width = painted.shape
-    missing = small.float().sub_(Photo(painted).stretched((small.shape[2], small.shape[1])).pixels)
+    missing = small.float().sub_(resampled(painted, (small.shape[2], small.shape[1])))
+    enlarged = _Enlarged(missing, height, width)
     for top in range(0, height, STRIP):
         rows = painted[:, top : top + STRIP]
-        kept = _enlarged_rows(missing, top, top + rows.shape[1], height, width)
+        kept = enlarged.rows(top, top + rows.shape[1])
         rows.copy_(kept.add_(rows).clamp_(0, 255).round_())
     return painted
 
@@ -95,14 +99,20 @@ def _luma(image: Tensor) -> Tensor:
     return torch.einsum("c,chw->hw", weights, image.float())[None]
 
 
-def _enlarged_rows(x: Tensor, top: int, bottom: int, height: int, width: int) -> Tensor:
-    """Rows top to bottom of (C, h, w) enlarged to (C, height, width)."""
-    rows, row_shares = _taps(torch.arange(top, bottom), x.shape[1], height)
-    first, last = int(rows.min()), int(rows.max()) + 1
-    wide = _weighted(
-        x[:, first:last].permute(2, 1, 0), *_taps(torch.arange(width), x.shape[2], width)
-    )
-    return _weighted(wide.permute(1, 2, 0), rows - first, row_shares).transpose(0, 1)
+class _Enlarged:
+    """(C, h, w) enlarged to (C, height, width), a few rows at a time."""
+
+    def __init__(self, x: Tensor, height: int, width: int) -> None:
+        self.columns = x.permute(2, 1, 0)
+        self.height = height
+        self.column_taps = _taps(torch.arange(width), x.shape[2], width)
+
+    def rows(self, top: int, bottom: int) -> Tensor:
+        """Rows top to bottom: (C, bottom - top, width)."""
+        indices, shares = _taps(torch.arange(top, bottom), self.columns.shape[1], self.height)
+        first, last = int(indices.min()), int(indices.max()) + 1
+        wide = _weighted(self.columns[:, first:last], *self.column_taps)
+        return _weighted(wide.permute(1, 2, 0), indices - first, shares).transpose(0, 1)
 
 
 def _taps(pixels: Tensor, before: int, after: int) -> tuple[Tensor, Tensor]:

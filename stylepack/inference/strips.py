@@ -58,6 +58,10 @@ class StripBudget:
             rows = max(rows, quarter)
         return -(-rows // 4) * 4
 
+    def smaller(self, share: float) -> "StripBudget":
+        """Strips of a share of the pixels and rows."""
+        return replace(self, strip=int(share * self.strip), rows=int(share * self.rows))
+
     def batch_size(self, size: tuple[int, int]) -> int:
         """Number of images of (width, height) that may be painted at once, 1 or more."""
         return max(1, 2 * self.strip // (size[0] * size[1]))
@@ -204,17 +208,18 @@ class Body:
         self.quantized = layer.quantized
         edge = 0 if self.quantized else 1  # rows to quantize are copied anyway
         shape = (1, layer.height + 2 * edge, layer.width + 2 * edge, layer.channels)
-        buffer = torch.empty(shape, dtype=layer.work_dtype, device=layer.weight.device)
-        self.framed = buffer.permute(0, 3, 1, 2) if edge else None
-        inside = buffer[:, edge : edge + layer.height, edge : edge + layer.width]
+        body = torch.empty(shape, dtype=layer.work_dtype, device=layer.weight.device)
+        self.framed = body.permute(0, 3, 1, 2) if edge else None
+        inside = body[:, edge : edge + layer.height, edge : edge + layer.width]
         self.x = inside.permute(0, 3, 1, 2)
-        self.buffer = layer.make_buffer()
-        layer.measure(step, keep=True, buffer=self.buffer)
+        # Strips of their own would lie between those of the layer before, and fragment its memory.
+        layer.measure(step, keep=True, buffer=self.x if len(self.strips) > 1 else None)
         layer.detach()
         self.low = torch.zeros_like(layer.mean)
         for a, b in self.strips:
             self.x[:, :, a:b] = layer.normalised(a, b).relu_()
         layer.kept = None
+        self.buffer = layer.make_buffer()
 
     def add(self, layer: Layer) -> None:
         """Add a layer's norm, without a ReLU."""

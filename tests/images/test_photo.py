@@ -12,6 +12,7 @@ from conftest import picture
 from PIL import Image, features
 
 from stylepack.errors import PhotoError, UsageError
+from stylepack.images import photo
 from stylepack.images.formats import open_image
 from stylepack.images.mask import read_mask
 from stylepack.images.photo import read_photo
@@ -232,3 +233,19 @@ def test_a_grey_profile_counts_with_transparency_too(tmp_path: Path) -> None:
     assert torch.equal(other.pixels[:, 1], plain.pixels[:, 1])
     assert other.alpha is not None
     assert other.alpha[0].tolist() == [0] + 7 * [255]
+
+
+@pytest.mark.parametrize("by_torch", [True, False])
+@pytest.mark.parametrize("size", [(31, 47), (17, 200), (1, 1), (301, 142)])
+def test_resampling_is_pillows(
+    size: tuple[int, int], by_torch: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(photo, "TORCH_HAS_LANCZOS", by_torch and photo.TORCH_HAS_LANCZOS)
+    noise = np.random.default_rng(0).integers(0, 256, (71, 150, 3), dtype=np.uint8)
+    wanted = np.asarray(Image.fromarray(noise).resize(size, Image.Resampling.LANCZOS))
+    interleaved = torch.from_numpy(noise).permute(2, 0, 1)
+    for pixels in (interleaved, interleaved.contiguous()):
+        found = photo.resampled(pixels, size).permute(1, 2, 0).numpy()
+        assert np.abs(found.astype(int) - wanted).max() <= 2
+    flat = photo.resampled(interleaved[:1], size)  # as an alpha channel
+    assert np.abs(flat[0].numpy().astype(int) - wanted[:, :, 0]).max() <= 2
