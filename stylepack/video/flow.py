@@ -57,6 +57,24 @@ def threads(count: int) -> Iterator[None]:
         cv2.setNumThreads(before)
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """A frame, at the size at which the flow is computed in grey, and at that of the check."""
+
+    frame: Rgb
+    grey: NDArray[np.uint8]
+    small: Rgb
+
+    @classmethod
+    def of(cls, frame: Rgb) -> "_Seen":
+        height, width = frame.shape[:2]
+        scale = min(1.0, (AREA / (height * width)) ** 0.5)
+        reduced = _resized(frame, (round(width * scale), round(height * scale)))
+        grey = np.asarray(cv2.cvtColor(reduced, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+        height, width = grey.shape
+        return cls(frame, grey, _resized(reduced, (width // CHECKED, height // CHECKED)))
+
+
 class Flow:
     """Finds motions between frames of one size.
 
@@ -71,21 +89,20 @@ class Flow:
         self._small.setFinestScale(1)  # half the size of the frame; a quarter otherwise
         self._forth = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
         self._forth.setPatchStride(8)  # patches side by side
+        self._last: _Seen | None = None
 
     def between(self, before: Rgb, now: Rgb) -> Motion | None:
         """The motion from one frame to the next, (H, W, 3) uint8 both; None if they are tiny."""
         height, width = now.shape[:2]
         if min(height, width) < SMALLEST:
             return None
-        scale = min(1.0, (AREA / (height * width)) ** 0.5)
-        size = round(width * scale), round(height * scale)
-        frames = [_resized(frame, size) for frame in (before, now)]
-        grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
-        finder = self._small if max(size) < SMALL else self._back
-        back = finder.calc(grey[1], grey[0], None)
-        forth = self._forth.calc(grey[0], grey[1], None)
-        trust = _trust(frames[0], frames[1], back, forth)
-        if scale < 1:
+        last = self._last if self._last and self._last.frame is before else _Seen.of(before)
+        self._last = seen = _Seen.of(now)
+        finder = self._small if max(seen.grey.shape) < SMALL else self._back
+        back = finder.calc(seen.grey, last.grey, None)
+        forth = self._forth.calc(last.grey, seen.grey, None)
+        trust = _trust(last.small, seen.small, back, forth)
+        if back.shape[:2] != (height, width):
             back = _flow_resized(back, (width, height), cv2.INTER_CUBIC)
         trust = cv2.resize(trust, (width, height), interpolation=cv2.INTER_LINEAR)
         return Motion(back, trust)
@@ -121,9 +138,8 @@ def _resized(frame: Rgb, size: tuple[int, int]) -> Rgb:
 
 
 def _trust(before: Rgb, now: Rgb, back: Field, forth: Field) -> Field:
-    """Trust in the motion of each pixel, 0..1, at the size of the check."""
-    height, width = now.shape[0] // CHECKED, now.shape[1] // CHECKED
-    before, now = _resized(before, (width, height)), _resized(now, (width, height))
+    """Trust in the motion of each pixel, 0..1, at the size of the check, that of `now`."""
+    height, width = now.shape[:2]
     back, forth = (_flow_resized(flow, (width, height), cv2.INTER_AREA) for flow in (back, forth))
     places = _places(back)
     trust = _likeness(before, now, places)

@@ -8,8 +8,9 @@ the energy of the fresh painting's detail.
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from stylepack.video.flow import Field, Motion, Rgb, warped
+from stylepack.video.flow import Field, Motion, Rgb, T, warped
 
 FINE = 1.0  # pixels, deviation of the Gaussian that separates fine detail from the rest
 WINDOW = (5, 5)  # of this Gaussian, in pixels
@@ -33,19 +34,25 @@ def blend(painted: Rgb, last: Rgb | None, motion: Motion | None, weight: float) 
     """
     if motion is None or last is None or motion.is_cut:
         return painted
-    moved = warped(last, motion.back, cv2.INTER_CUBIC)
-    share = weight * motion.trust
-    return _sharpened(_mixed(moved, painted, share), painted)
+    # In float32, OpenCV moves and mixes pictures faster than in uint8.
+    moved = warped(last.astype(np.float32), motion.back, cv2.INTER_CUBIC)
+    blended = _mixed(moved, painted.astype(np.float32), weight * motion.trust)
+    return _levels(_sharpened(blended, painted))
 
 
-def _mixed(one: Rgb, other: Rgb, share: Field) -> Rgb:
+def _mixed(one: Field, other: Field, share: Field) -> Field:
     """`share` of one picture and the rest of another; shares outside 0..1 extrapolate."""
-    return np.asarray(cv2.blendLinear(one, other, share, 1 - share), dtype=np.uint8)
+    return np.asarray(cv2.blendLinear(one, other, share, 1 - share), dtype=np.float32)
 
 
-def _sharpened(blended: Rgb, fresh: Rgb) -> Rgb:
+def _levels(picture: Field) -> Rgb:
+    """A picture in 0..255, rounded and clipped."""
+    return np.asarray(cv2.convertScaleAbs(cv2.max(picture, 0)), dtype=np.uint8)
+
+
+def _sharpened(blended: Field, fresh: Rgb) -> Field:
     """`blended` with its finest detail amplified towards that of `fresh`."""
-    there, wanted = _energy(blended), _energy(fresh)
+    there, wanted = _energy(_levels(blended)), _energy(fresh)
     wanted *= SHARE**2
     wanted += NOISE
     there += NOISE
@@ -60,5 +67,6 @@ def _energy(picture: Rgb) -> Field:
     return np.asarray(cv2.sqrBoxFilter(detail, cv2.CV_32F, (AROUND, AROUND)), dtype=np.float32)
 
 
-def _soft(picture: Rgb) -> Rgb:
-    return np.asarray(cv2.GaussianBlur(picture, WINDOW, FINE), dtype=np.uint8)
+def _soft(picture: NDArray[T]) -> NDArray[T]:
+    soft: NDArray[T] = cv2.GaussianBlur(picture, WINDOW, FINE)
+    return soft
