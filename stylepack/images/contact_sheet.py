@@ -2,6 +2,8 @@
 
 import unicodedata
 from collections.abc import Iterable, Sequence
+from functools import cache
+from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 
@@ -13,16 +15,11 @@ CAPTION = 20  # pixels of height under each picture for the first line
 LINE = 15  # and for every further line
 MARGIN = 6
 INK, PAPER = "#202020", "#ffffff"
-FONT_SIZES = (13, 12, 11)
+FONT_FILE = "mpl-data/fonts/ttf/DejaVuSans.ttf"  # in matplotlib: Latin, Greek, Cyrillic and more
+FONT_SIZES = (12, 11, 10)
 FEW_LINES, MOST_LINES = 2, 4  # per caption; a smaller font is preferred to more than a few
-IN_FONT = frozenset("«»“”…\N{NO-BREAK SPACE}")  # glyphs of Pillow's font besides ASCII
-SPELLINGS = str.maketrans(
-    {"ß": "ss", "æ": "ae", "Æ": "Ae", "œ": "oe", "Œ": "Oe", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L"}
-    | {"\u2018": "'", "\u2019": "'", "\u2013": "-", "\u2014": "-", "\u0131": "i"}
-)
 UNKNOWN = "?"
-
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+NO_CHARACTER = "\uffff"
 
 
 def contact_sheet(
@@ -63,11 +60,13 @@ def save_png(picture: Image.Image, path: Path) -> None:
         picture.save(temporary, "PNG")
 
 
-def fit_captions(captions: Iterable[str], width: int) -> tuple[Font, dict[str, list[str]]]:
+def fit_captions(
+    captions: Iterable[str], width: int
+) -> tuple[ImageFont.FreeTypeFont, dict[str, list[str]]]:
     """(font, caption -> its lines), with lines of at most `width` pixels."""
     texts = {caption: spell(caption) for caption in captions}
     for most, size in product((FEW_LINES, MOST_LINES), FONT_SIZES):
-        font = ImageFont.load_default(size)
+        font = _font(size)
         wrapped = {caption: _wrap(text, font, width) for caption, text in texts.items()}
         if all(
             len(lines) <= most and all(font.getlength(line) <= width for line in lines)
@@ -78,20 +77,26 @@ def fit_captions(captions: Iterable[str], width: int) -> tuple[Font, dict[str, l
 
 
 def spell(text: str) -> str:
-    """`text` in the glyphs of Pillow's font: accents are dropped, other characters become '?'."""
-    return "".join(map(_spell_character, text.translate(SPELLINGS)))
+    """`text` with a '?' for every character that the font lacks."""
+    composed = unicodedata.normalize("NFC", text)
+    return "".join(c if c in " \n" or _has_glyph(c) else UNKNOWN for c in composed)
 
 
-def _spell_character(character: str) -> str:
-    if character.isascii() or character in IN_FONT:
-        return character
-    if unicodedata.combining(character):
-        return ""
-    plain = unicodedata.normalize("NFKD", character)
-    return "".join(c for c in plain if c.isascii()) or UNKNOWN
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    matplotlib = find_spec("matplotlib")  # which need not be imported
+    assert matplotlib is not None
+    assert matplotlib.submodule_search_locations
+    return ImageFont.truetype(Path(matplotlib.submodule_search_locations[0], FONT_FILE), size)
 
 
-def _wrap(text: str, font: Font, width: int) -> list[str]:
+@cache
+def _has_glyph(character: str) -> bool:
+    font = _font(FONT_SIZES[0])
+    return bytes(font.getmask(character)) != bytes(font.getmask(NO_CHARACTER))
+
+
+def _wrap(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
     lines = []
     for paragraph in text.split("\n"):
         line = ""
@@ -106,7 +111,7 @@ def _wrap(text: str, font: Font, width: int) -> list[str]:
     return lines
 
 
-def _cut(lines: list[str], font: Font, width: int) -> list[str]:
+def _cut(lines: list[str], font: ImageFont.FreeTypeFont, width: int) -> list[str]:
     """The first lines, each cut to the width with an ellipsis."""
     kept = lines[:MOST_LINES]
     if len(lines) > MOST_LINES:
