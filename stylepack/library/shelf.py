@@ -100,6 +100,11 @@ def home_folder() -> Path:
     return _moved_home() or _of_user(user_data_path)
 
 
+def unfinished_file(name: str) -> Path:
+    """The file of a style whose learning was interrupted, to be resumed or installed."""
+    return home_folder() / "unfinished" / f"{name}{SUFFIX}"
+
+
 def cache_folder() -> Path:
     """The folder of downloads and quick styles.
 
@@ -195,6 +200,11 @@ class Shelf:
         before, colon, weight = reference.rpartition(":")
         if colon and before in self.visible:
             return f"write a weight with '=': {before}={weight}"
+        if NAME_PATTERN.fullmatch(reference) and (file := unfinished_file(reference)).is_file():
+            return (
+                "learning it was stopped; repeat its `stylepack add-style` with --resume, or "
+                f"install it as it is: `stylepack packs install {shlex.quote(str(file))}`"
+            )
         words = plain(reference.replace("-", " ")).split()
         matches = []
         for name, pack in self.visible.items() if any(len(word) > 2 for word in words) else ():

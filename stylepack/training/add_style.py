@@ -13,11 +13,11 @@ from stylepack.events import Notice, Skipped
 from stylepack.files import make_folder
 from stylepack.library.install import install_new
 from stylepack.library.resolve import resolve
-from stylepack.library.shelf import MOVE_HOME, check_free, home_folder, shelf
+from stylepack.library.shelf import MOVE_HOME, check_free, shelf, unfinished_file
 from stylepack.library.trunks import find_trunk
 from stylepack.losses.weights import WeightSource, without_download
 from stylepack.network.device import pick_device
-from stylepack.packs.manifest import SUFFIX, typed_name
+from stylepack.packs.manifest import typed_name
 from stylepack.packs.pack import Pack
 from stylepack.recipe import Recipe, RecipeChanges, load_recipe
 from stylepack.training.finetune import (
@@ -172,11 +172,6 @@ def planned(
     total = updates or (REFINING_STEPS if refining else STEPS)
     left = max(total - earlier.updates, min(FINISH, total)) if earlier else total
     return finetune_recipe(keeping_tones(recipe), left, refining=refining)
-
-
-def unfinished_file(name: str) -> Path:
-    """The file of an interrupted style, to be resumed or installed."""
-    return home_folder() / "unfinished" / f"{name}{SUFFIX}"
 
 
 def keep_unfinished(work: Finetune, author: str = "", license: str = "") -> Path:

@@ -16,6 +16,7 @@ from stylepack.library.shelf import (
     find_pack,
     home_folder,
     shelf,
+    unfinished_file,
 )
 
 
@@ -56,6 +57,15 @@ def test_a_file_beside_you_is_not_taken_for_a_name(make_pack, monkeypatch) -> No
 def test_a_misspelt_name_gets_a_suggestion(typed: str, meant: str) -> None:
     with pytest.raises(UsageError, match=f"no pack '{typed}'; did you mean '{meant}'"):
         find_pack(typed)
+
+
+def test_a_style_whose_learning_was_stopped_says_how_to_go_on(make_pack, home: Path) -> None:
+    file = unfinished_file("dots")
+    file.parent.mkdir(parents=True)
+    make_pack("dots").rename(file)
+    with pytest.raises(UsageError, match="--resume, or install it as it is") as error:
+        find_pack("dots")
+    assert f"`stylepack packs install {file}`" in str(error.value)
 
 
 def test_a_name_like_no_other_is_sent_to_the_list() -> None:
