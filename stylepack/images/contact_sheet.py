@@ -87,7 +87,8 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
     matplotlib = find_spec("matplotlib")  # which need not be imported
     assert matplotlib is not None
     assert matplotlib.submodule_search_locations
-    return ImageFont.truetype(Path(matplotlib.submodule_search_locations[0], FONT_FILE), size)
+    file = Path(matplotlib.submodule_search_locations[0], FONT_FILE)
+    return ImageFont.truetype(file, size, layout_engine=ImageFont.Layout.BASIC)
 
 
 @cache

@@ -238,11 +238,10 @@ def scaled(size: tuple[int, int], long_side: int) -> tuple[int, int]:
 def resampled(pixels: Tensor, size: tuple[int, int]) -> Tensor:
     """(C, H, W) uint8 at (width, height), by a Lanczos kernel: (C, height, width) uint8.
 
-    torch's own, from 2.12 on, is within two levels of Pillow's and takes a tenth of the time.
+    torch's own, from 2.12 on, is faster than Pillow's and differs by a level or two.
     """
-    width, height = size
-    if TORCH_HAS_LANCZOS and width * height > 1:  # torch 2.14 fails at 1x1
-        return F.interpolate(pixels[None], (height, width), mode="lanczos", antialias=True)[0]
+    if TORCH_HAS_LANCZOS and min(size) > 1:  # torch 2.14 errs at a width of one pixel
+        return F.interpolate(pixels[None], size[::-1], mode="lanczos", antialias=True)[0]
     planes = [Image.fromarray(p.numpy()).resize(size, Image.Resampling.LANCZOS) for p in pixels]
     return torch.from_numpy(np.stack([np.asarray(plane) for plane in planes]))
 
@@ -310,7 +309,7 @@ def resized(path: Path, short_side: int) -> Tensor:
         )
     scale = short_side / min(photo.size)
     size = (max(1, round(photo.width * scale)), max(1, round(photo.height * scale)))
-    return Photo.from_image(photo).stretched(size).to_float()
+    return Photo(_planes(np.array(photo))).stretched(size).to_float()
 
 
 def read_rgb(path: Path) -> Image.Image:

@@ -8,8 +8,6 @@ photograph; and both are enlarged with a Lanczos kernel, because linear interpol
 in flat areas.
 """
 
-from mmap import mmap
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -33,11 +31,10 @@ def enlarge(painted: Tensor, small_photo: Tensor, photo: Tensor) -> Tensor:
     Returns:
         (3, H, W) uint8.
     """
-    model = _linear_model(painted.float().div_(255), _luma(small_photo))
     _, height, width = photo.shape
-    enlarged = _Enlarged(torch.cat(model), height, width)
-    # The trunk frees the picture while it runs; from memory of its own, that leaves no hole.
-    result = torch.frombuffer(mmap(-1, photo.numel()), dtype=torch.uint8).view(photo.shape)
+    model = _linear_model(painted.float().div_(255), _luma(small_photo))
+    enlarged = _Enlarged(model, height, width)
+    result = torch.empty_like(photo)
     for top in range(0, height, STRIP):
         bottom = min(top + STRIP, height)
         guide = _luma(photo[:, top:bottom])
@@ -70,13 +67,17 @@ def keep_strokes(painted: Tensor, small: Tensor) -> Tensor:
     return painted
 
 
-def _linear_model(painted: Tensor, guide: Tensor) -> tuple[Tensor, Tensor]:
-    """Equations 5 and 8 of He, Sun & Tang 2010, with one guide for three channels."""
+def _linear_model(painted: Tensor, guide: Tensor) -> Tensor:
+    """Equations 5 and 8 of He, Sun & Tang 2010, with one guide for three channels.
+
+    Returns:
+        (6, h, w): slope a and offset b of each channel.
+    """
     mean_guide, mean_painted = _window_mean(guide), _window_mean(painted)
     covariance = _window_mean(painted * guide) - mean_painted * mean_guide
     variance = _window_mean(guide * guide) - mean_guide * mean_guide
     slope = _window_mean(covariance / (variance + EPSILON))
-    return slope, painted - slope * guide
+    return torch.cat([slope, painted - slope * guide])
 
 
 def _window_mean(x: Tensor) -> Tensor:

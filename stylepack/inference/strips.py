@@ -58,10 +58,6 @@ class StripBudget:
             rows = max(rows, quarter)
         return -(-rows // 4) * 4
 
-    def smaller(self, share: float) -> "StripBudget":
-        """Strips of a share of the pixels and rows."""
-        return replace(self, strip=int(share * self.strip), rows=int(share * self.rows))
-
     def batch_size(self, size: tuple[int, int]) -> int:
         """Number of images of (width, height) that may be painted at once, 1 or more."""
         return max(1, 2 * self.strip // (size[0] * size[1]))
@@ -200,7 +196,7 @@ class Body:
     """Activations that residual blocks add to, starting from a layer after its ReLU.
 
     They are `x`, (1, C, H, W), plus the per-channel constant `low`, (C,) float32.  In large images
-    all layers share one `buffer`, since reallocating it fragments the heap.
+    all later layers share one `buffer`, since reallocating it fragments the heap.
     """
 
     def __init__(self, layer: Layer, step: int) -> None:
@@ -212,7 +208,7 @@ class Body:
         self.framed = body.permute(0, 3, 1, 2) if edge else None
         inside = body[:, edge : edge + layer.height, edge : edge + layer.width]
         self.x = inside.permute(0, 3, 1, 2)
-        # Strips of their own would lie between those of the layer before, and fragment its memory.
+        # In x, because strips of conv3 between those of conv2 would fragment what conv2 frees.
         layer.measure(step, keep=True, buffer=self.x if len(self.strips) > 1 else None)
         layer.detach()
         self.low = torch.zeros_like(layer.mean)

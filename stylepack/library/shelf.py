@@ -202,7 +202,7 @@ class Shelf:
             return f"write a weight with '=': {before}={weight}"
         if NAME_PATTERN.fullmatch(reference) and (file := unfinished_file(reference)).is_file():
             return (
-                "learning it was stopped; repeat its `stylepack add-style` with --resume, or "
+                "its training was interrupted; repeat its `stylepack add-style` with --resume, or "
                 f"install it as it is: `stylepack packs install {shlex.quote(str(file))}`"
             )
         words = plain(reference.replace("-", " ")).split()

@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
-from functools import partial
 from importlib.metadata import version
 from math import prod
 from os import PathLike
@@ -439,7 +438,7 @@ class Stylizer:
 
         Gatys et al. 2017, "Controlling Perceptual Factors in Neural Style Transfer", section 6.
         The second pass paints the enlarged first painting with the photograph's edges, and only
-        adds details too fine for the first.  Its strips are smaller, which leaves room for both.
+        adds details too fine for the first.
         """
         small = photo.stretched(coarse_size(*photo.size))
         done = prod(small.size) / (prod(small.size) + prod(photo.size))
@@ -451,7 +450,6 @@ class Stylizer:
             photo.size,
             region_masks,
             part_of(advance, done, 1),
-            memory=self.memory.smaller(0.75),
         )
         return keep_strokes(fine, coarse)
 
@@ -462,7 +460,6 @@ class Stylizer:
         region_masks: Sequence[Mask],
         advance: Advance,
         memo: Memo | None = None,
-        memory: StripBudget | None = None,
     ) -> Tensor:
         """The trunk over a picture of (width, height) pixels, twice for a strength below 1.
 
@@ -471,28 +468,22 @@ class Stylizer:
         """
         masks = [_fitted_mask(mask, size) for mask in region_masks]
         style = replace(self.style, regions=Regions(masks, self.device) if masks else None)
-        trunk_over = partial(self._pass, memory=memory or self.memory, memo=memo)
         if self.residual is None:
-            return trunk_over(style, pixels, advance)
-        painted = trunk_over(style, pixels, part_of(advance, 0, 0.5))
+            return self._pass(style, pixels, advance, memo)
+        painted = self._pass(style, pixels, part_of(advance, 0, 0.5), memo)
         reproduced = memo.of(pixels()).plain if memo else None
         if reproduced is None:
             identity = style_of(self.residual.identity).to(self.device)
-            reproduced = trunk_over(identity, pixels, part_of(advance, 0.5, 1))
+            reproduced = self._pass(identity, pixels, part_of(advance, 0.5, 1), memo)
         if memo:
             memo.plain = reproduced
         return self.residual.restore(painted, pixels(), reproduced)
 
     def _pass(
-        self,
-        style: Style,
-        pixels: Callable[[], Tensor],
-        advance: Advance,
-        *,
-        memory: StripBudget,
-        memo: Memo | None,
+        self, style: Style, pixels: Callable[[], Tensor], advance: Advance, memo: Memo | None = None
     ) -> Tensor:
         """The trunk in one style, with smaller strips if memory runs out."""
+        memory = self.memory
         while True:
             try:
                 with torch.no_grad(), exact_products(self.device):

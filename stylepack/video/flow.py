@@ -59,7 +59,7 @@ def threads(count: int) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _Seen:
-    """A frame, at the size at which the flow is computed in grey, and at that of the check."""
+    """A frame: itself, in grey at the size of the flow, and in colour at the size of the check."""
 
     frame: Rgb
     grey: NDArray[np.uint8]
@@ -92,7 +92,10 @@ class Flow:
         self._last: _Seen | None = None
 
     def between(self, before: Rgb, now: Rgb) -> Motion | None:
-        """The motion from one frame to the next, (H, W, 3) uint8 both; None if they are tiny."""
+        """The motion from one frame to the next, (H, W, 3) uint8 both; None if they are tiny.
+
+        A frame must not be changed before the next call, which reuses what it is reduced to.
+        """
         height, width = now.shape[:2]
         if min(height, width) < SMALLEST:
             return None

@@ -46,7 +46,7 @@ def _mixed(one: Field, other: Field, share: Field) -> Field:
 
 
 def _levels(picture: Field) -> Rgb:
-    """A picture in 0..255, rounded and clipped."""
+    """A picture rounded and clipped to 0..255."""
     return np.asarray(cv2.convertScaleAbs(cv2.max(picture, 0)), dtype=np.uint8)
 
 

@@ -236,7 +236,7 @@ def test_a_grey_profile_counts_with_transparency_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("by_torch", [True, False])
-@pytest.mark.parametrize("size", [(31, 47), (17, 200), (1, 1), (301, 142)])
+@pytest.mark.parametrize("size", [(31, 47), (17, 200), (1, 1), (1, 50), (301, 142)])
 def test_resampling_is_pillows(
     size: tuple[int, int], by_torch: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,5 +1,6 @@
 """The shelf: finding, installing and removing packs, in a home of its own."""
 
+import shlex
 import shutil
 from pathlib import Path
 
@@ -65,7 +66,7 @@ def test_a_style_whose_learning_was_stopped_says_how_to_go_on(make_pack, home: P
     make_pack("dots").rename(file)
     with pytest.raises(UsageError, match="--resume, or install it as it is") as error:
         find_pack("dots")
-    assert f"`stylepack packs install {file}`" in str(error.value)
+    assert f"`stylepack packs install {shlex.quote(str(file))}`" in str(error.value)
 
 
 def test_a_name_like_no_other_is_sent_to_the_list() -> None:
