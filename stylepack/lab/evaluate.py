@@ -288,8 +288,13 @@ def psnr(picture: Tensor, photo: Tensor) -> float:
 
 def cropped(path: Path, size: tuple[int, int]) -> Tensor:
     """The centre of a painting at (width, height) pixels: (3, H, W) float32 RGB in 0..1."""
-    fitted = ImageOps.fit(read_rgb(path), size, Image.Resampling.LANCZOS)
-    return Photo.from_image(fitted).to_float()
+    pixels = Photo.from_image(read_rgb(path)).pixels
+    height, width = pixels.shape[1:]
+    scale = min(width / size[0], height / size[1])
+    kept = max(1, round(scale * size[0])), max(1, round(scale * size[1]))
+    left, top = (width - kept[0]) // 2, (height - kept[1]) // 2
+    centre = pixels[:, top : top + kept[1], left : left + kept[0]]
+    return Photo(centre).stretched(size).to_float()
 
 
 def _small(pictures: Tensor) -> Image.Image:
