@@ -395,6 +395,11 @@ def test_captions_keep_every_letter_that_the_font_has() -> None:
     assert Label("wave", "神奈川沖浪裏", "Hokusai").caption == "wave\nHokusai"
     assert Label("wave", "The Wave", "葛飾北斎").caption == "The Wave (wave)"
     assert Label("why", "Why?", "").caption == "Why? (why)"
+    font, lines = fit_captions([""], 64)
+    missing = bytes(font.getmask("\uffff"))
+    for character in spell("Aé«»“”…–’"):  # noqa: RUF001
+        assert bytes(font.getmask(character)) != missing
+    assert lines == {"": [""]}
 
 
 def test_bundled_packs_are_all_shown() -> None:
