@@ -199,4 +199,5 @@ def _fill_border(x: Tensor, edge: int, above: int, below: int, *, repeat: bool) 
             (end, after, end - skip - after),
         ):
             if size:
-                x.narrow(dim, border, size).copy_(x.narrow(dim, mirrored, size).flip(dim))
+                inner = x.narrow(dim, mirrored, size)
+                x.narrow(dim, border, size).copy_(inner.flip(dim) if size > 1 else inner)

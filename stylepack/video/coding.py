@@ -23,8 +23,11 @@ class Encoder:
     quality: str = "crf"
 
 
+# A painted clip gets no larger at equal PSNR without smaller blocks, a search for the number of
+# B-frames and a long look ahead, which take two fifths of x264's time.
+X264 = {"preset": "fast", "x264-params": "b-adapt=0:partitions=none:rc-lookahead=20"}
 ENCODERS = {
-    "h264": Encoder("libx264", 20, 51, {"preset": "fast"}),  # medium's quality, 3 % larger
+    "h264": Encoder("libx264", 20, 51, X264),
     "hevc": Encoder("libx265", 22, 51, {"x265-params": "log-level=error"}),
     "vp9": Encoder("libvpx-vp9", 28, 63, {"b": "0", "row-mt": "1", "cpu-used": "4"}),
     "av1": Encoder("libsvtav1", 30, 63, {"preset": "8"}),

@@ -192,6 +192,7 @@ def to_rgb(frame: av.VideoFrame) -> Rgb:
         src_colorspace=source,
         src_color_range=ColorRange.JPEG if full else ColorRange.MPEG,
         dst_color_range=ColorRange.JPEG,
+        threads=1,  # the network has the others
     )
     return np.asarray(rgb.to_ndarray(), dtype=np.uint8)
 

@@ -56,6 +56,7 @@ class SegmentWriter:
             dst_colorspace=Colorspace.ITU709 if high else Colorspace.ITU601,
             src_color_range=ColorRange.JPEG,
             dst_color_range=ColorRange.MPEG,
+            threads=1,  # half the work of several; the network has the others
         )
         frame.pts, frame.time_base = pts, self.facts.time_base
         self.times.append(pts)

@@ -2,15 +2,14 @@
 
 After Ruder et al. 2016, "Artistic style transfer for videos", whose loss has the same aim; here it
 is one weighted mean per frame, without optimisation.  Moving a picture again and again softens it.
-To compensate, the finest detail of the blend is amplified until it has, locally, a fixed share of
-the energy of the fresh painting's detail.
+To compensate, the finest detail of the blend is amplified, in grey, until it has, locally, a fixed
+share of the energy of the fresh painting's detail.
 """
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from stylepack.video.flow import Field, Motion, Rgb, T, warped
+from stylepack.video.flow import Field, Motion, Rgb, warped
 
 FINE = 1.0  # pixels, deviation of the Gaussian that separates fine detail from the rest
 WINDOW = (5, 5)  # of this Gaussian, in pixels
@@ -36,37 +35,30 @@ def blend(painted: Rgb, last: Rgb | None, motion: Motion | None, weight: float) 
         return painted
     # In float32, OpenCV moves and mixes pictures faster than in uint8.
     moved = warped(last.astype(np.float32), motion.back, cv2.INTER_CUBIC)
-    blended = _mixed(moved, painted.astype(np.float32), weight * motion.trust)
-    return _levels(_sharpened(blended, painted))
+    share = weight * motion.trust
+    blended = cv2.blendLinear(moved, painted.astype(np.float32), share, 1 - share)
+    _sharpen(blended, painted)
+    return np.asarray(cv2.convertScaleAbs(cv2.max(blended, 0)), dtype=np.uint8)  # clips at 255
 
 
-def _mixed(one: Field, other: Field, share: Field) -> Field:
-    """`share` of one picture and the rest of another; shares outside 0..1 extrapolate."""
-    return np.asarray(cv2.blendLinear(one, other, share, 1 - share), dtype=np.float32)
-
-
-def _levels(picture: Field) -> Rgb:
-    """A picture rounded and clipped to 0..255."""
-    return np.asarray(cv2.convertScaleAbs(cv2.max(picture, 0)), dtype=np.uint8)
-
-
-def _sharpened(blended: Field, fresh: Rgb) -> Field:
-    """`blended` with its finest detail amplified towards that of `fresh`."""
-    there, wanted = _energy(_levels(blended)), _energy(fresh)
+def _sharpen(blended: Field, fresh: Rgb) -> None:
+    """Amplify the finest detail of `blended`, in grey, towards that of `fresh`."""
+    detail = _detail(blended)
+    there, wanted = _energy(detail), _energy(_detail(fresh))
     wanted *= SHARE**2
     wanted += NOISE
     there += NOISE
     gain = np.clip(cv2.divide(wanted, there, dst=wanted), 1, MOST_GAIN**2, out=wanted)
-    return _mixed(blended, _soft(blended), np.sqrt(gain, out=wanted))
+    detail *= np.sqrt(gain, out=gain) - 1
+    cv2.add(blended, cv2.cvtColor(detail, cv2.COLOR_GRAY2RGB), dst=blended)
 
 
-def _energy(picture: Rgb) -> Field:
-    """The local mean square of a picture's finest detail in grey: (H, W, 3) -> (H, W)."""
-    grey = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
-    detail = cv2.absdiff(grey, _soft(grey))
+def _detail(picture: Rgb | Field) -> Field:
+    """A picture's finest detail in grey: (H, W, 3) -> (H, W), from -255 to 255."""
+    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32, copy=False)
+    return np.asarray(grey - cv2.GaussianBlur(grey, WINDOW, FINE), dtype=np.float32)
+
+
+def _energy(detail: Field) -> Field:
+    """The local mean square of detail, (H, W) both."""
     return np.asarray(cv2.sqrBoxFilter(detail, cv2.CV_32F, (AROUND, AROUND)), dtype=np.float32)
-
-
-def _soft(picture: NDArray[T]) -> NDArray[T]:
-    soft: NDArray[T] = cv2.GaussianBlur(picture, WINDOW, FINE)
-    return soft
