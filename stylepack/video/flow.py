@@ -161,8 +161,8 @@ def _flow_resized(flow: Field, size: tuple[int, int]) -> Field:
 def _agreement(back: Field, forth: Field, places: Field) -> NDArray[np.bool_]:
     """Whether going backward and forward ends near the start, within the borders."""
     there = _at(forth, places, cv2.INTER_LINEAR)
-    apart = _squares(cv2.add(back, there))
-    length = cv2.add(_squares(back), _squares(there))
+    apart = _squares(back + there)
+    length = _squares(back) + _squares(there)
     height, width = apart.shape
     inside = cv2.inRange(places, (0, 0), (width - 1, height - 1))
     return np.asarray((apart < SLACK * length + TOLERANCE) & (inside > 0))
@@ -170,7 +170,8 @@ def _agreement(back: Field, forth: Field, places: Field) -> NDArray[np.bool_]:
 
 def _squares(flow: Field) -> Field:
     """The squared length of each vector: (H, W, 2) -> (H, W)."""
-    return np.asarray(cv2.transform(cv2.multiply(flow, flow), np.ones((1, 2))), dtype=np.float32)
+    x, y = cv2.split(flow)
+    return np.asarray(x * x + y * y, dtype=np.float32)
 
 
 def _likeness(before: Rgb, now: Rgb, places: Field) -> Field:

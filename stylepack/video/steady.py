@@ -37,12 +37,11 @@ def blend(painted: Rgb, last: Rgb | None, motion: Motion | None, weight: float) 
     moved = warped(last.astype(np.float32), motion.back, cv2.INTER_CUBIC)
     share = weight * motion.trust
     blended = cv2.blendLinear(moved, painted.astype(np.float32), share, 1 - share)
-    _sharpen(blended, painted)
-    return np.asarray(cv2.convertScaleAbs(cv2.max(blended, 0)), dtype=np.uint8)  # clips at 255
+    return _sharpened(blended, painted)
 
 
-def _sharpen(blended: Field, fresh: Rgb) -> None:
-    """Amplify the finest detail of `blended`, in grey, towards that of `fresh`."""
+def _sharpened(blended: Field, fresh: Rgb) -> Rgb:
+    """`blended` with its finest detail amplified, in grey, towards that of `fresh`."""
     detail = _detail(blended)
     there, wanted = _energy(detail), _energy(_detail(fresh))
     wanted *= SHARE**2
@@ -50,7 +49,8 @@ def _sharpen(blended: Field, fresh: Rgb) -> None:
     there += NOISE
     gain = np.clip(cv2.divide(wanted, there, dst=wanted), 1, MOST_GAIN**2, out=wanted)
     detail *= np.sqrt(gain, out=gain) - 1
-    cv2.add(blended, cv2.cvtColor(detail, cv2.COLOR_GRAY2RGB), dst=blended)
+    more = cv2.cvtColor(detail, cv2.COLOR_GRAY2RGB)
+    return np.asarray(cv2.add(blended, more, dtype=cv2.CV_8U), dtype=np.uint8)  # clips
 
 
 def _detail(picture: Rgb | Field) -> Field:
