@@ -10,7 +10,7 @@ that agrees forwards and backwards.  The painting uses DIS; the error is measure
 of Lucas and Kanade on a grid, and with Farneback's flow.  Sharpness is the mean absolute Laplacian
 over that of frame by frame, and the same of its variance.  `speed` paints 96 frames and compares
 the command, in one process and without its start, with the network alone, in seconds and in
-processor seconds.
+processor seconds: medians of several rounds, and of each round's ratios.
 `memory` is of a clip of 854x480 pixels of 10 and of 600 seconds, with a network that gives back
 what it gets, and of 10 and 60 seconds with flow and blending too.
 """
@@ -49,7 +49,7 @@ from stylepack.video.segment import SegmentWriter
 
 COUNT = 24
 LONGER = 96  # frames whose speed is measured: the first and the last ones wait for each other
-ROUNDS = 4
+ROUNDS = 9
 FARNEBACK = (0.5, 5, 15, 3, 5, 1.1, 0)  # the scales, window, iterations and polynomial
 GRID, WINDOW, LEVELS = 4, (21, 21), 5  # of Lucas and Kanade, pixels and halvings
 STOP = (cv2.TERM_CRITERIA_COUNT + cv2.TERM_CRITERIA_EPS, 30, 0.01)
@@ -189,12 +189,14 @@ def speed(stylizer: Stylizer, texts: list[str]) -> None:
                         film.finish()
                         film.release()
         for unit, kind in enumerate(("seconds", "processor")):
-            alone, free, held = (min(one[unit] for one in some) for some in taken.values())
+            rounds = np.array([[one[unit] for one in some] for some in taken.values()])
+            alone, free, held = np.median(rounds, axis=1) / len(frames)
+            shares = np.median(rounds[0] / rounds[1:], axis=1)
+            cost = np.median(rounds[2] / rounds[1]) - 1
             print(
-                f"{name:16} {kind:9} a frame: network {alone / len(frames):.3f}  "
-                f"--steady 0 {free / len(frames):.3f} ({alone / free:.2f})  "
-                f"steady {held / len(frames):.3f} ({alone / held:.2f})  "
-                f"steadiness costs {held / free - 1:.0%}",
+                f"{name:16} {kind:9} a frame: network {alone:.3f}  "
+                f"--steady 0 {free:.3f} ({shares[0]:.2f})  "
+                f"steady {held:.3f} ({shares[1]:.2f})  steadiness costs {cost:.0%}",
                 flush=True,
             )
 
