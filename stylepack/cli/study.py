@@ -305,7 +305,7 @@ def interpolate(
 
     Between two or four corners the weights are bilinear, between more by inverse distance; they
     sum to 1, but not with --as-published. The sweep, style loss of A and of B against alpha,
-    needs the packs' paintings (--styles).
+    needs the packs' paintings (--styles), in files named like the packs.
 
     To continue a study that was stopped, type the same command.
 
