@@ -14,6 +14,7 @@ from stylepack.cli.options import OUT, Device, Force, Precision, TrunkFile, arg,
 from stylepack.errors import PhotoError, UsageError, printable
 from stylepack.files import check_target, write_text
 from stylepack.library.resolve import resolve
+from stylepack.library.shelf import shelf
 from stylepack.packs.mix import Mix
 
 MOST_PIXELS = 250_000_000  # of a sheet, which is assembled in memory
@@ -125,22 +126,32 @@ def gallery(
 
 
 def find_photos(photos: Sequence[Path], sheet: Path | None = None) -> list[Path]:
-    """The named image files and those in named folders, each once.
+    """The named image files and the photographs in named folders, each once.
 
     Args:
-        photos: files and folders.
+        photos: files and folders.  Paintings in folders, by their names, are left out with a
+            warning.
         sheet: the file to be written; it is left out if a folder contains it.
 
     Raises:
-        UsageError: no such file, or no image in a folder.
+        UsageError: no such file, or no photograph in a folder.
     """
     from stylepack.images.formats import find_images
+    from stylepack.painting.jobs import Paintings
 
     found: list[Path] = []
+    paintings = Paintings("", shelf)
     for photo in photos:
         if not photo.exists():
             raise UsageError(f"no such file or folder: {photo}; give a photograph or a folder")
-        found += find_images(photo, sheet) if photo.is_dir() else [photo]
+        if photo.is_dir():
+            inside = [file for file in find_images(photo, sheet) if file not in paintings]
+            if not inside:
+                raise UsageError(f"{photo} has only paintings; name the files to show")
+            found += inside
+        else:
+            found.append(photo)
+    paintings.warn()
     return list(dict.fromkeys(found))
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import shlex
 import time
 import urllib.request
 from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ from stylepack.packs.header import parse_content, read_content
 from stylepack.packs.manifest import ARCHITECTURE, LARGEST_PACK, LARGEST_TRUNK, SUFFIX, TRUNK_FILE
 
 SHA256_PATTERN = re.compile(r"(?:0x)?[0-9a-fA-F]{64}")
+CHECKPOINTS = "checkpoint*.safetensors"  # in the folder of a training that has not ended
 MOST_PACKS = 1000  # in one command
 LARGEST_TOTAL = 256 << 20  # bytes of them in all
 LARGEST_DOWNLOAD = 64 << 20
@@ -89,6 +91,11 @@ def gather_trunk(source: str, sha256: str, progress: Progress) -> tuple[PackFile
     if _is_folder(source):
         trunk = Path(source) / TRUNK_FILE
         if not trunk.is_file():
+            if any(Path(source).glob(CHECKPOINTS)):
+                raise UsageError(
+                    f"the training in {source} has not ended; continue it: "
+                    f"`stylepack train --resume {shlex.quote(source)}`"
+                )
             raise UsageError(f"no {TRUNK_FILE} in {source}; give a folder that `train` wrote")
         files = [PackFile(str(trunk), read_content(trunk, LARGEST_TRUNK))]
         files += _in_folder(str(Path(source) / "packs"))

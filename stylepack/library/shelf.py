@@ -176,6 +176,11 @@ class Shelf:
                     return path
             if _is_picture(reference):
                 raise UsageError(_picture_advice(reference))
+            if NAME_PATTERN.fullmatch(name) and NAME_PATTERN.fullmatch(collection):
+                raise UsageError(
+                    f"no such file: {reference}, and no trunk or package '{collection}' is "
+                    "installed; see `stylepack packs list`"
+                )
             raise UsageError(
                 f"no such pack file: {reference}; packs by name: `stylepack packs list`"
             )
@@ -215,6 +220,8 @@ class Shelf:
                     matches.append(name)
         if matches:
             return f"there is {', '.join(matches)}" if len(matches) < 9 else "see `packs list -q`"
+        if "=" in reference and (separator := re.search("[:;+&|]", reference)):
+            return f"separate the packs of a mix with commas, not '{separator[0]}': A=0.5,B=0.5"
         if "=" in reference:
             return f"for a mix use {worded(f'--mix {reference}', f'Stylizer.load({reference!r})')}"
         close = difflib.get_close_matches(reference, self.visible, n=1, cutoff=0.6)

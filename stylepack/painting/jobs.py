@@ -197,7 +197,7 @@ class Paintings:
     `known` returns the names of installed packs; it is called once, if a name has two suffixes.
     """
 
-    def __init__(self, mark: str, known: Callable[[], Set[str]]) -> None:
+    def __init__(self, mark: str, known: Callable[[], Iterable[str]]) -> None:
         self.mark, self._get_known = mark, known
         self.found: list[Path] = []  # paintings with other marks
 

@@ -164,6 +164,22 @@ def test_a_folder_is_opened(photos: Path, tmp_path: Path) -> None:
     assert [f"{index}.jpg" in page.text for index in range(6)] == [True] * 6
 
 
+def test_paintings_in_a_folder_are_left_out(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photos / "0.wave.jpg").write_bytes((photos / "0.jpg").read_bytes())
+    out = tmp_path / "out.html"
+    words = ["gallery", *SMALL, "--style", "wave", "--html", str(out)]
+    assert stylepack([*words, str(photos)]) == 0
+    assert "left out paintings: 1, such as 0.wave.jpg" in capsys.readouterr().err
+    assert len(Page(out.read_text(encoding="utf-8")).of("figure")) == 6
+    assert stylepack([*words, str(photos / "0.wave.jpg")]) == 0  # unless it is named
+    for index in range(6):
+        (photos / f"{index}.jpg").unlink()
+    assert stylepack([*words, str(photos)]) == 2
+    assert "has only paintings; name the files to show" in capsys.readouterr().err
+
+
 def test_the_page_shows_every_painting_over_its_photograph(photo: Path, tmp_path: Path) -> None:
     other, out = tmp_path / "other.png", tmp_path / "out.html"
     picture(48, 64, 7).save(other)

@@ -292,6 +292,14 @@ def test_names_that_no_trunk_can_have(make_run, trunks, home: Path, name: str) -
     assert not home.exists()
 
 
+def test_a_training_that_was_stopped_is_to_be_continued(
+    tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "checkpoint.safetensors").write_bytes(b"")
+    assert stylepack(["trunks", "install", str(tmp_path)]) == 2
+    assert f"continue it: `stylepack train --resume {tmp_path}`" in capsys.readouterr().err
+
+
 def test_a_taken_name_is_refused_or_replaced_whole(make_run, trunks, home: Path) -> None:
     first, second = make_run("one", ["dawn", "dusk"], 1), make_run("two", ["noon"], 2)
     assert trunks("trunks", "install", first, "--as", "mine")[0] == 0
