@@ -128,9 +128,9 @@ class ChannelStatistics:
             return means[0].float(), variances[0].float()
         device = means[0].device
         joining = torch.device("cpu") if device.type == "mps" else device
-        weights = [area / sum(self._areas) for area in self._areas]
+        total = sum(self._areas)
         filled = partial(torch.full, (1,), dtype=torch.float64, device=joining)  # without a wait
-        shares = torch.stack([filled(weight) for weight in weights])
+        shares = torch.stack([filled(area / total) for area in self._areas])
         wide, spreads = (torch.stack(some).to(shares) for some in (means, variances))
         mean = (shares * wide).sum(0)
         variance = (shares * (spreads + (wide - mean).square())).sum(0)
@@ -145,7 +145,9 @@ class ChannelStatistics:
 class RegionStatistics:
     """Mean and variance of each channel in each of K regions, gathered over strips.
 
-    A pixel counts in each region by its weight there.  Strips are joined as in `ChannelStatistics`.
+    A pixel counts in each region by its weight there.  Strips are joined in float64, as in Chan,
+    Golub & LeVeque 1979, "Updating formulae and a pairwise algorithm for computing sample
+    variances".
     """
 
     def __init__(self, regions: Regions, *, with_extremes: bool = False) -> None:

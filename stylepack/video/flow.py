@@ -20,7 +20,7 @@ Rgb = NDArray[np.uint8]
 Field = NDArray[np.float32]
 T = TypeVar("T", bound=np.generic)
 
-LARGE = 170  # pixels of the longer side, from which the flow is computed at half the size
+LARGE = 128  # pixels of the shorter side, from which the flow is computed at half the size
 CHECKED = 4  # the check uses frames at a quarter of their sides
 SLACK, TOLERANCE = 0.01, 0.125  # of the two-way check: share, and squared pixels of that size
 FAINT, DIFFERENT = 20.0, 60.0  # of 255: differences with full trust, and with none
@@ -70,7 +70,7 @@ class _Seen:
         # By halves, because OpenCV is fast at that.
         half = _resized(frame, (width // 2, height // 2))
         small = _resized(half, (width // CHECKED, height // CHECKED))
-        grey = cv2.cvtColor(half if max(height, width) >= LARGE else frame, cv2.COLOR_RGB2GRAY)
+        grey = cv2.cvtColor(half if min(height, width) >= LARGE else frame, cv2.COLOR_RGB2GRAY)
         return cls(frame, np.asarray(grey, dtype=np.uint8), small)
 
 

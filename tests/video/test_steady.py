@@ -97,6 +97,18 @@ def test_the_flow_finds_a_pan(photo: Rgb) -> None:
     assert motion.trust[inside].mean() > 0.9
 
 
+@pytest.mark.parametrize("size", [(48, 64), (33, 171), (170, 32), (32, 1000), (720, 1280)])
+def test_the_flow_finds_a_pan_in_frames_of_any_shape(size: tuple[int, int]) -> None:
+    height, width = size
+    texture = np.random.default_rng(0).integers(0, 256, (height // 8, width // 8, 3), np.uint8)
+    before = cv2.resize(texture, (width, height), interpolation=cv2.INTER_CUBIC)
+    motion = Flow().between(before, np.roll(before, 2, axis=1))
+    assert motion is not None
+    assert motion.back.shape == (height, width, 2)
+    assert np.median(motion.back[..., 0]) == pytest.approx(-2, abs=0.1)
+    assert not motion.is_cut
+
+
 def test_a_cut_drops_the_history(stylizer: Stylizer, photo: Rgb) -> None:
     other = np.array(picture(WIDTH, HEIGHT, 9))
     frames = [*panned(photo, 1.0, 2), other]
