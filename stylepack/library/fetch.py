@@ -22,7 +22,7 @@ from stylepack.packs.header import parse_content, read_content
 from stylepack.packs.manifest import ARCHITECTURE, LARGEST_PACK, LARGEST_TRUNK, SUFFIX, TRUNK_FILE
 
 SHA256_PATTERN = re.compile(r"(?:0x)?[0-9a-fA-F]{64}")
-CHECKPOINTS = "checkpoint*.safetensors"  # in the folder of a training that has not ended
+CHECKPOINTS = "checkpoint*.safetensors"  # in the folder of a stopped training
 MOST_PACKS = 1000  # in one command
 LARGEST_TOTAL = 256 << 20  # bytes of them in all
 LARGEST_DOWNLOAD = 64 << 20

@@ -178,8 +178,8 @@ class Shelf:
                 raise UsageError(_picture_advice(reference))
             if NAME_PATTERN.fullmatch(name) and NAME_PATTERN.fullmatch(collection):
                 raise UsageError(
-                    f"no such file: {reference}, and no trunk or package '{collection}' is "
-                    "installed; see `stylepack packs list`"
+                    f"no such file: {reference}, and no trunk or package '{collection}' with "
+                    "packs is installed; see `stylepack packs list`"
                 )
             raise UsageError(
                 f"no such pack file: {reference}; packs by name: `stylepack packs list`"

@@ -23,8 +23,8 @@ class Encoder:
     quality: str = "crf"
 
 
-# A painted clip gets no larger at equal PSNR without smaller blocks, a search for the number of
-# B-frames and a long look ahead, which take two fifths of x264's time.
+# Small blocks, a search for the number of B-frames and a long look-ahead take a third or more of
+# x264's time, and change a painted clip's size by a few percent: docs/video.md.
 X264 = {"preset": "fast", "x264-params": "b-adapt=0:partitions=none:rc-lookahead=20"}
 ENCODERS = {
     "h264": Encoder("libx264", 20, 51, X264),

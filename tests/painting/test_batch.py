@@ -192,7 +192,7 @@ def test_a_size_above_the_photographs_says_what_it_does(
         (["--style", "dusk.jpg"], "`stylepack add-style dusk.jpg`"),
         (["--mix", "starry:0.5"], "write a weight with '=': starry=0.5"),
         (["--mix", "starry=0.5:wave=0.5"], "separate the packs of a mix with commas, not ':'"),
-        (["--style", "mine/starry"], "no trunk or package 'mine' is installed"),
+        (["--style", "mine/starry"], "no trunk or package 'mine' with packs is installed"),
         (["--style", "starry=0.5,wave=0.5"], "use --mix starry=0.5,wave=0.5"),
         (["--style", "van gogh"], "there is nightcafe, starry, wheatfield"),
     ],
