@@ -20,7 +20,7 @@ Rgb = NDArray[np.uint8]
 Field = NDArray[np.float32]
 T = TypeVar("T", bound=np.generic)
 
-LARGE = 128  # pixels of the shorter side, from which the flow is computed at half the size
+LARGE = 128  # pixels of the shorter side, from which a quarter of it is enough for the flow
 CHECKED = 4  # the check uses frames at a quarter of their sides
 SLACK, TOLERANCE = 0.01, 0.125  # of the two-way check: share, and squared pixels of that size
 FAINT, DIFFERENT = 20.0, 60.0  # of 255: differences with full trust, and with none
@@ -58,7 +58,10 @@ def threads(count: int) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _Seen:
-    """A frame: itself, in grey at the size of the flow, and in colour at the size of the check."""
+    """A frame: itself, in grey at the size of the flow, and in colour at the size of the check.
+
+    The flow is computed at half the frame's size, or at a quarter for large frames.
+    """
 
     frame: Rgb
     grey: NDArray[np.uint8]
@@ -70,7 +73,7 @@ class _Seen:
         # By halves, because OpenCV is fast at that.
         half = _resized(frame, (width // 2, height // 2))
         small = _resized(half, (width // CHECKED, height // CHECKED))
-        grey = cv2.cvtColor(half if min(height, width) >= LARGE else frame, cv2.COLOR_RGB2GRAY)
+        grey = cv2.cvtColor(small if min(height, width) >= LARGE else half, cv2.COLOR_RGB2GRAY)
         return cls(frame, np.asarray(grey, dtype=np.uint8), small)
 
 
@@ -88,7 +91,7 @@ class Flow:
         self._forth = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
         self._forth.setPatchStride(8)  # patches side by side
         for finder in self._back, self._forth:
-            finder.setFinestScale(1)  # half the size of what it gets
+            finder.setFinestScale(0)  # the size of what it gets
         self._last: _Seen | None = None
 
     def between(self, before: Rgb, now: Rgb) -> Motion | None:
@@ -104,8 +107,7 @@ class Flow:
         back = self._back.calc(seen.grey, last.grey, None)
         forth = self._forth.calc(last.grey, seen.grey, None)
         trust = _trust(last.small, seen.small, back, forth)
-        if back.shape[:2] != (height, width):
-            back = _flow_resized(back, (width, height))
+        back = _flow_resized(back, (width, height))
         trust = cv2.resize(trust, (width, height), interpolation=cv2.INTER_LINEAR)
         return Motion(back, trust)
 

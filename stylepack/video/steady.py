@@ -13,7 +13,7 @@ from stylepack.video.flow import Field, Motion, Rgb, warped
 
 FINE = 1.0  # pixels, deviation of the Gaussian that separates fine detail from the rest
 WINDOW = (5, 5)  # of this Gaussian, in pixels
-AROUND = 9  # pixels, side of the square over which energy is measured
+AROUND = 5  # pairs of pixels, side of the square over which energy is measured
 SHARE = 0.9  # of the fresh painting's deviation in fine detail that the blend should have
 MOST_GAIN = 1.5
 NOISE = 1.0  # levels squared, added to both energies: below it there is nothing to amplify
@@ -48,7 +48,7 @@ def _sharpened(blended: Field, fresh: Rgb) -> Rgb:
     wanted += NOISE
     there += NOISE
     gain = np.clip(cv2.divide(wanted, there, dst=wanted), 1, MOST_GAIN**2, out=wanted)
-    detail *= np.sqrt(gain, out=gain) - 1
+    detail *= cv2.resize(np.sqrt(gain, out=gain) - 1, detail.shape[::-1])
     more = cv2.cvtColor(detail, cv2.COLOR_GRAY2RGB)
     return np.asarray(cv2.add(blended, more, dtype=cv2.CV_8U), dtype=np.uint8)  # clips
 
@@ -60,5 +60,7 @@ def _detail(picture: Rgb | Field) -> Field:
 
 
 def _energy(detail: Field) -> Field:
-    """The local mean square of detail, (H, W) both."""
-    return np.asarray(cv2.sqrBoxFilter(detail, cv2.CV_32F, (AROUND, AROUND)), dtype=np.float32)
+    """The local mean square of detail: (H, W) -> (H / 2, W / 2), at least 1."""
+    size = [max(1, side // 2) for side in reversed(detail.shape)]
+    squares = cv2.resize(detail * detail, size, interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.blur(squares, (AROUND, AROUND)), dtype=np.float32)
