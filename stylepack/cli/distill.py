@@ -26,7 +26,7 @@ def distill(
     resume: Annotated[
         bool, flag("--resume", "Continue from the checkpoint beside the file.")
     ] = False,
-    updates: Annotated[int, opt("N", "Updates in all.", min=1)] = 600,
+    updates: Annotated[int, opt("N", "Updates in all.", min=1)] = 1600,
     seed: Seed = None,
     vgg_weights: VggWeights = None,
     vgg_input: VggInput = None,

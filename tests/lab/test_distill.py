@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from stylepack.bundled import BUNDLED_TRUNK
 from stylepack.cli.main import run as stylepack
 from stylepack.errors import PackError, TrainingError, UsageError
+from stylepack.lab.distill import data
 from stylepack.lab.distill import distill as module
 from stylepack.lab.distill import students as learning
 from stylepack.lab.distill.data import DistillationData, Folders
@@ -341,19 +342,44 @@ def test_a_learner_follows_the_small_network_and_makes_way_for_the_next(
 
 
 def test_the_data_is_what_a_loss_network_meets(folders: Folders) -> None:
-    data = DistillationData(folders, Recipe(updates=4, batch=2, crop=32, photo_side=96), CPU)
-    update, photos, paintings = next(data.batches(0))
+    served = DistillationData(folders, Recipe(updates=4, batch=2, crop=32, photo_side=96), CPU)
+    update, photos, paintings = next(served.batches(0))
     assert update == 0
-    for served, again in zip((photos, paintings), data.draw(0)[1:], strict=True):
-        assert served.shape == (2, 3, 32, 32)
-        assert torch.equal(served, again)
-    near = data.styles[1]
-    painted = data.painted(0, photos, near)
-    assert torch.equal(painted, data.painted(0, photos, near))
+    for drawn, again in zip((photos, paintings), served.draw(0)[1:], strict=True):
+        assert drawn.shape == (2, 3, 32, 32)
+        assert torch.equal(drawn, again)
+    near = served.styles[1]
+    painted = served.painted(0, photos, near)
+    assert torch.equal(painted, served.painted(0, photos, near))
     assert not torch.allclose(painted, photos, atol=0.02)
-    assert data.picture(3).shape == (3, 64, 64)
-    for images in (photos, paintings, painted, data.picture(3)):
+    assert served.picture(3).shape == (3, 64, 64)
+    for images in (photos, paintings, painted, served.picture(3)):
         assert 0 <= images.min() <= images.max() <= 1
+
+
+def test_a_pale_painting_is_softer_and_lighter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data, "PALED", 1.0)
+    torch.manual_seed(0)
+    for seed in range(4):
+        painting = torch.rand(3, 40, 56)
+        pale = data.paled(painting, torch.Generator().manual_seed(seed))
+        assert pale.shape == painting.shape
+        assert pale.std() < 0.8 * painting.std()
+        assert pale.mean() > painting.mean() - 0.02
+
+
+def test_a_drawing_has_ink_at_edges_on_light_paper(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data, "DRAWN", 1.0)
+    dark = torch.full((3, 40, 60), 0.2)
+    dark[:, :, 30:] = 0.9
+    for seed in range(4):
+        drawing = data.drawn(dark, torch.Generator().manual_seed(seed))
+        assert drawing.shape == dark.shape
+        assert drawing[:, :, 28:32].amin() < 0.25  # ink
+        assert (drawing[:, :, 5:20].mean() - 0.2) > 0.3 * (1 - 0.2)  # paper under a thin wash
+        assert drawing[:, :, 45:].mean() > 0.7
+    monkeypatch.setattr(data, "DRAWN", 0.0)
+    assert data.drawn(dark, torch.Generator().manual_seed(0)) is dark
 
 
 def test_at_hand_takes_the_bundled_network_only_where_nothing_better_is_there(

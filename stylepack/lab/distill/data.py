@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from stylepack.errors import TrainingError
@@ -18,6 +19,8 @@ from stylepack.training.dataset import Batch, Batches, PhotoFolder, on_device, s
 UNTRAINED = 0.1  # share of the painted photographs that a random trunk paints
 NOISY = 0.2  # share of the photographs with added noise
 RECOLOURED = 0.6  # share of the paintings
+PALED = 0.3  # likewise
+DRAWN = 0.15  # likewise, made into line drawings
 
 
 @dataclass(frozen=True)
@@ -65,14 +68,14 @@ class DistillationData:
     def _augmented(self, photos: Batch, paintings: Batch) -> tuple[int, Tensor, Tensor]:
         generator = seeded(self.seed, f"diet/{photos.update}")
         noisy = [_with_noise(photo, generator) for photo in on_device(photos.photos, self.device)]
-        fresh = [_recoloured(x, generator) for x in on_device(paintings.photos, self.device)]
+        fresh = [_varied(x, generator) for x in on_device(paintings.photos, self.device)]
         return photos.update, torch.stack(noisy), torch.stack(fresh)
 
     def picture(self, update: int) -> Tensor:
         """A larger crop of a painting, (3, 2 crop, 2 crop), for a student to learn."""
         generator = seeded(self.seed, f"picture/{update}")
-        drawn = on_device(self.pictures.draw(update).photos, self.device)
-        return _recoloured(drawn[0], generator)
+        [picture] = on_device(self.pictures.draw(update).photos, self.device)
+        return _varied(picture, generator)
 
     @torch.no_grad()
     def painted(self, update: int, photos: Tensor, near: Tensor) -> Tensor:
@@ -115,6 +118,11 @@ def _with_noise(image: Tensor, generator: torch.Generator) -> Tensor:
     return torch.lerp(image, noise, amount**2)
 
 
+def _varied(image: Tensor, generator: torch.Generator) -> Tensor:
+    """A painting, sometimes in other colours, pale and soft, or as a drawing."""
+    return drawn(paled(_recoloured(image, generator), generator), generator)
+
+
 def _recoloured(image: Tensor, generator: torch.Generator) -> Tensor:
     """The image, sometimes with swapped channels and changed saturation and gamma."""
     chance, colour, tone = torch.rand(3, generator=generator).tolist()
@@ -124,3 +132,31 @@ def _recoloured(image: Tensor, generator: torch.Generator) -> Tensor:
     swapped = image[order.to(image.device)]
     grey = swapped.mean(0, keepdim=True)
     return torch.lerp(grey, swapped, 0.3 + colour).clamp(0, 1).pow(0.6 + tone)
+
+
+def paled(image: Tensor, generator: torch.Generator) -> Tensor:
+    """The image, sometimes blurred and towards a light colour."""
+    chance, blur, share, *light = torch.rand(6, generator=generator).tolist()
+    if chance >= PALED:
+        return image
+    sides = [max(1, round(side / (1 + 1.5 * blur))) for side in image.shape[-2:]]
+    colour = image.new_tensor(light).mul_(0.5).add_(0.5)[:, None, None]
+    return torch.lerp(_soft(image, sides), colour.expand_as(image), 0.7 * share)
+
+
+def drawn(image: Tensor, generator: torch.Generator) -> Tensor:
+    """The image, sometimes its contours in ink on paper with a wash of its colours."""
+    chance, wash, width, dark, tint = torch.rand(5, generator=generator).tolist()
+    if chance >= DRAWN:
+        return image
+    sides = [max(1, round(side / (2 + 4 * width))) for side in image.shape[-2:]]
+    edges = (image - _soft(image, sides)).mean(0, keepdim=True).abs()
+    ink = edges.mul(10).clamp(0, 1).pow(0.5 + dark)
+    paper = image.new_tensor([1.0, 0.98 - 0.1 * tint, 0.95 - 0.25 * tint])[:, None, None]
+    return torch.lerp(paper.expand_as(image), image, 0.6 * wash**2) * (1 - 0.9 * ink)
+
+
+def _soft(image: Tensor, sides: list[int]) -> Tensor:
+    """(3, H, W) scaled down to (height, width) and back."""
+    small = F.interpolate(image[None], sides, mode="bilinear", antialias=True)
+    return F.interpolate(small, image.shape[-2:], mode="bicubic")[0].clamp(0, 1)
