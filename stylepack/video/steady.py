@@ -14,7 +14,7 @@ from stylepack.video.flow import Field, Motion, Rgb, warped
 FINE = 1.0  # pixels, deviation of the Gaussian that separates fine detail from the rest
 WINDOW = (5, 5)  # of this Gaussian, in pixels
 AROUND = 5  # pairs of pixels, side of the square over which energy is measured
-SHARE = 0.9  # of the fresh painting's deviation in fine detail that the blend should have
+SHARE = 0.85  # of the fresh painting's deviation in fine detail that the blend should have
 MOST_GAIN = 1.5
 NOISE = 1.0  # levels squared, added to both energies: below it there is nothing to amplify
 
