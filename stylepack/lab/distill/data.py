@@ -33,7 +33,7 @@ class Folders:
 
 
 class DistillationData:
-    """Photographs, some with noise, paintings, some recoloured, and a trunk with packs to paint.
+    """Photographs, some with noise, paintings, many of them changed, and a trunk with packs.
 
     `draws`: number and size of the images per update, and number of updates.
     """
@@ -135,7 +135,7 @@ def _recoloured(image: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def paled(image: Tensor, generator: torch.Generator) -> Tensor:
-    """The image, sometimes blurred and towards a light colour."""
+    """A (3, H, W) image in 0..1, sometimes blurred and mixed with a light colour."""
     chance, blur, share, *light = torch.rand(6, generator=generator).tolist()
     if chance >= PALED:
         return image
@@ -145,7 +145,7 @@ def paled(image: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def drawn(image: Tensor, generator: torch.Generator) -> Tensor:
-    """The image, sometimes its contours in ink on paper with a wash of its colours."""
+    """A (3, H, W) image in 0..1, or sometimes its contours in ink on paper, with a wash."""
     chance, wash, width, dark, tint = torch.rand(5, generator=generator).tolist()
     if chance >= DRAWN:
         return image
