@@ -20,7 +20,7 @@ Rgb = NDArray[np.uint8]
 Field = NDArray[np.float32]
 T = TypeVar("T", bound=np.generic)
 
-LARGE = 128  # pixels of the shorter side, from which a quarter of it is enough for the flow
+LARGE = 128  # pixels of the shorter side, from which a quarter of the size is enough for the flow
 CHECKED = 4  # the check uses frames at a quarter of their sides
 SLACK, TOLERANCE = 0.01, 0.125  # of the two-way check: share, and squared pixels of that size
 FAINT, DIFFERENT = 20.0, 60.0  # of 255: differences with full trust, and with none

@@ -139,9 +139,8 @@ def paled(image: Tensor, generator: torch.Generator) -> Tensor:
     chance, blur, share, *light = torch.rand(6, generator=generator).tolist()
     if chance >= PALED:
         return image
-    sides = [max(1, round(side / (1 + 1.5 * blur))) for side in image.shape[-2:]]
     colour = image.new_tensor(light).mul_(0.5).add_(0.5)[:, None, None]
-    return torch.lerp(_soft(image, sides), colour.expand_as(image), 0.7 * share)
+    return torch.lerp(_soft(image, 1 + 1.5 * blur), colour.expand_as(image), 0.7 * share)
 
 
 def drawn(image: Tensor, generator: torch.Generator) -> Tensor:
@@ -149,14 +148,14 @@ def drawn(image: Tensor, generator: torch.Generator) -> Tensor:
     chance, wash, width, dark, tint = torch.rand(5, generator=generator).tolist()
     if chance >= DRAWN:
         return image
-    sides = [max(1, round(side / (2 + 4 * width))) for side in image.shape[-2:]]
-    edges = (image - _soft(image, sides)).mean(0, keepdim=True).abs()
+    edges = (image - _soft(image, 2 + 4 * width)).mean(0, keepdim=True).abs()
     ink = edges.mul(10).clamp(0, 1).pow(0.5 + dark)
     paper = image.new_tensor([1.0, 0.98 - 0.1 * tint, 0.95 - 0.25 * tint])[:, None, None]
     return torch.lerp(paper.expand_as(image), image, 0.6 * wash**2) * (1 - 0.9 * ink)
 
 
-def _soft(image: Tensor, sides: list[int]) -> Tensor:
-    """(3, H, W) scaled down to (height, width) and back."""
+def _soft(image: Tensor, factor: float) -> Tensor:
+    """(3, H, W) scaled down by a factor and back."""
+    sides = [max(1, round(side / factor)) for side in image.shape[-2:]]
     small = F.interpolate(image[None], sides, mode="bilinear", antialias=True)
     return F.interpolate(small, image.shape[-2:], mode="bicubic")[0].clamp(0, 1)
