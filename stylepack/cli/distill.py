@@ -26,7 +26,7 @@ def distill(
     resume: Annotated[
         bool, flag("--resume", "Continue from the checkpoint beside the file.")
     ] = False,
-    updates: Annotated[int, opt("N", "Updates in all.", min=1)] = 1600,
+    updates: Annotated[int, opt("N", "Updates in all.", min=1)] = 2000,
     seed: Seed = None,
     vgg_weights: VggWeights = None,
     vgg_input: VggInput = None,
@@ -64,7 +64,10 @@ def distill(
     with closing(work):
         with stop_on_signals("saving a checkpoint", console.say) as stop:
             follow(work.train(), "distilling", updates, stop=stop, done=work.update)
-        if stop and work.update < updates:
+            if not stop:
+                total = recipe.corrected_styles * recipe.corrected_updates
+                follow(work.correct(), "measuring corrections", total, stop=stop)
+        if not work.corrections:
             console.say(f"stopped at update {work.update}; add --resume to continue")
             raise typer.Exit(stop.exit_code)
         size = work.write()

@@ -28,18 +28,23 @@ from stylepack.packs.tensors import read_tensors, write_tensors
 ARCHITECTURE = "stylepack-loss-v1"
 CONFIG_KEY = "stylepack.loss_network"
 LARGEST = 64 << 20  # bytes of a file
+MOST_CORRECTION = 1000.0  # and its inverse is the least
 Padding = Literal["zeros", "reflect"]
 MEAN, DEVIATION = 0.45, 0.25  # approximately, of photographs in 0..1
 
 
 @dataclass(frozen=True)
 class DistilledConfig:
-    """Sizes of a distilled loss network, and its teacher."""
+    """Sizes of a distilled loss network, and its teacher.
+
+    `corrections`: factors of the style losses, one for each of `layers`; none if all are 1.
+    """
 
     teacher: str = "vgg19"
     layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
-    widths: tuple[int, ...] = (24, 48, 96, 112, 112)  # channels per block
+    widths: tuple[int, ...] = (24, 64, 112, 112, 112)  # channels per block
     padding: Padding = "reflect"  # around every 3x3 convolution
+    corrections: tuple[float, ...] = ()
 
     def steps(self) -> list[str]:
         """The teacher's layers in order of use, up to the deepest of `layers`."""
@@ -124,6 +129,11 @@ class Distilled(nn.Module):
         size = (_moments(photo) * metric).sum(dim=(1, 2))
         return error / size.clamp_min(1e-12)
 
+    def style_loss(self, layer: str, gram: Tensor, target: Tensor, relative: bool) -> Tensor:
+        """Distance of Gram matrices at a layer, corrected, (N,): `losses.style_loss`."""
+        factors = dict(zip(self.config.layers, self.config.corrections, strict=False))
+        return losses.style_loss(gram, target, relative) * factors.get(layer, 1.0)
+
     def similarity_loss(self, layer: str, painted: Tensor, photo: Tensor) -> Tensor:
         """Distance of the predicted self-similarities, (N,): `losses.similarity_loss`."""
         places = (self.predict(layer, losses.some_places(x)) for x in (painted, photo))
@@ -205,12 +215,17 @@ def _read_config(header: Header, path: Path) -> DistilledConfig:
         padding = fields.get("padding", "zeros")
         if padding not in get_args(Padding):
             raise ValueError(padding)
-        config = DistilledConfig(str(fields["teacher"]), layers, widths, padding)
+        corrections = tuple(float(factor) for factor in fields.get("corrections", ()))
+        config = DistilledConfig(str(fields["teacher"]), layers, widths, padding, corrections)
         deepest = max(block_of(step) for step in config.steps())
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError, UsageError):
         raise PackError(f"{path}: metadata '{CONFIG_KEY}' is missing or damaged") from None
     if len(widths) <= deepest or not all(1 <= width <= 1024 for width in widths):
         raise PackError(f"{path}: metadata '{CONFIG_KEY}' has sizes out of range")
+    if len(corrections) not in (0, len(layers)) or not all(
+        1 / MOST_CORRECTION <= factor <= MOST_CORRECTION for factor in corrections
+    ):
+        raise PackError(f"{path}: metadata '{CONFIG_KEY}' has corrections out of range")
     return config
 
 

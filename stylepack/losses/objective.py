@@ -135,7 +135,7 @@ class Objective:
     def _style(self, painted: Tensor, features: dict[str, Tensor], styles: Tensor) -> Tensor:
         """Style losses of every scale's layers: (scales * L, N)."""
         terms = [
-            losses.style_loss(gram, targets[layer][styles], self.recipe.relative)
+            self.network.style_loss(layer, gram, targets[layer][styles], self.recipe.relative)
             for level, targets in zip(self.grams(painted, features), self.targets, strict=True)
             for layer, gram in level.items()
         ]

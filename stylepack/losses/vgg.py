@@ -81,6 +81,10 @@ class VGG(nn.Module):
         """Distance of the activations at a layer, (N,): `losses.content_loss`."""
         return losses.content_loss(painted, photo, relative)
 
+    def style_loss(self, layer: str, gram: Tensor, target: Tensor, relative: bool) -> Tensor:
+        """Distance of Gram matrices at a layer, (N,): `losses.style_loss`."""
+        return losses.style_loss(gram, target, relative)
+
     def similarity_loss(self, layer: str, painted: Tensor, photo: Tensor) -> Tensor:
         """Distance of self-similarities at a layer, (N,): `losses.similarity_loss`."""
         return losses.similarity_loss(losses.some_places(painted), losses.some_places(photo))

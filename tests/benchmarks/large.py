@@ -9,8 +9,8 @@ Four ratios of each pack, all of them better the smaller but for the third:
   a folder of paintings, the mean of the bundled photographs painted at 1,000;
 - the same of `--size full`, for comparison;
 - at 1:1, its mean absolute Laplacian over that of `--size full`;
-- time (the best of three) and peak memory over those of `--size full`, each painted in a process
-  of its own.
+- time (the best of five) and peak memory (the median of five) over those of `--size full`.  Each
+  picture is painted in a process of its own, by turns, as the command does.
 
 Without a photograph a bundled one is enlarged to 8 megapixels; without a loss network the
 bundled one judges, else `stylepack-loss-v1` files with relu1_1 to relu5_1 can.
@@ -23,6 +23,7 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 
 import torch
 from torch import Tensor
@@ -39,7 +40,7 @@ from stylepack.training.dataset import read_painting
 
 PACKS = ["starry", "scream", "wave"]
 SIDE, LARGE_SIDE = 1000, 3840
-ROUNDS = 3
+ROUNDS = 5
 BLOCKS = tuple(f"relu{block}_1" for block in range(1, 6))
 
 Grams = dict[str, Tensor]
@@ -93,12 +94,9 @@ def paint(pack: str, photo: Path, size: str, out: Path) -> None:
     painter = Stylizer.load(pack, device="cpu")
     painter.paint(Photo(pixels[:, :64, :64].contiguous()))
     bare = peak_bytes()
-    taken = []
-    for _ in range(ROUNDS):
-        start = time.perf_counter()
-        painted = painter.paint(Photo(pixels), size=size or None)  # type: ignore[arg-type]
-        taken.append(time.perf_counter() - start)
-    print(min(taken), peak_bytes() - bare)
+    start = time.perf_counter()
+    painted = painter.paint(Photo(pixels), size=size or None)  # type: ignore[arg-type]
+    print(time.perf_counter() - start, peak_bytes() - bare)
     torch.save(painted.pixels, out)
 
 
@@ -134,8 +132,12 @@ def main() -> None:
             wanted = judge.style(pack, told.paintings)
             painter = Stylizer.load(pack, device="cpu")
             shrunk_first = losses(judge(painter.paint(photo.resized(SIDE)).to_float()), wanted)
-            full, full_time, full_peak = elsewhere(pack, large, "full", out)
-            ours, our_time, our_peak = elsewhere(pack, large, "", out)
+            rounds = [
+                [elsewhere(pack, large, size, out) for size in ("full", "")] for _ in range(ROUNDS)
+            ]
+            [full, ours] = [pixels for pixels, _, _ in rounds[-1]]
+            full_time, our_time = (min(one[way][1] for one in rounds) for way in range(2))
+            full_peak, our_peak = (median(one[way][2] for one in rounds) for way in range(2))
             for name, pixels in (("coarse to fine", ours), ("full", full)):
                 found = losses(judge(Photo(pixels).resized(SIDE).to_float()), wanted)
                 ratios = " ".join(f"{ratio:5.2f}" for ratio in (found / shrunk_first).tolist())

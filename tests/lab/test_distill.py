@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from stylepack.errors import PackError, TrainingError, UsageError
 from stylepack.lab.distill import data
 from stylepack.lab.distill import distill as module
 from stylepack.lab.distill import students as learning
+from stylepack.lab.distill.corrections import Corrections
 from stylepack.lab.distill.data import DistillationData, Folders
 from stylepack.lab.distill.distill import (
     Distillation,
@@ -33,6 +35,7 @@ from stylepack.losses.distilled import (
     load_distilled,
     save_distilled,
 )
+from stylepack.losses.objective import Objective
 from stylepack.losses.teachers import Teachers
 from stylepack.losses.weights import WeightSource, load_loss_network, without_download
 from stylepack.packs.header import read_header
@@ -40,7 +43,7 @@ from stylepack.packs.tensors import write_tensors
 from stylepack.recipe import Recipe, load_recipe
 
 SMALL = DistilledConfig(layers=("relu1_2", "relu2_2"), widths=(5, 7))
-QUICK = DistillRecipe(updates=4, batch=8, crop=32)
+QUICK = DistillRecipe(updates=4, batch=8, crop=32, corrected_styles=2, corrected_updates=3)
 CPU = torch.device("cpu")
 
 
@@ -104,6 +107,29 @@ def test_turning_the_heads_changes_no_loss(
     width = SMALL.widths[int(layer[4]) - 1]
     assert network.frozen().gram_matrix(layer, a, divisor).shape == (2, width + 1, width + 1)
     torch.testing.assert_close(losses_of(network), plain, rtol=1e-4, atol=1e-7)
+
+
+def test_style_losses_are_corrected_layer_by_layer(network: Distilled, tmp_path: Path) -> None:
+    path = tmp_path / "loss.safetensors"
+    network.config = dataclasses.replace(SMALL, corrections=(0.5, 3.0))
+    save_distilled(path, network, {})
+    loaded = load_distilled(path, SMALL.layers, torch.float32)
+    gram, target = torch.rand(2, 2, 8, 8)
+    for layer, factor in (("relu1_2", 0.5), ("relu2_2", 3.0)):
+        for relative in (True, False):
+            plain = losses.style_loss(gram, target, relative)
+            corrected = loaded.style_loss(layer, gram, target, relative)
+            torch.testing.assert_close(corrected, factor * plain)
+
+    recipe = Recipe(
+        scales=1, layer_weights=(), style_layers=SMALL.layers, content_layers=("relu2_2",)
+    )
+    objective = Objective(loaded, recipe, [torch.rand(3, 32, 32)])
+    photos, index = torch.rand(2, 3, 32, 32), torch.tensor([0, 0])
+    corrected = objective(photos, photos, index).layers
+    loaded.config = SMALL
+    plain = objective(photos, photos, index).layers
+    torch.testing.assert_close(corrected, plain * torch.tensor([[0.5], [3.0]]))
 
 
 def test_reflection_padding_is_that_of_a_larger_picture_mirrored() -> None:
@@ -183,6 +209,17 @@ def test_it_stops_at_the_deepest_layer_asked_for(network: Distilled) -> None:
             {CONFIG_KEY: '{"teacher": "vgg19", "layers": ["relu1_2"], "widths": [99999]}'},
             "out of range",
         ),
+        *(
+            ({CONFIG_KEY: json.dumps(vars(SMALL) | {"corrections": wrong})}, problem)
+            for wrong, problem in (
+                ([1.5], "corrections out of range"),
+                ([1.5, -1.0], "corrections out of range"),
+                ([1.5, math.nan], "corrections out of range"),
+                ([1.5, 1e9], "corrections out of range"),
+                ([1.5, "much"], "damaged"),
+                (2, "damaged"),
+            )
+        ),
         (
             {CONFIG_KEY: '{"teacher": "vgg19", "layers": ["relu1_2"], "widths": [6]}'},
             "missing or misshapen",
@@ -223,11 +260,14 @@ def test_distilling_lowers_the_errors_and_writes_a_network_of_vgg_size(
         parameter.data += 0.5 * parameter.data.std() * torch.randn_like(parameter)
     errors = [sum(step.activations.values()) + step.content for step in work.train()]
     assert sum(errors[-5:]) < 0.8 * sum(errors[:5])
+    assert [step.done for step in work.correct()] == [1, 2, 3, 4, 5, 6]
     assert work.write() == work.output.stat().st_size
     assert not checkpoint_folder(work.output).exists()
 
     recipe = Recipe(loss_network="bundled")
     small = load_loss_network(recipe, WeightSource(work.output), CPU, torch.float32)
+    assert isinstance(small, Distilled)
+    assert small.config.corrections == work.corrections
     image = torch.rand(1, 3, 32, 32)
     predicted = small.predict("relu1_1", small(image)["relu1_1"])
     true = work.teacher(image)["relu1_1"]
@@ -263,7 +303,8 @@ def test_the_command_writes_the_file_and_says_how_good_it_is(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(module, "DistillRecipe", functools.partial(DistillRecipe, crop=32))
+    quick = functools.partial(DistillRecipe, crop=32, corrected_styles=1, corrected_updates=2)
+    monkeypatch.setattr(module, "DistillRecipe", quick)
     out = tmp_path / "loss.safetensors"
     command = ["distill", "--photos", str(folders.photos), "--styles", str(folders.paintings)]
     command += ["-o", str(out), "--updates", "1", "--vgg-weights", str(vgg_file)]
@@ -339,6 +380,36 @@ def test_a_learner_follows_the_small_network_and_makes_way_for_the_next(
     for name, parameter in work.network.named_parameters():
         assert parameter.grad is None
         assert torch.equal(parameter, before[name])
+
+
+def test_corrections_are_what_the_network_misses_more_at_a_layer_than_of_the_content(
+    folders: Folders, vgg_file: Path, tmp_path: Path
+) -> None:
+    work = distillation(tmp_path, folders, vgg_file, resume=False)
+    found = Corrections(work.finished().frozen(), work.teacher, work.data, 2)
+    found.ratios = [
+        torch.tensor([1.0, 1.0, 2.0, 4.0, 8.0, 1.0]),
+        torch.tensor([4.0, 1.0, 2.0, 4.0, 2.0, 4.0]),
+    ]
+    assert found.factors() == pytest.approx((0.5, 1, 2, 2, 1), abs=1e-3)
+    work.close()
+
+
+def test_a_network_that_sees_all_that_its_teacher_sees_needs_no_corrections(
+    folders: Folders, vgg_file: Path, tmp_path: Path
+) -> None:
+    work = distillation(tmp_path, folders, vgg_file, resume=False)
+    network = work.finished().frozen()
+
+    class Twin(Teachers):
+        def __call__(self, images: torch.Tensor, layers: object = None) -> dict[str, torch.Tensor]:
+            return {k: network.predict(k, x) for k, x in network(images).items()}
+
+    twin = Twin(work.teacher.vgg, None, network.config.layers)
+    measured = Corrections(network, twin, work.data, 2)
+    assert [step.done for step in measured.measure(2, 50)] == [1, 2, 3, 4]
+    torch.testing.assert_close(torch.stack(measured.ratios), torch.ones(2, 6), rtol=5e-3, atol=0)
+    work.close()
 
 
 def test_the_data_is_what_a_loss_network_meets(folders: Folders) -> None:

@@ -12,7 +12,7 @@ import json
 import shutil
 from collections.abc import Generator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -20,8 +20,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stylepack.errors import UsageError
+from stylepack.events import Progress
 from stylepack.files import NAME as LOCK
 from stylepack.files import FolderLock, make_folder
+from stylepack.lab.distill.corrections import Corrections
 from stylepack.lab.distill.data import DistillationData, Folders
 from stylepack.lab.distill.initial import inherit
 from stylepack.lab.distill.students import StudentBatch, StyleStudents
@@ -54,7 +56,7 @@ class DistillRecipe:
     each painted twice.
     """
 
-    updates: int = 1600
+    updates: int = 2000
     batch: int = 8
     crop: int = 128
     learning_rate: float = 1.5e-4  # 4e-4 first raises the errors of deep layers
@@ -65,6 +67,8 @@ class DistillRecipe:
     difference_weight: float = 2.0  # of the Gram matrices' differences
     content_weight: float = 1.0  # of the activations' differences from the photographs'
     least_difference: float = 0.01  # squared, relative to the matrices; see `difference_error`
+    corrected_styles: int = 12  # trained at the end; see `Corrections`
+    corrected_updates: int = 120  # of each of these styles
     seed: int = 0
 
 
@@ -106,9 +110,10 @@ class Errors:
 
 
 class Distillation:
-    """Training of a small loss network: iterate `train()` to its end, then `write()`, `close()`.
+    """Training of a small loss network.
 
-    Until it is closed, no other process can work on the same file.
+    Iterate `train()` and `correct()` to their ends, then `write()` and `close()`.  Until it is
+    closed, no other process can work on the same file.
     """
 
     def __init__(
@@ -143,6 +148,7 @@ class Distillation:
         self.average = {name: p.detach().clone() for name, p in self.parameters.items()}
         self.adam = torch.optim.Adam(self.network.parameters())
         self.update = 0
+        self.corrections: tuple[float, ...] = ()
         self.lock: FolderLock | None = None
         keep_large_blocks()
 
@@ -295,6 +301,17 @@ class Distillation:
         inherit(self.network, self.teacher, seen, sizes)
         return sizes
 
+    def correct(self) -> Generator[Progress]:
+        """Measure the finished network's corrections; a step is an update of a style."""
+        found = Corrections(
+            self.finished(training_dtype(self.device)).to(self.device).frozen(),
+            self.teacher,
+            self.data,
+            self.recipe.corrected_updates,
+        )
+        yield from found.measure(self.recipe.corrected_styles, self.recipe.updates)
+        self.corrections = found.factors()
+
     def state(self) -> dict[str, Tensor]:
         """The state from which `restore` continues exactly."""
         own = training_state(self.update, self.parameters, self.adam, self.average)
@@ -309,9 +326,9 @@ class Distillation:
         self.update = restore_training(tensors, self.parameters, self.adam, self.average)
         self.students.restore(tensors)
 
-    def finished(self) -> Distilled:
+    def finished(self, dtype: torch.dtype = torch.float32) -> Distilled:
         """A copy with averaged weights that predicts VGG's activations at their own scale."""
-        network = Distilled(self.network.config)
+        network = Distilled(replace(self.network.config, corrections=self.corrections), dtype)
         network.load_state_dict(self.average)
         with torch.no_grad():
             for layer, size in self.sizes.items():

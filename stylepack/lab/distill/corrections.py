@@ -1,0 +1,108 @@
+"""Corrections of the style losses of a small loss network.
+
+A style that is trained with a small network is fitted to what that network sees, so in the end its
+losses by the teacher are higher than by the network itself, at some layers more than at others.
+Where the network sees least, its loss pulls least.  A correction makes up for that.
+"""
+
+from collections.abc import Generator, Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from stylepack.events import Progress
+from stylepack.lab.distill.data import DistillationData
+from stylepack.losses import functional as losses
+from stylepack.losses.distilled import Distilled
+from stylepack.losses.objective import Objective, pyramid_grams
+from stylepack.losses.teachers import Teachers
+from stylepack.network.device import training_dtype
+from stylepack.network.trunk import Trunk
+from stylepack.recipe import Recipe
+from stylepack.training.trainer import scheduled
+
+LEARNING_RATE = 2e-2  # that of `add-style`
+MEASURED = 4  # batches of photographs
+
+
+class Corrections:
+    """Ratios of the teacher's losses to the network's own, from styles trained for it.
+
+    `network` is frozen and has no corrections yet.  Each style learns a picture of its own for
+    `updates` updates, starting from the mean of the packs.
+    """
+
+    def __init__(
+        self, network: Distilled, teacher: Teachers, data: DistillationData, updates: int
+    ) -> None:
+        self.network, self.teacher, self.data, self.updates = network, teacher, data, updates
+        self.trunk: Trunk = data.trunk
+        self.recipe = Recipe()
+        self.ratios: list[Tensor] = []  # (1 + layers,) of each style: content, then style
+
+    def measure(self, styles: int, first: int) -> Generator[Progress]:
+        """Train and measure styles, on pictures and photographs from draw number `first` on."""
+        words = ""
+        for index in range(styles):
+            picture = self.data.picture(first + index)
+            objective = Objective(self.network, self.recipe, [picture])
+            style = self.data.styles.mean(0).requires_grad_()
+            done = index * self.updates
+            for update in self._training(objective, style, first + done):
+                yield Progress(done + update, words)
+            self.ratios.append(self._ratios(objective, picture, style, first))
+            words = " ".join(f"{ratio:.2f}" for ratio in self.ratios[-1].tolist())
+
+    def factors(self) -> tuple[float, ...]:
+        """For each layer of the network, the style loss's mean ratio over that of the content."""
+        content, *style = torch.stack(self.ratios).log().mean(0).exp().tolist()
+        found = dict(zip(self.recipe.style_layers, style, strict=True))
+        return tuple(
+            round(found[layer] / content, 3) if layer in found else 1.0
+            for layer in self.network.config.layers
+        )
+
+    def _training(self, objective: Objective, style: Tensor, first: int) -> Iterator[int]:
+        """Train a style in place; yield the number of updates."""
+        adam = torch.optim.Adam([style])
+        for update in range(self.updates):
+            adam.param_groups[0]["lr"] = scheduled(
+                LEARNING_RATE, update, self.updates, self.updates // 10, "cosine"
+            )
+            _, photos, _ = self.data.draw(first + update)
+            terms = objective(self._paint(photos, style), photos, _first_style(photos))
+            (style.grad,) = torch.autograd.grad(terms.total, [style])
+            adam.step()
+            yield update + 1
+
+    @torch.no_grad()
+    def _ratios(self, objective: Objective, picture: Tensor, style: Tensor, first: int) -> Tensor:
+        """The teacher's losses over the network's own: (1 + layers,)."""
+        single = replace(self.recipe, scales=1)
+        [wanted] = pyramid_grams(self.teacher, single, picture[None])
+        own, true = [], []
+        for update in range(first, first + MEASURED):
+            _, photos, _ = self.data.draw(update)
+            painted = self._paint(photos, style)
+            terms = objective(painted, photos, _first_style(photos))
+            own.append(torch.cat([terms.content[None], terms.layers]).mean(1))
+            seen, photo = self.teacher(painted), self.teacher(photos)
+            [grams] = pyramid_grams(self.teacher, single, painted, seen)
+            content = [
+                losses.content_loss(seen[layer], photo[layer], relative=True)
+                for layer in self.recipe.content_layers
+            ]
+            style_losses = [
+                losses.style_loss(grams[layer], wanted[layer], relative=True) for layer in grams
+            ]
+            true.append(torch.stack([torch.stack(content).sum(0), *style_losses]).mean(1))
+        return torch.stack(true).mean(0) / torch.stack(own).mean(0).clamp_min(1e-12)
+
+    def _paint(self, photos: Tensor, style: Tensor) -> Tensor:
+        painted: Tensor = self.trunk(photos.to(training_dtype(photos.device)), style).float()
+        return painted
+
+
+def _first_style(photos: Tensor) -> Tensor:
+    return photos.new_zeros(len(photos), dtype=torch.long)
