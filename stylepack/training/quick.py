@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from stylepack.bundled import BUNDLED_PHOTOS
+from stylepack.bundled import BUNDLED_LOSS_NETWORK, BUNDLED_PHOTOS
 from stylepack.errors import PackError, StylepackError, TrainingError, UsageError
 from stylepack.events import Progress
 from stylepack.files import make_folder
@@ -59,8 +59,8 @@ UNNAMED = "painting"  # the pack's name if the file's gives none
 class QuickStyle:
     """The style of a painting on a trunk, to be learned unless it is cached.
 
-    `file` is its pack in the cache, in a folder named by the hash of the painting, the trunk and
-    the settings.
+    `file` is its pack in the cache, in a folder named by the hash of the painting, the trunk,
+    the loss network and the settings.
     """
 
     painting: Painting
@@ -89,7 +89,8 @@ class QuickStyle:
         """The style of a painting on a trunk's file, by the losses of a recipe."""
         quick = quick_recipe(recipe or Recipe())
         digest = ShelvedTrunk(trunk.stem, trunk).sha256
-        key = json.dumps([painting.facts["sha256"], digest, quick.to_toml()])
+        losses = hashlib.sha256(BUNDLED_LOSS_NETWORK.read_bytes()).hexdigest()
+        key = json.dumps([painting.facts["sha256"], digest, losses, quick.to_toml()])
         place = cache_folder() / "paintings" / hashlib.sha256(key.encode()).hexdigest()[:32]
         return cls(painting, trunk, quick, place / f"{painting.name}{SUFFIX}")
 

@@ -97,8 +97,11 @@ def test_the_same_painting_under_another_name_is_not_learned_again(
     assert (manifest.name, manifest.title) == ("evening", "evening")
 
 
-def test_another_painting_trunk_or_weight_is_another_style(
-    painting: Path, tiny_trunk: tuple[Path, str], tmp_path: Path
+def test_another_painting_trunk_weight_or_loss_network_is_another_style(
+    painting: Path,
+    tiny_trunk: tuple[Path, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     other = tmp_path / "other.png"
     picture(96, 80, 4).save(other)
@@ -110,6 +113,10 @@ def test_another_painting_trunk_or_weight_is_another_style(
     }
     assert len(files) == 4
     assert QuickStyle.of(painting, BUNDLED_TRUNK).file in files
+    newer = tmp_path / "newer.safetensors"
+    newer.write_bytes(b"of the next version")
+    monkeypatch.setattr(module, "BUNDLED_LOSS_NETWORK", newer)
+    assert QuickStyle.of(painting).file not in files
 
 
 def test_a_damaged_pack_in_the_cache_is_learned_again(painting: Path) -> None:
