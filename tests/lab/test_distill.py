@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 import math
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,7 @@ from stylepack.losses.distilled import (
     ARCHITECTURE,
     CONFIG_KEY,
     LARGEST,
+    MOST_CORRECTION,
     Distilled,
     DistilledConfig,
     load_distilled,
@@ -392,6 +394,8 @@ def test_corrections_are_what_the_network_misses_more_at_a_layer_than_of_the_con
         torch.tensor([4.0, 1.0, 2.0, 4.0, 2.0, 4.0]),
     ]
     assert found.factors() == pytest.approx((0.5, 1, 2, 2, 1), abs=1e-3)
+    found.ratios = [torch.tensor([1.0, 1e-9, 1.0, 1.0, 1.0, 1e9])]
+    assert found.factors() == (1 / MOST_CORRECTION, 1, 1, 1, MOST_CORRECTION)
     work.close()
 
 
@@ -402,8 +406,10 @@ def test_a_network_that_sees_all_that_its_teacher_sees_needs_no_corrections(
     network = work.finished().frozen()
 
     class Twin(Teachers):
-        def __call__(self, images: torch.Tensor, layers: object = None) -> dict[str, torch.Tensor]:
-            return {k: network.predict(k, x) for k, x in network(images).items()}
+        def __call__(
+            self, images: torch.Tensor, layers: Iterable[str] | None = None
+        ) -> dict[str, torch.Tensor]:
+            return {k: network.predict(k, x) for k, x in network(images, layers).items()}
 
     twin = Twin(work.teacher.vgg, None, network.config.layers)
     measured = Corrections(network, twin, work.data, 2)

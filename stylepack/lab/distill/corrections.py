@@ -14,7 +14,7 @@ from torch import Tensor
 from stylepack.events import Progress
 from stylepack.lab.distill.data import DistillationData
 from stylepack.losses import functional as losses
-from stylepack.losses.distilled import Distilled
+from stylepack.losses.distilled import MOST_CORRECTION, Distilled
 from stylepack.losses.objective import Objective, pyramid_grams
 from stylepack.losses.teachers import Teachers
 from stylepack.network.device import training_dtype
@@ -55,13 +55,16 @@ class Corrections:
             words = " ".join(f"{ratio:.2f}" for ratio in self.ratios[-1].tolist())
 
     def factors(self) -> tuple[float, ...]:
-        """For each layer of the network, the style loss's mean ratio over that of the content."""
+        """For each layer of the network, the style loss's mean ratio over that of the content.
+
+        Geometric means, within the limits of a file; 1 for layers without a style loss.
+        """
         content, *style = torch.stack(self.ratios).log().mean(0).exp().tolist()
-        found = dict(zip(self.recipe.style_layers, style, strict=True))
-        return tuple(
-            round(found[layer] / content, 3) if layer in found else 1.0
-            for layer in self.network.config.layers
+        limited = (
+            min(max(ratio / content, 1 / MOST_CORRECTION), MOST_CORRECTION) for ratio in style
         )
+        found = dict(zip(self.recipe.style_layers, limited, strict=True))
+        return tuple(round(found.get(layer, 1.0), 3) for layer in self.network.config.layers)
 
     def _training(self, objective: Objective, style: Tensor, first: int) -> Iterator[int]:
         """Train a style in place; yield the number of updates."""
@@ -87,7 +90,8 @@ class Corrections:
             painted = self._paint(photos, style)
             terms = objective(painted, photos, _first_style(photos))
             own.append(torch.cat([terms.content[None], terms.layers]).mean(1))
-            seen, photo = self.teacher(painted), self.teacher(photos)
+            seen = self.teacher(painted)
+            photo = self.teacher(photos, self.recipe.content_layers)
             [grams] = pyramid_grams(self.teacher, single, painted, seen)
             content = [
                 losses.content_loss(seen[layer], photo[layer], relative=True)
