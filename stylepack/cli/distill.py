@@ -68,7 +68,8 @@ def distill(
                 total = recipe.corrected_styles * recipe.corrected_updates
                 follow(work.correct(), "measuring corrections", total, stop=stop)
         if not work.corrections:
-            console.say(f"stopped at update {work.update}; add --resume to continue")
+            at = f"at update {work.update}" if work.update < updates else "before the corrections"
+            console.say(f"stopped {at}; add --resume to continue")
             raise typer.Exit(stop.exit_code)
         size = work.write()
     console.say(f"wrote {output}, {size / 1e6:.2f} MB")
