@@ -1,8 +1,8 @@
 """Corrections of the style losses of a small loss network.
 
-A style that is trained with a small network is fitted to what that network sees, so in the end its
-losses by the teacher are higher than by the network itself, at some layers more than at others.
-Where the network sees least, its loss pulls least.  A correction makes up for that.
+A style that is trained with a small network fits what that network sees.  The teacher therefore
+measures higher losses in the end than the network itself, at some layers more than at others.
+Where the network sees least, its loss pulls least; a correction makes up for that.
 """
 
 from collections.abc import Generator, Iterator
@@ -12,17 +12,15 @@ import torch
 from torch import Tensor
 
 from stylepack.events import Progress
-from stylepack.lab.distill.data import DistillationData
+from stylepack.lab.distill.data import DistillationData, paint
 from stylepack.losses import functional as losses
 from stylepack.losses.distilled import MOST_CORRECTION, Distilled
 from stylepack.losses.objective import Objective, pyramid_grams
 from stylepack.losses.teachers import Teachers
-from stylepack.network.device import training_dtype
-from stylepack.network.trunk import Trunk
 from stylepack.recipe import Recipe
+from stylepack.training.finetune import LEARNING_RATE
 from stylepack.training.trainer import scheduled
 
-LEARNING_RATE = 2e-2  # that of `add-style`
 MEASURED = 4  # batches of photographs
 
 
@@ -37,7 +35,6 @@ class Corrections:
         self, network: Distilled, teacher: Teachers, data: DistillationData, updates: int
     ) -> None:
         self.network, self.teacher, self.data, self.updates = network, teacher, data, updates
-        self.trunk: Trunk = data.trunk
         self.recipe = Recipe()
         self.ratios: list[Tensor] = []  # (1 + layers,) of each style: content, then style
 
@@ -74,7 +71,7 @@ class Corrections:
                 LEARNING_RATE, update, self.updates, self.updates // 10, "cosine"
             )
             _, photos, _ = self.data.draw(first + update)
-            terms = objective(self._paint(photos, style), photos, _first_style(photos))
+            terms = objective(paint(self.data.trunk, photos, style), photos, _first_style(photos))
             (style.grad,) = torch.autograd.grad(terms.total, [style])
             adam.step()
             yield update + 1
@@ -87,7 +84,7 @@ class Corrections:
         own, true = [], []
         for update in range(first, first + MEASURED):
             _, photos, _ = self.data.draw(update)
-            painted = self._paint(photos, style)
+            painted = paint(self.data.trunk, photos, style)
             terms = objective(painted, photos, _first_style(photos))
             own.append(torch.cat([terms.content[None], terms.layers]).mean(1))
             seen = self.teacher(painted)
@@ -102,10 +99,6 @@ class Corrections:
             ]
             true.append(torch.stack([torch.stack(content).sum(0), *style_losses]).mean(1))
         return torch.stack(true).mean(0) / torch.stack(own).mean(0).clamp_min(1e-12)
-
-    def _paint(self, photos: Tensor, style: Tensor) -> Tensor:
-        painted: Tensor = self.trunk(photos.to(training_dtype(photos.device)), style).float()
-        return painted
 
 
 def _first_style(photos: Tensor) -> Tensor:

@@ -81,13 +81,12 @@ class DistillationData:
     def painted(self, update: int, photos: Tensor, near: Tensor) -> Tensor:
         """Paint (N, 3, H, W) photographs in good and bad styles, about half of them near `near`."""
         generator = seeded(self.seed, f"painted/{update}")
-        dtype = training_dtype(self.device)
         painted = []
         for photo in photos:
             chance, how = torch.rand(2, generator=generator).tolist()
             trunk = self.untrained if chance < UNTRAINED else self.trunk
             style = self._near(near, generator) if how < 0.5 else self._mixed(generator)
-            painted.append(trunk(photo[None].to(dtype), style).float())
+            painted.append(paint(trunk, photo[None], style))
         return torch.cat(painted)
 
     def _mixed(self, generator: torch.Generator) -> Tensor:
@@ -102,6 +101,12 @@ class DistillationData:
         other = self.styles[int(torch.randint(len(self.styles), (1,), generator=generator))]
         share, amount = torch.rand(2, generator=generator).tolist()
         return _perturbed(torch.lerp(style, other, 0.5 * share - 0.2), 0.15 * amount**2, generator)
+
+
+def paint(trunk: Trunk, photos: Tensor, style: Tensor) -> Tensor:
+    """Paint (N, 3, H, W) RGB in 0..1 in the dtype of training; the result is float32."""
+    painted: Tensor = trunk(photos.to(training_dtype(photos.device)), style)
+    return painted.float()
 
 
 def _perturbed(style: Tensor, amount: float, generator: torch.Generator) -> Tensor:

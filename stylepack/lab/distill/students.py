@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from stylepack.lab.distill.data import paint
 from stylepack.losses.distilled import Distilled
 from stylepack.losses.objective import Grams, Objective, pyramid_grams
 from stylepack.losses.teachers import Teachers
-from stylepack.network.device import training_dtype
 from stylepack.network.trunk import Trunk
 from stylepack.recipe import Recipe
 from stylepack.training.checkpoint import restore_training, training_state
@@ -63,7 +63,7 @@ class StyleStudents:
             student = self.students[index] = self._begin(update)
         objective = Objective(network, self.recipe, [student.picture])
         style = student.style.detach().clone()
-        painted = self.trunk(photos.to(training_dtype(photos.device)), student.style).float()
+        painted = paint(self.trunk, photos, student.style)
         total = objective(painted, photos, photos.new_zeros(len(photos), dtype=torch.long)).total
         (student.style.grad,) = torch.autograd.grad(total, [student.style])
         student.adam.step()
