@@ -20,13 +20,16 @@ STRIP = 64  # rows of the photograph that are processed at once
 REC_709 = (0.2126, 0.7152, 0.0722)  # luma of R, G, B
 
 
-def enlarge(painted: Tensor, small_photo: Tensor, photo: Tensor) -> Tensor:
+def enlarge(
+    painted: Tensor, small_photo: Tensor, photo: Tensor, into: Tensor | None = None
+) -> Tensor:
     """Enlarge a painted picture to its photograph's size.
 
     Args:
         painted: (3, h, w) uint8, painted from `small_photo`.
         small_photo: (3, h, w) uint8, the photograph scaled down.
         photo: (3, H, W) uint8, the photograph.
+        into: (3, H, W) uint8, overwritten with the result.
 
     Returns:
         (3, H, W) uint8.
@@ -34,7 +37,7 @@ def enlarge(painted: Tensor, small_photo: Tensor, photo: Tensor) -> Tensor:
     _, height, width = photo.shape
     model = _linear_model(painted.float().div_(255), _luma(small_photo))
     enlarged = _Enlarged(model, height, width)
-    result = torch.empty_like(photo)
+    result = torch.empty_like(photo) if into is None else into
     for top in range(0, height, STRIP):
         bottom = min(top + STRIP, height)
         guide = _luma(photo[:, top:bottom])

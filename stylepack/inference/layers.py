@@ -20,6 +20,7 @@ from stylepack.inference.kernels import (
 from stylepack.inference.regions import Regions
 from stylepack.inference.rows import (
     AffineCode,
+    Pages,
     QuantParams,
     Source,
     bordered,
@@ -30,7 +31,7 @@ from stylepack.inference.statistics import ChannelStatistics, RegionStatistics, 
 from stylepack.network.norm import EPSILON
 from stylepack.network.trunk import Trunk, padded_size, photograph_logits
 
-LARGE = 1 << 26  # cached activations above which heap fragmentation matters
+LARGE = 30_000_000  # cached activations above which memory matters more than page faults
 _SMALLEST_STEP = 1e-9  # of an `AffineCode`, in place of a gamma of 0
 
 
@@ -112,11 +113,11 @@ class StripCache:
     """A layer's convolution output in the strips that were computed, (1, C, h, W) each.
 
     With `buffer`, (1, C, H, W), strips are copied there: in large images, long-lived strips between
-    short-lived ones fragment the heap.
+    short-lived ones fragment the heap.  `pages`: those of the buffer, if no other layer uses it.
     """
 
-    def __init__(self, buffer: Tensor | None = None) -> None:
-        self.buffer = buffer
+    def __init__(self, buffer: Tensor | None = None, pages: Pages | None = None) -> None:
+        self.buffer, self.pages = buffer, pages
         self._strips: dict[int, Tensor] = {}  # by their first row
 
     def add(self, a: int, strip: Tensor) -> None:
@@ -143,7 +144,15 @@ class StripCache:
         assert count == b - a, "some of the rows have been forgotten"
 
     def forget(self, before: int) -> None:
-        """Free the rows before `before`; the rest of a strip that is cut is copied."""
+        """Free the rows before `before`, at least those of whole strips or pages."""
+        for a, strip in list(self._strips.items()):
+            if a + strip.shape[-2] <= before:
+                del self._strips[a]
+        if self.pages is not None:
+            self.pages.forget(before)
+
+    def make_way(self, before: int) -> None:
+        """Forget the rows before `before`; copy the rest of a strip that is cut."""
         for a, strip in list(self._strips.items()):
             b = a + strip.shape[-2]
             if a <= before:
@@ -203,6 +212,7 @@ class Layer:
         keep: bool,
         buffer: Tensor | None = None,
         reuse_buffer_of: "Layer | None" = None,
+        last_reader: bool = False,
         advance: Callable[[float], None] = lambda share: None,
     ) -> "Layer":
         """Find each channel's mean and variance, and for a quantized layer its range.
@@ -213,13 +223,14 @@ class Layer:
             buffer: memory for the cache, (1, C, H, W); if None, allocated for large layers.
             reuse_buffer_of: the previous layer, of the same size, whose cache is overwritten.  For
                 3x3 kernels of stride 1.
+            last_reader: free the source's rows as they are read.
             advance: called with the share of the rows that are done, 0..1.
         """
         quantized, regions = self.quantized, self.regions
         statistics = ChannelStatistics(with_extremes=quantized and regions is None)
         inside = RegionStatistics(regions, with_extremes=quantized) if regions else None
         before = None if reuse_buffer_of is None else reuse_buffer_of.kept
-        kept = StripCache(self.make_buffer() if buffer is None else buffer) if keep else None
+        kept = self._cache(buffer) if keep else None
         for a, b in strips(self.height, strip_rows):
             self.tick()
             raw = self.convolve(a, b)
@@ -227,9 +238,11 @@ class Layer:
             if inside is not None:
                 inside.add(raw, a)
             if before is not None:
-                before.forget(b - 1)
+                before.make_way(b - 1)
             if kept is not None:
                 kept.add(a, raw)
+            if last_reader:
+                self.source.forget(self.first_row(b))
             advance(b / self.height)
         self.kept = kept
         self.mean, self.variance = mean, variance = statistics.joined()
@@ -261,13 +274,29 @@ class Layer:
         self.variance, self.range_in_sigmas = other.variance, other.range_in_sigmas
         return self
 
-    def make_buffer(self) -> Tensor | None:
-        """A (1, C, H, W) buffer for this layer's convolution; None if it is small."""
+    def forget(self, before: int) -> None:
+        """Free what rows from `before` on are not computed from."""
+        if self.kept is None:
+            self.source.forget(self.first_row(before))
+        else:
+            self.kept.forget(before)
+
+    def first_row(self, a: int) -> int:
+        """The first row of the source that rows from a on are computed from."""
+        return max(0, a * self.stride - self.weight.shape[-1] // 2)
+
+    def _cache(self, buffer: Tensor | None) -> StripCache:
+        if buffer is not None:
+            return StripCache(buffer)
+        pages = self.make_pages()
+        return StripCache() if pages is None else StripCache(channels_first(pages.tensor), pages)
+
+    def make_pages(self) -> Pages | None:
+        """Room for this layer's convolution, (1, H, W, C); None if it is small."""
         shape = (1, self.height, self.width, self.channels)
         if math.prod(shape) <= LARGE:
             return None
-        buffer = torch.empty(shape, dtype=self.work_dtype, device=self.weight.device)
-        return buffer.permute(0, 3, 1, 2)
+        return Pages(shape, self.work_dtype, self.weight.device)
 
     @cached_property
     def code(self) -> AffineCode | None:
@@ -360,8 +389,17 @@ class DoublingLayer(Layer):
     def _int8_product(self, levels: QuantParams) -> ConvFn:
         return int8_doubling_product(self.weight, levels, self.work_dtype)
 
+    def first_row(self, a: int) -> int:
+        """The first row of the source that rows from a on are computed from."""
+        return max(0, a // 2 - 1)
+
     def convolve(self, a: int, b: int) -> Tensor:
         """Rows a to b of the convolution, computed from the source's rows without doubling them."""
         first, last = a // 2 - 1, -(-b // 2) + 1
         x = self.product(bordered(self.source, first, last, 1, self.weight.device, repeat=True))
         return x[:, :, a % 2 : a % 2 + b - a]
+
+
+def channels_first(x: Tensor) -> Tensor:
+    """(N, H, W, C) as (N, C, H, W), in the same memory."""
+    return x.permute(0, 3, 1, 2)

@@ -1,5 +1,12 @@
-"""Rows that a layer reads, with borders, and the codes in which they are stored."""
+"""Rows that a layer reads, with borders, their codes, and memory outside the heap for them.
 
+On the heap, a block that lives long between blocks that do not leaves holes too small for what
+comes next, and freed memory stays with the process.
+"""
+
+import mmap
+from collections.abc import Sequence
+from math import prod
 from typing import NamedTuple, Protocol
 
 import torch
@@ -10,6 +17,7 @@ from stylepack.inference.statistics import Spread
 from stylepack.network.grain import grain, grain_on
 from stylepack.network.trunk import padded_size
 
+SMALLEST = 24_000_000  # bytes; page faults take time, so smaller tensors are on the heap
 MARGIN = 1.25  # times the range of the sampled pixels
 LEVELS = 256
 _SMALLEST_STEP = 1e-6
@@ -76,6 +84,61 @@ def eight_bits(x: Tensor) -> Tensor:
     return x.to(torch.int16).clamp_(0, LEVELS - 1)
 
 
+class Pages:
+    """An uninitialized tensor, (N, H, ...), whose first rows can be freed before the rest.
+
+    On the CPU, its memory goes back to the system at once; on other devices, only as a whole.
+
+    Raises:
+        MemoryError: the system has no more.
+    """
+
+    def __init__(self, shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> None:
+        self.block: mmap.mmap | None = None
+        self.rows = shape[1]
+        self.forgotten = 0
+        size = prod(shape) * dtype.itemsize
+        if device.type != "cpu" or size < SMALLEST:
+            self.tensor = torch.empty(tuple(shape), dtype=dtype, device=device)
+            return
+        self.block = _private_block(size)
+        self.tensor = torch.frombuffer(self.block, dtype=dtype).view(tuple(shape))
+
+    def forget(self, before: int) -> None:
+        """Free the rows before `before`, which are undefined from then on."""
+        before = min(before, self.rows)
+        if self.block is None or before <= self.forgotten or not hasattr(self.block, "madvise"):
+            return
+        image = len(self.block) // len(self.tensor)
+        row = image // self.rows
+        for first in range(0, len(self.block), image):
+            # Pages that are wholly before the row, without that shared with the image before.
+            start = max(_pages(first + self.forgotten * row), _pages(first + mmap.PAGESIZE - 1))
+            end = _pages(first + before * row)
+            if start < end:
+                self.block.madvise(mmap.MADV_DONTNEED, start, end - start)
+        self.forgotten = before
+
+
+def tensor_of(image: Tensor | Pages) -> Tensor:
+    """The tensor itself, or that of pages."""
+    return image.tensor if isinstance(image, Pages) else image
+
+
+def _pages(size: int) -> int:
+    """A number of bytes, rounded down to whole pages."""
+    return size // mmap.PAGESIZE * mmap.PAGESIZE
+
+
+def _private_block(size: int) -> mmap.mmap:
+    try:
+        if hasattr(mmap, "MAP_PRIVATE"):
+            return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        return mmap.mmap(-1, size)  # Windows
+    except OSError as error:
+        raise MemoryError(f"cannot allocate {size} bytes") from error
+
+
 class Source(Protocol):
     """`height` rows of shape (1, channels, 1, width).
 
@@ -96,6 +159,9 @@ class Source(Protocol):
     def write(self, into: Tensor, a: int, b: int) -> None:
         """Write rows a to b into a (1, C, b - a, width) part of a channels_last tensor."""
 
+    def forget(self, before: int) -> None:
+        """Free memory of the rows before `before`, which are not read again."""
+
 
 class ImageRows:
     """A (3, H, W) uint8 image as a trunk takes it: padded, in 0..1 with grain.
@@ -104,12 +170,15 @@ class ImageRows:
         image: on the device that paints.
         amount: standard deviation of the grain, in 0..1.
         dtype: of the rows, uint8 for 8-bit convolutions.
+        pages: those of the image, if rows that are not read again may be freed.
     """
 
     channels = 3
 
-    def __init__(self, image: Tensor, amount: float, dtype: torch.dtype) -> None:
-        self.image, self.amount, self.dtype = image, amount, dtype
+    def __init__(
+        self, image: Tensor, amount: float, dtype: torch.dtype, pages: Pages | None = None
+    ) -> None:
+        self.image, self.amount, self.dtype, self.pages = image, amount, dtype, pages
         self.height, self.width = padded_size(*image.shape[-2:])
         beyond = torch.full((3,), 4 * amount)
         self.code = QuantParams.between(-beyond, 1 + beyond) if dtype == torch.uint8 else None
@@ -120,6 +189,11 @@ class ImageRows:
         if self.amount:
             x = x.add(self._grain(a, b, x.device), alpha=self.amount)
         into.copy_(x if self.code is None else self.code.of(x))
+
+    def forget(self, before: int) -> None:
+        """Free the rows before `before`, but for the last, which padding repeats."""
+        if self.pages is not None:
+            self.pages.forget(min(before, self.image.shape[-2] - 1))
 
     def _grain(self, a: int, b: int, device: torch.device) -> Tensor:
         """Rows of the grain; a GPU caches all of it, because copying rows there would block."""
@@ -140,10 +214,13 @@ def padded_rows(image: Tensor, a: int, b: int, width: int) -> Tensor:
 
 
 class TensorRows:
-    """Rows of an in-memory (1, C, H, W) tensor, encoded on read if `code` is `QuantParams`."""
+    """Rows of an in-memory (1, C, H, W) tensor, encoded on read if `code` is `QuantParams`.
 
-    def __init__(self, x: Tensor, code: AffineCode) -> None:
-        self.x, self.code = x, code
+    `pages`: those of the tensor, if rows that are not read again may be freed.
+    """
+
+    def __init__(self, x: Tensor, code: AffineCode, pages: Pages | None = None) -> None:
+        self.x, self.code, self.pages = x, code, pages
         self.channels, self.height, self.width = x.shape[1:]
         self.dtype = torch.uint8 if isinstance(code, QuantParams) else x.dtype
 
@@ -151,6 +228,11 @@ class TensorRows:
         """Write rows a to b as they are, or quantized."""
         strip = self.x[:, :, a:b]
         into.copy_(self.code.of(strip) if isinstance(self.code, QuantParams) else strip)
+
+    def forget(self, before: int) -> None:
+        """Free the rows before `before`."""
+        if self.pages is not None:
+            self.pages.forget(before)
 
 
 class PaddedRows(TensorRows):
@@ -160,10 +242,21 @@ class PaddedRows(TensorRows):
     changes.
     """
 
-    def __init__(self, tensor: Tensor, code: AffineCode, *, repeat: bool = False) -> None:
-        super().__init__(tensor[:, :, 1:-1, 1:-1], code)
+    def __init__(
+        self,
+        tensor: Tensor,
+        code: AffineCode,
+        pages: Pages | None = None,
+        *,
+        repeat: bool = False,
+    ) -> None:
+        super().__init__(tensor[:, :, 1:-1, 1:-1], code, pages)
         self.tensor, self.repeat = tensor, repeat
         _fill_border(tensor, 1, 1, 1, repeat=repeat)
+
+    def forget(self, before: int) -> None:
+        """Free the rows before `before`."""
+        super().forget(before + 1)  # after the row of the border
 
 
 def bordered(

@@ -1,7 +1,6 @@
 """Statistics of activations that are computed one strip at a time."""
 
 from collections.abc import Iterator
-from functools import partial
 from itertools import pairwise
 from math import gcd
 from typing import NamedTuple
@@ -93,13 +92,14 @@ def extremes(x: Tensor) -> tuple[Tensor, Tensor]:
 class ChannelStatistics:
     """Mean and variance of each channel, gathered over strips and joined in float64.
 
-    The variance of everything is the mean variance of the parts plus the variance of their means.
+    Chan, Golub & LeVeque 1979, "Updating formulae and a pairwise algorithm for computing sample
+    variances".
     """
 
     def __init__(self, *, with_extremes: bool = False) -> None:
         self.with_extremes = with_extremes
-        self._areas: list[int] = []  # of parts
-        self._moments: list[tuple[Tensor, Tensor]] = []  # mean and variance of each part
+        self._area = 0  # of the parts so far
+        self._moments: tuple[Tensor, Tensor] | None = None  # their mean and variance
         self._extremes: tuple[Tensor, Tensor] | None = None
 
     def add(self, x: Tensor) -> None:
@@ -107,8 +107,7 @@ class ChannelStatistics:
         # A CPU reads each part twice, the second time from a cache.
         parts = -(-x.numel() // _PART) if x.is_cpu else 1
         for part in x.chunk(parts, dim=2) if parts > 1 else [x]:
-            self._areas.append(part.shape[-2] * part.shape[-1])
-            self._moments.append(moments(part))
+            self._join(part.shape[-2] * part.shape[-1], *moments(part))
         if self.with_extremes:
             found = extremes(x)
             if self._extremes is not None:
@@ -116,23 +115,27 @@ class ChannelStatistics:
                 found = torch.minimum(low, found[0]), torch.maximum(high, found[1])
             self._extremes = found
 
-    def joined(self) -> tuple[Tensor, Tensor]:
-        """Mean and biased variance, (C,) float32 each, like instance norm's.
+    def _join(self, area: int, mean: Tensor, variance: Tensor) -> None:
+        """Join the moments of a part of `area` pixels.
 
-        Only on MPS, which has no float64, this waits for the device.
+        In place, because a small tensor per part would be left between large ones on the heap.
         """
-        means, variances = zip(*self._moments, strict=True)
-        if len(means) == 1:
-            return means[0].float(), variances[0].float()
-        device = means[0].device
-        joining = torch.device("cpu") if device.type == "mps" else device
-        total = sum(self._areas)
-        filled = partial(torch.full, (1,), dtype=torch.float64, device=joining)  # without a wait
-        shares = torch.stack([filled(area / total) for area in self._areas])
-        wide, spreads = (torch.stack(some).to(shares) for some in (means, variances))
-        mean = (shares * wide).sum(0)
-        variance = (shares * (spreads + (wide - mean).square())).sum(0)
-        return mean.float().to(device), variance.float().to(device)
+        self._area += area
+        if self._moments is None:
+            wide = torch.float32 if mean.is_mps else torch.float64  # the widest that there is
+            self._moments = mean.to(wide, copy=True), variance.to(wide, copy=True)
+            return
+        share = area / self._area
+        apart = mean - self._moments[0]
+        self._moments[0].add_(apart, alpha=share)
+        self._moments[1].lerp_(variance.to(apart), share).add_(
+            apart.square_(), alpha=share * (1 - share)
+        )
+
+    def joined(self) -> tuple[Tensor, Tensor]:
+        """Mean and biased variance, (C,) float32 each, like instance norm's."""
+        assert self._moments is not None
+        return self._moments[0].float(), self._moments[1].float()
 
     def spread(self, mean: Tensor, variance: Tensor) -> Spread:
         """Extremes with the `joined` mean and variance, on the CPU."""

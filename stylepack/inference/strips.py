@@ -15,13 +15,15 @@ import torch
 from torch import Tensor
 
 from stylepack.inference.kernels import Products
-from stylepack.inference.layers import DoublingLayer, Layer, Style, Work
+from stylepack.inference.layers import DoublingLayer, Layer, Style, Work, channels_first
 from stylepack.inference.rows import (
     AffineCode,
     ImageRows,
     PaddedRows,
+    Pages,
     QuantParams,
     TensorRows,
+    tensor_of,
 )
 from stylepack.inference.statistics import OWN_RANGES, ChannelStatistics, strips
 from stylepack.network.device import training_dtype
@@ -58,6 +60,10 @@ class StripBudget:
             rows = max(rows, quarter)
         return -(-rows // 4) * 4
 
+    def times(self, factor: float) -> "StripBudget":
+        """Smaller or larger strips, with the same cache."""
+        return replace(self, strip=int(self.strip * factor), rows=int(self.rows * factor))
+
     def batch_size(self, size: tuple[int, int]) -> int:
         """Number of images of (width, height) that may be painted at once, 1 or more."""
         return max(1, 2 * self.strip // (size[0] * size[1]))
@@ -85,7 +91,7 @@ class Memo:
 def paint_streaming(
     trunk: Trunk,
     style: Style,
-    image: Tensor,
+    image: Tensor | Pages,
     memory: StripBudget,
     advance: Advance = ignore_progress,
     *,
@@ -97,7 +103,7 @@ def paint_streaming(
     Args:
         trunk: on its device, in the dtype to compute in; float32 on the CPU with `int8`.
         style: on the same device.
-        image: (3, H, W) uint8 RGB on the CPU.
+        image: (3, H, W) uint8 RGB on the CPU; `Pages` are freed as they are read.
         memory: sizes of strips and of the cache.
         advance: called with the share of the work that is done, 0..1, at every strip of a layer;
             it may raise to stop the work.
@@ -108,13 +114,15 @@ def paint_streaming(
     Returns:
         (3, H, W) uint8 RGB on the CPU, without gradients: call it under `torch.no_grad()`.
     """
+    pages = image if isinstance(image, Pages) else None
+    image = tensor_of(image)
     step = memory.strip_rows(*padded_size(*image.shape[-2:]))
     weights = trunk.get_parameter("conv1.weight")
     dtype = weights.dtype if int8 is None else training_dtype(weights.device)
     there = image.to(weights.device)
     course = _Course(advance)
     work = Work(trunk, style.for_photograph(trunk, there, step), dtype, int8, course.tick)
-    pixels = ImageRows(there, trunk.config.grain, dtype if int8 is None else torch.uint8)
+    pixels = ImageRows(there, trunk.config.grain, dtype if int8 is None else torch.uint8, pages)
     keep = _what_to_keep(trunk, pixels, memory.keep)
 
     share = partial(part_of, course.reach)
@@ -128,15 +136,20 @@ def paint_streaming(
         conv1.measure(step, keep="conv1" in keep, advance=share(0, 0.07))
     if conv1.quantized and conv1.code is None:  # 8 bits are too coarse even for this layer
         work = replace(work, products=None)
-        pixels = ImageRows(there, trunk.config.grain, dtype)
+        pixels = ImageRows(there, trunk.config.grain, dtype, pages)
         conv1 = Layer(work, "conv1", pixels).measure(step, keep="conv1" in keep)
     if reusable and conv1.kept is not None:
         reusable.first = conv1
     conv2 = Layer(work, "conv2", conv1, stride=2)
-    conv2.measure(step // 2, keep="conv2" in keep, advance=share(0.07, 0.15))
+    conv2.measure(
+        step // 2,
+        keep="conv2" in keep,
+        last_reader="conv2" in keep and reusable is None,
+        advance=share(0.07, 0.15),
+    )
     # Whatever is no longer read is freed: pixels, rows and caches.
     channels, height, width = image.shape
-    del image, there, pixels, conv1
+    del image, pages, there, pixels, conv1
     if "conv2" in keep:
         conv2.detach()
     conv3 = Layer(work, "conv3", conv2, stride=2)
@@ -144,12 +157,16 @@ def paint_streaming(
     body = _body(work, conv3, step // 4, share(0.15, 0.6))
     up1 = DoublingLayer(work, "up1", body)
     del conv3, body
-    up1.measure(step // 2, keep="up1" in keep, advance=share(0.6, 0.7))
+    up1.measure(step // 2, keep="up1" in keep, last_reader="up1" in keep, advance=share(0.6, 0.7))
     if "up1" in keep:
         up1.detach()
     up2 = DoublingLayer(work, "up2", up1)
     up2.measure(step, keep="up2" in keep, advance=share(0.7, 0.85))
-    out = Layer(work, "out", up2).measure(step, keep=True, advance=share(0.85, 0.99))
+    out = Layer(work, "out", up2)
+    # Strips of the result between those of up2 would fragment the heap.
+    room = Pages((1, out.height, out.width, out.channels), dtype, weights.device)
+    buffer = channels_first(room.tensor) if step < out.height else None
+    out.measure(step, keep=True, buffer=buffer, last_reader=True, advance=share(0.85, 0.99))
     out.detach()
     del up1, up2
 
@@ -196,7 +213,7 @@ class Body:
     """Activations that residual blocks add to, starting from a layer after its ReLU.
 
     They are `x`, (1, C, H, W), plus the per-channel constant `low`, (C,) float32.  In large images
-    all later layers share one `buffer`, since reallocating it fragments the heap.
+    all later layers share one `buffer`, since reallocating it takes time.
     """
 
     def __init__(self, layer: Layer, step: int) -> None:
@@ -204,18 +221,20 @@ class Body:
         self.quantized = layer.quantized
         edge = 0 if self.quantized else 1  # rows to quantize are copied anyway
         shape = (1, layer.height + 2 * edge, layer.width + 2 * edge, layer.channels)
-        body = torch.empty(shape, dtype=layer.work_dtype, device=layer.weight.device)
-        self.framed = body.permute(0, 3, 1, 2) if edge else None
-        inside = body[:, edge : edge + layer.height, edge : edge + layer.width]
-        self.x = inside.permute(0, 3, 1, 2)
+        self.pages = Pages(shape, layer.work_dtype, layer.weight.device)
+        self.framed = channels_first(self.pages.tensor) if edge else None
+        inside = self.pages.tensor[:, edge : edge + layer.height, edge : edge + layer.width]
+        self.x = channels_first(inside)
         # In x, because strips of conv3 between those of conv2 would fragment what conv2 frees.
-        layer.measure(step, keep=True, buffer=self.x if len(self.strips) > 1 else None)
+        buffer = self.x if len(self.strips) > 1 else None
+        layer.measure(step, keep=True, buffer=buffer, last_reader=True)
         layer.detach()
         self.low = torch.zeros_like(layer.mean)
         for a, b in self.strips:
             self.x[:, :, a:b] = layer.normalised(a, b).relu_()
         layer.kept = None
-        self.buffer = layer.make_buffer()
+        pages = layer.make_pages()
+        self.buffer = None if pages is None else channels_first(pages.tensor)
 
     def add(self, layer: Layer) -> None:
         """Add a layer's norm, without a ReLU."""
@@ -229,8 +248,8 @@ class Body:
         levels = self._levels() if self.quantized else None
         code = levels or AffineCode(self.low, torch.ones_like(self.low))
         if self.framed is None:
-            return TensorRows(self.x, code)
-        return PaddedRows(self.framed, code, repeat=repeat)
+            return TensorRows(self.x, code, self.pages)
+        return PaddedRows(self.framed, code, self.pages, repeat=repeat)
 
     def _levels(self) -> QuantParams | None:
         found = ChannelStatistics(with_extremes=True)

@@ -118,6 +118,12 @@ def keep_large_blocks() -> None:
     mallopt(m_trim_threshold, (1 << 31) - 1)
 
 
+def trim_heap() -> None:
+    """Give the memory that glibc kept back to the system; does nothing on other C libraries."""
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def _cpu_multiplies_bfloat16() -> bool:
     """AMX or AVX512-BF16, by torch's own detection (its names differ between versions)."""
     return has_amx() or getattr(torch.cpu, "_is_avx512_bf16_supported", bool)()

@@ -22,6 +22,7 @@ from stylepack.images.upscale import enlarge, keep_strokes
 from stylepack.inference.kernels import Products, painting_dtype
 from stylepack.inference.layers import Style
 from stylepack.inference.regions import Regions
+from stylepack.inference.rows import Pages, tensor_of
 from stylepack.inference.strips import (
     Advance,
     Memo,
@@ -37,6 +38,7 @@ from stylepack.network.device import (
     is_out_of_memory,
     keep_large_blocks,
     pick_device,
+    trim_heap,
 )
 from stylepack.network.trunk import Trunk
 from stylepack.packs.manifest import IDENTITY
@@ -51,6 +53,7 @@ SMALLEST_SIZE = 16  # pixels of a long side
 LARGE = 1_300_000  # pixels above which a photograph is painted coarse to fine
 COARSE_SIDE = 1000  # pixels of the long side of the coarse painting,
 COARSE_AREA = 500_000  # or its area in pixels, if that is larger, as for panoramas
+FINE_STRIPS = 2 / 3  # of a strip: kernels for the coarse painting stay in memory
 SMALLEST_STRIP = 1 << 14  # pixels; if these do not fit into memory, the image does not
 
 
@@ -445,17 +448,21 @@ class Stylizer:
         coarse = self._network(
             lambda: small.pixels, small.size, region_masks, part_of(advance, 0, done)
         )
-        fine = self._network(
-            lambda: enlarge(coarse, small.pixels, photo.pixels),
-            photo.size,
-            region_masks,
-            part_of(advance, done, 1),
-        )
+
+        def enlarged() -> Pages:
+            pages = Pages(photo.pixels.shape, torch.uint8, photo.pixels.device)
+            enlarge(coarse, small.pixels, photo.pixels, into=pages.tensor)
+            trim_heap()  # what the coarse painting needed
+            return pages
+
+        finer = copy(self)
+        finer.memory = self.memory.times(FINE_STRIPS)
+        fine = finer._network(enlarged, photo.size, region_masks, part_of(advance, done, 1))
         return keep_strokes(fine, coarse)
 
     def _network(
         self,
-        pixels: Callable[[], Tensor],
+        pixels: Callable[[], Tensor | Pages],
         size: tuple[int, int],
         region_masks: Sequence[Mask],
         advance: Advance,
@@ -471,16 +478,20 @@ class Stylizer:
         if self.residual is None:
             return self._pass(style, pixels, advance, memo)
         painted = self._pass(style, pixels, part_of(advance, 0, 0.5), memo)
-        reproduced = memo.of(pixels()).plain if memo else None
+        reproduced = memo.of(tensor_of(pixels())).plain if memo else None
         if reproduced is None:
             identity = style_of(self.residual.identity).to(self.device)
             reproduced = self._pass(identity, pixels, part_of(advance, 0.5, 1), memo)
         if memo:
             memo.plain = reproduced
-        return self.residual.restore(painted, pixels(), reproduced)
+        return self.residual.restore(painted, tensor_of(pixels()), reproduced)
 
     def _pass(
-        self, style: Style, pixels: Callable[[], Tensor], advance: Advance, memo: Memo | None = None
+        self,
+        style: Style,
+        pixels: Callable[[], Tensor | Pages],
+        advance: Advance,
+        memo: Memo | None = None,
     ) -> Tensor:
         """The trunk in one style, with smaller strips if memory runs out."""
         memory = self.memory

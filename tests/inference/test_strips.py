@@ -1,8 +1,10 @@
 """Painting in strips equals painting whole, at any size and with any memory."""
 
+import mmap
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,10 +19,11 @@ from stylepack.bundled import BUNDLED_PHOTOS
 from stylepack.errors import DeviceError
 from stylepack.images.photo import Photo, read_photo
 from stylepack.inference import layers
-from stylepack.inference.kernels import int8_is_fast
+from stylepack.inference import rows as rows_module
+from stylepack.inference.kernels import Products, int8_is_fast
 from stylepack.inference.layers import StripCache, Style
 from stylepack.inference.regions import Regions
-from stylepack.inference.rows import AffineCode, PaddedRows, TensorRows, bordered
+from stylepack.inference.rows import AffineCode, PaddedRows, Pages, TensorRows, bordered
 from stylepack.inference.statistics import ChannelStatistics
 from stylepack.inference.strips import StripBudget, paint_streaming
 from stylepack.network import grain as grain_module
@@ -97,23 +100,59 @@ def test_what_is_kept_is_given_back_piece_by_piece_until_it_is_forgotten(room: b
     pieces = list(kept.pieces(3, 8))
     assert [(a, b) for a, b, _ in pieces] == [(3, 4), (4, 7), (7, 8)]
     assert torch.equal(torch.cat([piece for _, _, piece in pieces], dim=2), x[:, :, 3:8])
-    kept.forget(6)
+    kept.make_way(6)  # cuts a strip
     pieces = list(kept.pieces(6, 10))
     assert torch.equal(torch.cat([piece for _, _, piece in pieces], dim=2), x[:, :, 6:])
+    kept.forget(8)  # leaves the last strip whole
+    assert [(a, b) for a, b, _ in kept.pieces(7, 10)] == [(7, 10)]
     with pytest.raises(AssertionError, match="forgotten"):
         list(kept.pieces(5, 10))
 
 
+@pytest.mark.parametrize("keep", [0, 200_000, 1 << 30])  # nothing, half-size layers, everything
 @pytest.mark.parametrize("height", [40, 44, 90])  # the body in strips of two rows, and of one
-def test_large_images_are_painted_in_rooms_of_their_own(
-    height: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("int8", [False, pytest.param(True, marks=NEEDS_INT8)])
+def test_large_images_are_painted_in_pages_that_are_freed_as_they_are_read(
+    height: int, keep: int, int8: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    image = torch.randint(0, 256, (3, height, 33), dtype=torch.uint8)
-    style = Style(torch.randn(1, SMALL.style_size))
-    expected = paint_streaming(TRUNK, style, image, StripBudget(1, 8, 0))
+    image = torch.randint(0, 256, (3, height, 600), dtype=torch.uint8)
+    style, budget = Style(torch.randn(1, SMALL.style_size)), StripBudget(1, 8, keep)
+
+    def paint(pixels: torch.Tensor | Pages) -> torch.Tensor:
+        products = Products() if int8 else None
+        return paint_streaming(TRUNK, style, pixels, budget, int8=products)
+
+    expected = paint(image)
     monkeypatch.setattr(layers, "LARGE", 0)
-    painted = paint_streaming(TRUNK, style, image, StripBudget(1, 8, 0))
-    assert torch.equal(painted, expected)
+    monkeypatch.setattr(rows_module, "SMALLEST", 0)
+    pages = Pages(image.shape, torch.uint8, image.device)
+    pages.tensor.copy_(image)
+    assert torch.equal(paint(pages), expected)
+    assert torch.equal(pages.tensor[:, -1], image[:, -1])
+    if hasattr(mmap, "MADV_DONTNEED") and keep < 1 << 30:  # with all layers it is only read once
+        assert not torch.equal(pages.tensor[:, : height // 2], image[:, : height // 2])
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="Linux reports memory")
+def test_rows_that_are_forgotten_go_back_to_the_system() -> None:
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
+
+    pages = Pages((2, 100, 1 << 20), torch.uint8, torch.device("cpu"))
+    pages.tensor.fill_(7)
+    full = resident()
+    pages.forget(60)
+    assert full - resident() > 110 << 20
+    assert bool((pages.tensor[:, 60:] == 7).all())
+    pages.forget(30)  # they are gone already
+    full = resident()
+    del pages
+    assert full - resident() > 70 << 20
+
+
+def test_pages_beyond_all_memory_are_refused_as_such() -> None:
+    with pytest.raises(MemoryError, match="bytes"):
+        Pages((1, 1 << 40, 1 << 20), torch.uint8, torch.device("cpu"))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -187,7 +187,7 @@ def test_ctrl_c_in_the_second_painting_leaves_nothing(
     source = tmp_path / "photo.png"
     picture(192, 128).save(source)
 
-    def stopped(*images: torch.Tensor) -> torch.Tensor:
+    def stopped(*images: torch.Tensor, into: torch.Tensor) -> torch.Tensor:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(module, "enlarge", stopped)
