@@ -23,7 +23,8 @@ from stylepack.lab.distill.distill import (
     Distillation,
     DistillRecipe,
     checkpoint_folder,
-    difference_error,
+    difference_errors,
+    mean_of_pairs,
 )
 from stylepack.lab.distill.initial import inherit, select_channels
 from stylepack.losses import functional as losses
@@ -37,7 +38,7 @@ from stylepack.losses.distilled import (
     load_distilled,
     save_distilled,
 )
-from stylepack.losses.objective import Objective
+from stylepack.losses.objective import Objective, pyramid_grams
 from stylepack.losses.teachers import Teachers
 from stylepack.losses.weights import WeightSource, load_loss_network, without_download
 from stylepack.packs.header import read_header
@@ -45,7 +46,9 @@ from stylepack.packs.tensors import write_tensors
 from stylepack.recipe import Recipe, load_recipe
 
 SMALL = DistilledConfig(layers=("relu1_2", "relu2_2"), widths=(5, 7))
-QUICK = DistillRecipe(updates=4, batch=8, crop=32, corrected_styles=2, corrected_updates=3)
+QUICK = DistillRecipe(
+    updates=4, batch=8, crop=32, corrected_styles=2, corrected_updates=3, corrected_crop=32
+)
 CPU = torch.device("cpu")
 
 
@@ -305,7 +308,9 @@ def test_the_command_writes_the_file_and_says_how_good_it_is(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    quick = functools.partial(DistillRecipe, crop=32, corrected_styles=1, corrected_updates=2)
+    quick = functools.partial(
+        DistillRecipe, crop=32, corrected_styles=1, corrected_updates=2, corrected_crop=32
+    )
     monkeypatch.setattr(module, "DistillRecipe", quick)
     out = tmp_path / "loss.safetensors"
     command = ["distill", "--photos", str(folders.photos), "--styles", str(folders.paintings)]
@@ -347,15 +352,44 @@ def test_the_telling_channels_are_those_that_no_other_repeats() -> None:
 def test_an_error_that_all_gram_matrices_share_counts_once_for_each() -> None:
     torch.manual_seed(0)
     true = torch.rand(3, 4, 4)
-    assert difference_error(true, true, 0.01) == 0
+
+    def difference_error(predicted: torch.Tensor, least: float) -> torch.Tensor:
+        return mean_of_pairs(difference_errors(predicted, true, least))
+
+    assert difference_error(true, 0.01) == 0
     # Between themselves nothing differs; against the blank image each is wrong by the same.
-    shifted = difference_error(true + 0.1, true, 0.0)
+    shifted = difference_error(true + 0.1, 0.0)
     alone = 0.01 * 16 / true.square().sum(dim=(1, 2))
     torch.testing.assert_close(shifted, alone.sum() / 6, rtol=1e-3, atol=1e-6)
     # All 0.8 of what they are: each difference lacks a fifth of itself.
-    short = difference_error(0.8 * true, true, 0.0)
+    short = difference_error(0.8 * true, 0.0)
     torch.testing.assert_close(short, torch.tensor(0.04), rtol=1e-3, atol=1e-6)
-    assert difference_error(0.8 * true, true, 0.5) < short
+    assert difference_error(0.8 * true, 0.5) < short
+
+
+def test_the_pairs_that_students_are_trained_on_count_again(
+    tmp_path: Path, folders: Folders, vgg_file: Path
+) -> None:
+    work = distillation(tmp_path, folders, vgg_file, resume=False)
+    update, photos, paintings = next(iter(work.data.batches(0)))
+    students = work.students.update(update, photos, work.network)
+    others = work.data.painted(update, photos, students.style)
+    errors = work.errors(torch.cat([photos, students.painted, others, paintings]), students)
+    for layer, found in errors.fitted.items():
+        pairs = []
+        for level, wanted in enumerate(students.wanted):
+            own = pyramid_grams(work.network, work.wanted, students.painted)[level][layer]
+            believed = pyramid_grams(work.network, work.wanted, students.picture[None])
+            true = pyramid_grams(work.teacher, work.wanted, students.painted)[level][layer]
+            size = work.sizes[layer] ** 2
+            for mine, its in zip(own, true / size, strict=True):
+                target = wanted[layer][0] / size
+                wrong = (mine - believed[level][layer][0]) - (its - target)
+                scale = (its - target).square().sum()
+                scale += 0.005 * (its.square().sum() + target.square().sum())
+                pairs.append(wrong.square().sum() / scale)
+        torch.testing.assert_close(found, torch.stack(pairs).mean(), rtol=2e-3, atol=1e-5)
+    work.close()
 
 
 def test_a_learner_follows_the_small_network_and_makes_way_for_the_next(
@@ -371,7 +405,7 @@ def test_a_learner_follows_the_small_network_and_makes_way_for_the_next(
     apart = [
         losses.style_loss(
             work.network.gram_matrix("relu2_1", work.network(one.painted)["relu2_1"], "size"),
-            one.believed[0]["relu2_1"],
+            pyramid_grams(work.network, work.wanted, one.picture[None])[0]["relu2_1"],
             relative=True,
         ).mean()
         for one in batches
@@ -393,7 +427,8 @@ def test_corrections_are_what_the_network_misses_more_at_a_layer_than_of_the_con
         torch.tensor([1.0, 1.0, 2.0, 4.0, 8.0, 1.0]),
         torch.tensor([4.0, 1.0, 2.0, 4.0, 2.0, 4.0]),
     ]
-    assert found.factors() == pytest.approx((0.5, 1, 2, 2, 1), abs=1e-3)
+    # One standard deviation above the mean of two logarithms is the larger of them.
+    assert found.factors() == pytest.approx((1, 2, 4, 8, 1), abs=1e-3)
     found.ratios = [torch.tensor([1.0, 1e-9, 1.0, 1.0, 1.0, 1e9])]
     assert found.factors() == (1 / MOST_CORRECTION, 1, 1, 1, MOST_CORRECTION)
     work.close()

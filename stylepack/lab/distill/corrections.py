@@ -52,14 +52,15 @@ class Corrections:
             words = " ".join(f"{ratio:.2f}" for ratio in self.ratios[-1].tolist())
 
     def factors(self) -> tuple[float, ...]:
-        """For each layer of the network, the style loss's mean ratio over that of the content.
+        """For each layer of the network, the style loss's ratio over that of the content.
 
-        Geometric means, within the limits of a file; 1 for layers without a style loss.
+        One standard deviation above the geometric mean over styles, because too weak a style is
+        worse than too strong a one; within the limits of a file; 1 for layers without a style loss.
         """
-        content, *style = torch.stack(self.ratios).log().mean(0).exp().tolist()
-        limited = (
-            min(max(ratio / content, 1 / MOST_CORRECTION), MOST_CORRECTION) for ratio in style
-        )
+        logs = torch.stack(self.ratios).log()
+        apart = logs[:, 1:] - logs[:, :1]
+        high = (apart.mean(0) + apart.std(0, correction=0)).exp().tolist()
+        limited = (min(max(ratio, 1 / MOST_CORRECTION), MOST_CORRECTION) for ratio in high)
         found = dict(zip(self.recipe.style_layers, limited, strict=True))
         return tuple(round(found.get(layer, 1.0), 3) for layer in self.network.config.layers)
 

@@ -65,10 +65,12 @@ class DistillRecipe:
     ema: float = 0.995
     activation_weight: float = 0.5
     difference_weight: float = 2.0  # of the Gram matrices' differences
+    fitted_weight: float = 2.0  # of those between students' paintings and their pictures
     content_weight: float = 1.0  # of the activations' differences from the photographs'
-    least_difference: float = 0.01  # squared, relative to the matrices; see `difference_error`
+    least_difference: float = 0.01  # squared, relative to the matrices; see `difference_errors`
     corrected_styles: int = 12  # trained at the end; see `Corrections`
     corrected_updates: int = 120  # of each of these styles
+    corrected_crop: int = 192  # pixels, nearer to what styles are trained on than `crop`
     seed: int = 0
 
 
@@ -106,6 +108,7 @@ class Errors:
 
     activations: dict[str, Tensor]
     grams: dict[str, Tensor]
+    fitted: dict[str, Tensor]  # of differences between students' paintings and their pictures
     content: Tensor
 
 
@@ -131,14 +134,8 @@ class Distillation:
         style, content = self.wanted.style_layers, self.wanted.content_layers
         config = DistilledConfig(self.wanted.loss_network, tuple(dict.fromkeys(style + content)))
         self.teacher = Teachers.load(self.wanted, source, deep, device, training_dtype(device))
-        draws = Recipe(
-            updates=recipe.updates,
-            batch=recipe.batch // 4,
-            crop=recipe.crop,
-            photo_side=3 * recipe.crop,
-            seed=recipe.seed,
-        )
-        self.data = DistillationData(folders, draws, device)
+        self.folders = folders
+        self.data = self._data(recipe.crop)
         self.students = StyleStudents(
             self.data.trunk, self.data.styles, self.data.picture, self.teacher, recipe.seed
         )
@@ -190,6 +187,16 @@ class Distillation:
         work.lock = lock
         return work
 
+    def _data(self, crop: int) -> DistillationData:
+        draws = Recipe(
+            updates=self.recipe.updates,
+            batch=self.recipe.batch // 4,
+            crop=crop,
+            photo_side=3 * self.recipe.crop,
+            seed=self.recipe.seed,
+        )
+        return DistillationData(self.folders, draws, self.device)
+
     def train(self) -> Generator[DistillStep]:
         """Yield each update; save checkpoints regularly and when the iterator is closed."""
         saved = self.update
@@ -236,6 +243,7 @@ class Distillation:
         total = (
             recipe.activation_weight * torch.stack([*errors.activations.values()]).sum()
             + recipe.difference_weight * torch.stack([*errors.grams.values()]).sum()
+            + recipe.fitted_weight * torch.stack([*errors.fitted.values()]).sum()
             + recipe.content_weight * errors.content
         )
         self.adam.zero_grad(set_to_none=True)
@@ -266,25 +274,33 @@ class Distillation:
             activations[layer] = losses.content_loss(predicted, target, relative=True).mean()
             if layer in self.wanted.content_layers:
                 content.append(_content_error(predicted, target))
-        grams = self._gram_errors(own_grams, true_grams, students)
-        return Errors(activations, grams, torch.stack(content).sum())
+        grams, fitted = self._gram_errors(own_grams, true_grams, students)
+        return Errors(activations, grams, fitted, torch.stack(content).sum())
 
-    def _gram_errors(self, own: Grams, true: Grams, students: StudentBatch) -> dict[str, Tensor]:
-        """Errors of the differences of Gram matrices by layer, the mean over the scales."""
-        return {
-            layer: torch.stack(
-                [
-                    difference_error(
-                        torch.cat([own[level][layer], students.believed[level][layer]]),
-                        torch.cat([true[level][layer], students.wanted[level][layer]])
-                        / self.sizes[layer] ** 2,
-                        self.recipe.least_difference,
-                    )
-                    for level in range(self.wanted.scales)
-                ]
-            ).mean()
-            for layer in self.wanted.style_layers
-        }
+    def _gram_errors(
+        self, own: Grams, true: Grams, students: StudentBatch
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Errors of the differences of Gram matrices by layer, the mean over the scales.
+
+        Of all pairs, and of those that students are trained on.
+        """
+        believed = pyramid_grams(self.network, self.wanted, students.picture[None])
+        photos = len(students.painted)
+        grams, fitted = {}, {}
+        for layer in self.wanted.style_layers:
+            scales = [
+                difference_errors(
+                    torch.cat([own[level][layer], believed[level][layer]]),
+                    torch.cat([true[level][layer], students.wanted[level][layer]])
+                    / self.sizes[layer] ** 2,
+                    self.recipe.least_difference,
+                )
+                for level in range(self.wanted.scales)
+            ]
+            errors = torch.stack(scales).mean(0)
+            grams[layer] = mean_of_pairs(errors)
+            fitted[layer] = errors[photos : 2 * photos, -2].mean()  # the picture is last but one
+        return grams, fitted
 
     @torch.no_grad()
     def _first_guess(self) -> dict[str, float]:
@@ -306,7 +322,7 @@ class Distillation:
         found = Corrections(
             self.finished(training_dtype(self.device)).to(self.device).frozen(),
             self.teacher,
-            self.data,
+            self._data(self.recipe.corrected_crop),
             self.recipe.corrected_updates,
         )
         yield from found.measure(self.recipe.corrected_styles, self.recipe.updates)
@@ -337,19 +353,22 @@ class Distillation:
         return network.requires_grad_(False).eval()
 
 
-def difference_error(predicted: Tensor, true: Tensor, least: float) -> Tensor:
-    """Error of the differences between Gram matrices, (N, C, C) each: a scalar, the mean of pairs.
+def difference_errors(predicted: Tensor, true: Tensor, least: float) -> Tensor:
+    """Errors of the differences between Gram matrices, (N, C, C) each: (N + 1, N + 1).
 
     For each pair of images: the squared error of the difference of their matrices, over the squared
-    difference plus `least` times the mean squared size of both.  A zero matrix is paired with every
-    other, which gives the error of each matrix alone.
+    difference plus `least` times the mean squared size of both.  The last row and column pair each
+    with a zero matrix, which gives the error of a matrix alone.
     """
     wrong = _distances(F.pad((predicted - true).flatten(1), (0, 0, 0, 1)))
     wanted = F.pad(true.flatten(1), (0, 0, 0, 1))
     size = wanted.square().sum(1)
-    relative = wrong / (_distances(wanted) + least / 2 * (size[:, None] + size)).clamp_min(1e-12)
-    upper = torch.ones_like(relative, dtype=torch.bool).triu(1)
-    return relative[upper].mean()
+    return wrong / (_distances(wanted) + least / 2 * (size[:, None] + size)).clamp_min(1e-12)
+
+
+def mean_of_pairs(errors: Tensor) -> Tensor:
+    """Mean of a symmetric matrix above the diagonal: (N, N) -> scalar."""
+    return errors[torch.ones_like(errors, dtype=torch.bool).triu(1)].mean()
 
 
 def _distances(rows: Tensor) -> Tensor:

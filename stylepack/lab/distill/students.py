@@ -26,12 +26,12 @@ START_SPREAD = 2.0  # standard deviation of the logits of the initial mix's weig
 
 @dataclass(frozen=True)
 class StudentBatch:
-    """Paintings of a student before its update, and Gram matrices of its target."""
+    """Paintings of a student before its update, and the picture that it learns."""
 
     painted: Tensor  # (N, 3, H, W) RGB in 0..1
     style: Tensor  # (style_size,)
-    wanted: Grams  # by the teacher, (1, C, C)
-    believed: Grams  # by the distilled network
+    picture: Tensor  # (3, H', W') RGB in 0..1
+    wanted: Grams  # of the picture by the teacher, (1, C, C)
 
 
 class StyleStudents:
@@ -68,7 +68,7 @@ class StyleStudents:
         (student.style.grad,) = torch.autograd.grad(total, [student.style])
         student.adam.step()
         student.age += 1
-        return StudentBatch(painted.detach(), style, student.grams, objective.targets)
+        return StudentBatch(painted.detach(), style, student.picture, student.grams)
 
     def _begin(self, started_at: int) -> "_Student":
         generator = seeded(self.seed, f"learner/{started_at}")
