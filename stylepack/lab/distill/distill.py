@@ -104,11 +104,14 @@ class DistillStep:
 
 @dataclass(frozen=True)
 class Errors:
-    """The errors of a batch, tensors with gradients: see `DistillStep`."""
+    """The errors of a batch, tensors with gradients: see `DistillStep`.
+
+    `fitted`: of differences of Gram matrices between students' paintings and their pictures.
+    """
 
     activations: dict[str, Tensor]
     grams: dict[str, Tensor]
-    fitted: dict[str, Tensor]  # of differences between students' paintings and their pictures
+    fitted: dict[str, Tensor]
     content: Tensor
 
 
@@ -282,7 +285,8 @@ class Distillation:
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Errors of the differences of Gram matrices by layer, the mean over the scales.
 
-        Of all pairs, and of those that students are trained on.
+        Returns:
+            The mean of all pairs, and that of the pairs that students are trained on.
         """
         believed = pyramid_grams(self.network, self.wanted, students.picture[None])
         photos = len(students.painted)
