@@ -163,9 +163,10 @@ def paint_streaming(
     up2 = DoublingLayer(work, "up2", up1)
     up2.measure(step, keep="up2" in keep, advance=share(0.7, 0.85))
     out = Layer(work, "out", up2)
-    # Strips of the result between those of up2 would fragment the heap.
-    room = Pages((1, out.height, out.width, out.channels), dtype, weights.device)
-    buffer = channels_first(room.tensor) if step < out.height else None
+    buffer = None
+    if step < out.height:  # strips of the result between those of up2 would fragment the heap
+        room = Pages((1, out.height, out.width, out.channels), dtype, weights.device)
+        buffer = channels_first(room.tensor)
     out.measure(step, keep=True, buffer=buffer, last_reader=True, advance=share(0.85, 0.99))
     out.detach()
     del up1, up2
