@@ -18,9 +18,10 @@ from stylepack.network.trunk import Trunk
 from stylepack.recipe import Recipe
 from stylepack.training.checkpoint import restore_training, training_state
 from stylepack.training.dataset import seeded
+from stylepack.training.finetune import LEARNING_RATE
+from stylepack.training.trainer import scheduled
 
 SHORTEST, LONGEST = 20, 160  # updates that a style is trained for
-LEARNING_RATE = 5e-3  # a quarter of that of `add-style`
 START_SPREAD = 2.0  # standard deviation of the logits of the initial mix's weights
 
 
@@ -66,8 +67,7 @@ class StyleStudents:
         painted = paint(self.trunk, photos, student.style)
         total = objective(painted, photos, photos.new_zeros(len(photos), dtype=torch.long)).total
         (student.style.grad,) = torch.autograd.grad(total, [student.style])
-        student.adam.step()
-        student.age += 1
+        student.step()
         return StudentBatch(painted.detach(), style, student.picture, student.grams)
 
     def _begin(self, started_at: int) -> "_Student":
@@ -109,8 +109,16 @@ class _Student:
     ) -> None:
         self.started_at, self.budget, self.picture, self.grams = started_at, budget, picture, grams
         self.style = nn.Parameter(start)
-        self.adam = torch.optim.Adam([self.style], lr=LEARNING_RATE)
+        self.adam = torch.optim.Adam([self.style])
         self.age = 0
+
+    def step(self) -> None:
+        """Apply the gradient, with `add-style`'s schedule over the budget."""
+        self.adam.param_groups[0]["lr"] = scheduled(
+            LEARNING_RATE, self.age, self.budget, self.budget // 10, "cosine"
+        )
+        self.adam.step()
+        self.age += 1
 
     def state(self) -> dict[str, Tensor]:
         own = training_state(self.age, {"style": self.style}, self.adam)
