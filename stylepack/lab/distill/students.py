@@ -21,7 +21,7 @@ from stylepack.training.dataset import seeded
 from stylepack.training.finetune import LEARNING_RATE
 from stylepack.training.trainer import scheduled
 
-SHORTEST, LONGEST = 20, 160  # updates that a style is trained for
+SHORTEST, LONGEST = 20, 80  # updates that a style is trained for
 START_SPREAD = 2.0  # standard deviation of the logits of the initial mix's weights
 
 
