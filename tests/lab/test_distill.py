@@ -401,7 +401,10 @@ def test_a_learner_follows_the_small_network_and_makes_way_for_the_next(
     _, photos, _ = work.data.draw(0)
     before = {name: p.clone() for name, p in work.network.named_parameters()}
     count = len(work.students.students)
-    batches = [work.students.update(count * age, photos, work.network) for age in range(7)]
+    batches, rates = [], []
+    for age in range(7):
+        batches.append(work.students.update(count * age, photos, work.network))
+        rates.append(work.students.students[0].adam.param_groups[0]["lr"])
     apart = [
         losses.style_loss(
             work.network.gram_matrix("relu2_1", work.network(one.painted)["relu2_1"], "size"),
@@ -411,6 +414,8 @@ def test_a_learner_follows_the_small_network_and_makes_way_for_the_next(
         for one in batches
     ]
     assert apart[5] < apart[0]
+    assert sorted(rates[:6], reverse=True) == rates[:6]
+    assert rates[6] == rates[0] > 5 * rates[5]
     assert batches[5].wanted is batches[0].wanted
     assert batches[6].wanted is not batches[0].wanted
     for name, parameter in work.network.named_parameters():
