@@ -13,13 +13,12 @@ from torch import Tensor
 
 from stylepack.events import Progress
 from stylepack.lab.distill.data import DistillationData, paint
+from stylepack.lab.distill.students import style_rate
 from stylepack.losses import functional as losses
 from stylepack.losses.distilled import MOST_CORRECTION, Distilled
 from stylepack.losses.objective import Objective, pyramid_grams
 from stylepack.losses.teachers import Teachers
 from stylepack.recipe import Recipe
-from stylepack.training.finetune import LEARNING_RATE
-from stylepack.training.trainer import scheduled
 
 MEASURED = 4  # batches of photographs
 
@@ -68,9 +67,7 @@ class Corrections:
         """Train a style in place; yield the number of updates."""
         adam = torch.optim.Adam([style])
         for update in range(self.updates):
-            adam.param_groups[0]["lr"] = scheduled(
-                LEARNING_RATE, update, self.updates, self.updates // 10, "cosine"
-            )
+            adam.param_groups[0]["lr"] = style_rate(update, self.updates)
             _, photos, _ = self.data.draw(first + update)
             terms = objective(paint(self.data.trunk, photos, style), photos, _first_style(photos))
             (style.grad,) = torch.autograd.grad(terms.total, [style])

@@ -113,13 +113,16 @@ class _Student:
         self.age = 0
 
     def step(self) -> None:
-        """Apply the gradient, with `add-style`'s schedule over the budget."""
-        self.adam.param_groups[0]["lr"] = scheduled(
-            LEARNING_RATE, self.age, self.budget, self.budget // 10, "cosine"
-        )
+        """Apply the gradient."""
+        self.adam.param_groups[0]["lr"] = style_rate(self.age, self.budget)
         self.adam.step()
         self.age += 1
 
     def state(self) -> dict[str, Tensor]:
         own = training_state(self.age, {"style": self.style}, self.adam)
         return own | {"started_at": torch.tensor(self.started_at)}
+
+
+def style_rate(update: int, updates: int) -> float:
+    """Learning rate of a style at an update from 0: `add-style`'s, with a tenth for warm-up."""
+    return scheduled(LEARNING_RATE, update, updates, updates // 10, "cosine")
