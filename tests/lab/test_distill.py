@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 import json
 import math
 from collections.abc import Iterable
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import install_pack
 from safetensors.torch import load_file, save_file
 
 from stylepack.bundled import BUNDLED_TRUNK
@@ -42,12 +44,16 @@ from stylepack.losses.objective import Objective, pyramid_grams
 from stylepack.losses.teachers import Teachers
 from stylepack.losses.weights import WeightSource, load_loss_network, without_download
 from stylepack.packs.header import read_header
+from stylepack.packs.manifest import Manifest
+from stylepack.packs.pack import Pack
 from stylepack.packs.tensors import write_tensors
+from stylepack.packs.trunk_file import load_trunk
 from stylepack.recipe import Recipe, load_recipe
+from stylepack.training.dataset import file_sha256, read_painting
 
 SMALL = DistilledConfig(layers=("relu1_2", "relu2_2"), widths=(5, 7))
 QUICK = DistillRecipe(
-    updates=4, batch=8, crop=32, corrected_styles=2, corrected_updates=3, corrected_crop=32
+    updates=4, batch=10, crop=32, corrected_styles=2, corrected_updates=3, corrected_crop=32
 )
 CPU = torch.device("cpu")
 
@@ -373,18 +379,20 @@ def test_the_pairs_that_students_are_trained_on_count_again(
     work = distillation(tmp_path, folders, vgg_file, resume=False)
     update, photos, paintings = next(iter(work.data.batches(0)))
     students = work.students.update(update, photos, work.network)
-    others = work.data.painted(update, photos, students.style)
-    errors = work.errors(torch.cat([photos, students.painted, others, paintings]), students)
+    assert len(students) == 2
+    others = work.data.painted(update, photos, students[0].style[None])
+    painted = [one.painted for one in students]
+    errors = work.errors(torch.cat([photos, *painted, others, paintings]), students)
     for layer, found in errors.fitted.items():
         pairs = []
-        for level, wanted in enumerate(students.wanted):
-            own = pyramid_grams(work.network, work.wanted, students.painted)[level][layer]
-            believed = pyramid_grams(work.network, work.wanted, students.picture[None])
-            true = pyramid_grams(work.teacher, work.wanted, students.painted)[level][layer]
+        for one, level in itertools.product(students, range(work.wanted.scales)):
+            own = pyramid_grams(work.network, work.wanted, one.painted)[level][layer]
+            believed = pyramid_grams(work.network, work.wanted, one.picture[None])[level][layer]
+            true = pyramid_grams(work.teacher, work.wanted, one.painted)[level][layer]
             size = work.sizes[layer] ** 2
+            target = one.wanted[level][layer][0] / size
             for mine, its in zip(own, true / size, strict=True):
-                target = wanted[layer][0] / size
-                wrong = (mine - believed[level][layer][0]) - (its - target)
+                wrong = (mine - believed[0]) - (its - target)
                 scale = (its - target).square().sum()
                 scale += 0.005 * (its.square().sum() + target.square().sum())
                 pairs.append(wrong.square().sum() / scale)
@@ -400,10 +408,10 @@ def test_a_learner_follows_the_small_network_and_makes_way_for_the_next(
     work = distillation(tmp_path, folders, vgg_file, resume=False)
     _, photos, _ = work.data.draw(0)
     before = {name: p.clone() for name, p in work.network.named_parameters()}
-    count = len(work.students.students)
+    turns = len(work.students.students) // learning.PER_UPDATE
     batches, rates = [], []
     for age in range(7):
-        batches.append(work.students.update(count * age, photos, work.network))
+        batches.append(work.students.update(turns * age, photos, work.network)[0])
         rates.append(work.students.students[0].adam.param_groups[0]["lr"])
     apart = [
         losses.style_loss(
@@ -421,6 +429,38 @@ def test_a_learner_follows_the_small_network_and_makes_way_for_the_next(
     for name, parameter in work.network.named_parameters():
         assert parameter.grad is None
         assert torch.equal(parameter, before[name])
+
+
+def test_half_of_the_learners_go_on_from_packs_with_the_paintings_of_those_packs(
+    folders: Folders, vgg_file: Path, tmp_path: Path
+) -> None:
+    known = folders.paintings / "dawn.png"
+    trunk, digest = load_trunk(BUNDLED_TRUNK)
+    style = trunk.config.neutral_style() + 0.1 * torch.randn(trunk.config.style_size)
+    manifest = Manifest(
+        name="dawn", trunk_sha256=digest, style_image={"sha256": file_sha256(known)}
+    )
+    Pack(manifest, style).save(tmp_path / "dawn.safetensors", trunk.config)
+    install_pack(tmp_path / "dawn.safetensors")
+
+    work = distillation(tmp_path, folders, vgg_file, resume=False)
+    _, photos, _ = work.data.draw(0)
+    whole = read_painting(known, 3 * QUICK.crop)
+    for update in range(len(work.students.students) // learning.PER_UPDATE):
+        from_mix, from_pack = work.students.update(update, photos, work.network)
+        torch.testing.assert_close(from_pack.style, style, rtol=1e-3, atol=1e-3)  # float16 file
+        assert torch.equal(from_pack.picture, whole)
+        assert from_mix.picture.shape == (3, 2 * QUICK.crop, 2 * QUICK.crop)
+        assert not torch.allclose(from_mix.style, style, atol=0.01)
+    before = [student.style.detach().clone() for student in work.students.students[1::2]]
+    work.students.update(0, photos, work.network)
+    moved = [
+        float((s.style.detach() - b).abs().max())
+        for s, b in zip(work.students.students[1::2], before, strict=True)
+    ]
+    assert 0 < moved[0] <= 1.01 * learning.REFINING_RATE
+    assert moved[1:] == [0, 0, 0]
+    work.close()
 
 
 def test_corrections_are_what_the_network_misses_more_at_a_layer_than_of_the_content(
@@ -465,7 +505,7 @@ def test_the_data_is_what_a_loss_network_meets(folders: Folders) -> None:
     for drawn, again in zip((photos, paintings), served.draw(0)[1:], strict=True):
         assert drawn.shape == (2, 3, 32, 32)
         assert torch.equal(drawn, again)
-    near = served.styles[1]
+    near = served.styles[1:2]
     painted = served.painted(0, photos, near)
     assert torch.equal(painted, served.painted(0, photos, near))
     assert not torch.allclose(painted, photos, atol=0.02)

@@ -14,7 +14,15 @@ from stylepack.network.device import training_dtype
 from stylepack.network.trunk import Trunk
 from stylepack.packs.manifest import IDENTITY
 from stylepack.recipe import Recipe
-from stylepack.training.dataset import Batch, Batches, PhotoFolder, on_device, seeded
+from stylepack.training.dataset import (
+    Batch,
+    Batches,
+    PhotoFolder,
+    file_sha256,
+    on_device,
+    read_painting,
+    seeded,
+)
 
 UNTRAINED = 0.1  # share of the painted photographs that a random trunk paints
 NOISY = 0.2  # share of the photographs with added noise
@@ -35,7 +43,8 @@ class Folders:
 class DistillationData:
     """Photographs, some with noise, paintings, many of them changed, and a trunk with packs.
 
-    `draws`: number and size of the images per update, and number of updates.
+    `draws`: number and size of the images per update, and number of updates.  `learned`: the packs'
+    styles, (style_size,), that were learned from paintings of the folder, and these paintings.
     """
 
     def __init__(self, folders: Folders, draws: Recipe, device: torch.device) -> None:
@@ -51,6 +60,13 @@ class DistillationData:
         self.untrained = Trunk(self.trunk.config).to(device).requires_grad_(False)
         self.seed, self.device = draws.seed, device
         folder = PhotoFolder.open(folders.paintings)
+        by_hash = {file_sha256(path): path for path in folder.paths}
+        self.learned = [
+            (pack.style.to(device), by_hash[digest])
+            for pack in packs.values()
+            if (digest := str(pack.manifest.style_image.get("sha256"))) in by_hash
+        ]
+        self.short_side = draws.photo_side
         self.photos = Batches(PhotoFolder.open(folders.photos), draws, styles=1)
         self.paintings = Batches(folder, draws, styles=1)
         self.pictures = Batches(folder, replace(draws, batch=1, crop=2 * draws.crop), styles=1)
@@ -77,15 +93,28 @@ class DistillationData:
         [picture] = on_device(self.pictures.draw(update).photos, self.device)
         return _varied(picture, generator)
 
+    def learned_picture(self, update: int) -> tuple[Tensor, Tensor] | None:
+        """A pack's style, (style_size,), and its painting, (3, H, W); None if there are none."""
+        if not self.learned:
+            return None
+        generator = seeded(self.seed, f"learned/{update}")
+        index = int(torch.randint(len(self.learned), (1,), generator=generator))
+        style, path = self.learned[index]
+        return style, read_painting(path, self.short_side).to(self.device)
+
     @torch.no_grad()
     def painted(self, update: int, photos: Tensor, near: Tensor) -> Tensor:
-        """Paint (N, 3, H, W) photographs in good and bad styles, about half of them near `near`."""
+        """Paint (N, 3, H, W) photographs in good and bad styles.
+
+        About half are near those of `near`, (K, style_size), in turn.
+        """
         generator = seeded(self.seed, f"painted/{update}")
         painted = []
-        for photo in photos:
+        for index, photo in enumerate(photos):
             chance, how = torch.rand(2, generator=generator).tolist()
             trunk = self.untrained if chance < UNTRAINED else self.trunk
-            style = self._near(near, generator) if how < 0.5 else self._mixed(generator)
+            close = self._near(near[index % len(near)], generator)
+            style = close if how < 0.5 else self._mixed(generator)
             painted.append(paint(trunk, photo[None], style))
         return torch.cat(painted)
 

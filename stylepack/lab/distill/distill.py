@@ -26,7 +26,7 @@ from stylepack.files import FolderLock, make_folder
 from stylepack.lab.distill.corrections import Corrections
 from stylepack.lab.distill.data import DistillationData, Folders
 from stylepack.lab.distill.initial import inherit
-from stylepack.lab.distill.students import StudentBatch, StyleStudents
+from stylepack.lab.distill.students import PER_UPDATE, StudentBatch, StyleStudents
 from stylepack.losses import functional as losses
 from stylepack.losses.distilled import Distilled, DistilledConfig, save_distilled
 from stylepack.losses.objective import Grams, pyramid_grams
@@ -46,18 +46,19 @@ from stylepack.training.trainer import follow, scheduled
 
 CHECKPOINT_EVERY = 250  # updates
 FIRST_LOOK = 8  # batches for the initial weights
+PAINTED = PER_UPDATE + 1  # times that each photograph is painted: by students, and otherwise
 
 
 @dataclass(frozen=True)
 class DistillRecipe:
     """Settings for distilling a loss network.
 
-    A batch is one quarter photographs and one quarter paintings; the rest is the same photographs,
-    each painted twice.
+    A batch is one fifth photographs and one fifth paintings; the rest is the same photographs, each
+    painted three times.
     """
 
     updates: int = 2000
-    batch: int = 8
+    batch: int = 10
     crop: int = 128
     learning_rate: float = 1.5e-4  # 4e-4 first raises the errors of deep layers
     most_gradient: float = 1.0  # norm; larger gradients are clipped
@@ -139,9 +140,7 @@ class Distillation:
         self.teacher = Teachers.load(self.wanted, source, deep, device, training_dtype(device))
         self.folders = folders
         self.data = self._data(recipe.crop)
-        self.students = StyleStudents(
-            self.data.trunk, self.data.styles, self.data.picture, self.teacher, recipe.seed
-        )
+        self.students = StyleStudents(self.data, self.teacher, recipe.seed)
         self.network = Distilled(config, training_dtype(device)).to(device)
         self.sizes = self._first_guess()
         self.parameters = dict(self.network.named_parameters())
@@ -193,7 +192,7 @@ class Distillation:
     def _data(self, crop: int) -> DistillationData:
         draws = Recipe(
             updates=self.recipe.updates,
-            batch=self.recipe.batch // 4,
+            batch=self.recipe.batch // (2 + PAINTED),
             crop=crop,
             photo_side=3 * self.recipe.crop,
             seed=self.recipe.seed,
@@ -241,8 +240,9 @@ class Distillation:
         rate = scheduled(recipe.learning_rate, update, recipe.updates, recipe.warmup, "cosine")
         self.adam.param_groups[0]["lr"] = rate
         students = self.students.update(update, photos, self.network)
-        others = self.data.painted(update, photos, students.style)
-        errors = self.errors(torch.cat([photos, students.painted, others, paintings]), students)
+        others = self.data.painted(update, photos, torch.stack([one.style for one in students]))
+        painted = [one.painted for one in students]
+        errors = self.errors(torch.cat([photos, *painted, others, paintings]), students)
         total = (
             recipe.activation_weight * torch.stack([*errors.activations.values()]).sum()
             + recipe.difference_weight * torch.stack([*errors.grams.values()]).sum()
@@ -262,7 +262,7 @@ class Distillation:
             errors.content.item(),
         )
 
-    def errors(self, images: Tensor, students: StudentBatch) -> Errors:
+    def errors(self, images: Tensor, students: list[StudentBatch]) -> Errors:
         """Errors on photographs, those painted by students and in other styles, and paintings."""
         with torch.no_grad():
             true = self.teacher(images)
@@ -281,21 +281,20 @@ class Distillation:
         return Errors(activations, grams, fitted, torch.stack(content).sum())
 
     def _gram_errors(
-        self, own: Grams, true: Grams, students: StudentBatch
+        self, own: Grams, true: Grams, students: list[StudentBatch]
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Errors of the differences of Gram matrices by layer, the mean over the scales.
 
         Returns:
             The mean of all pairs, and that of the pairs that students are trained on.
         """
-        believed = pyramid_grams(self.network, self.wanted, students.picture[None])
-        photos = len(students.painted)
+        believed = [pyramid_grams(self.network, self.wanted, one.picture[None]) for one in students]
         grams, fitted = {}, {}
         for layer in self.wanted.style_layers:
             scales = [
                 difference_errors(
-                    torch.cat([own[level][layer], believed[level][layer]]),
-                    torch.cat([true[level][layer], students.wanted[level][layer]])
+                    torch.cat([own[level][layer], *(one[level][layer] for one in believed)]),
+                    torch.cat([true[level][layer], *(one.wanted[level][layer] for one in students)])
                     / self.sizes[layer] ** 2,
                     self.recipe.least_difference,
                 )
@@ -303,7 +302,7 @@ class Distillation:
             ]
             errors = torch.stack(scales).mean(0)
             grams[layer] = mean_of_pairs(errors)
-            fitted[layer] = errors[photos : 2 * photos, -2].mean()  # the picture is last but one
+            fitted[layer] = _own_pairs(errors, students).mean()
         return grams, fitted
 
     @torch.no_grad()
@@ -312,7 +311,7 @@ class Distillation:
         images = []
         for update in range(FIRST_LOOK):
             _, photos, paintings = self.data.draw(update)
-            images += [photos, paintings, self.data.painted(update, photos, self.data.styles[0])]
+            images += [photos, paintings, self.data.painted(update, photos, self.data.styles[:1])]
         seen = torch.cat(images)
         sizes = {
             layer: float(activations.float().square().mean().sqrt())
@@ -375,6 +374,17 @@ def mean_of_pairs(errors: Tensor) -> Tensor:
     return errors[torch.ones_like(errors, dtype=torch.bool).triu(1)].mean()
 
 
+def _own_pairs(errors: Tensor, students: list[StudentBatch]) -> Tensor:
+    """The errors between each student's paintings and its picture: (students, N).
+
+    The rows are the photographs, N each painted by the students in turn, others, the students'
+    pictures and a zero matrix.
+    """
+    photos, first = len(students[0].painted), len(errors) - 1 - len(students)
+    own = [errors[(k + 1) * photos : (k + 2) * photos, first + k] for k in range(len(students))]
+    return torch.stack(own)
+
+
 def _distances(rows: Tensor) -> Tensor:
     """Squared distances between all rows: (N, D) -> (N, N)."""
     products = rows @ rows.T
@@ -385,10 +395,11 @@ def _distances(rows: Tensor) -> Tensor:
 def _content_error(predicted: Tensor, true: Tensor) -> Tensor:
     """Relative error of the changes of activations from photographs to their paintings.
 
-    The first N of (4 N, C, H, W) are of photographs, the next 2 N of the same painted.
+    The first N of (5 N, C, H, W) are of photographs, the next 3 N of the same painted.
     """
-    photos = len(true) // 4
-    changes = [x[photos : 3 * photos] - x[:photos].repeat(2, 1, 1, 1) for x in (predicted, true)]
+    photos, times = len(true) // (2 + PAINTED), PAINTED
+    end = (1 + times) * photos
+    changes = [x[photos:end] - x[:photos].repeat(times, 1, 1, 1) for x in (predicted, true)]
     return losses.content_loss(changes[0], changes[1], relative=True).mean()
 
 
