@@ -44,10 +44,27 @@ def product(weight: Tensor, code: AffineCode | None, dtype: torch.dtype, stride:
     kernel = side_by_side(weight) if narrow else weight
     bias = None if code is None else code.bias(kernel).to(dtype)
     kernel = (kernel if code is None else code.scaled(kernel)).to(dtype)
-    if narrow:
-        step = 1, len(kernel) // len(weight)
-        return columns_product(lambda x: F.conv2d(x, kernel, bias, step), weight)
-    return lambda x: F.conv2d(x, kernel, bias, stride)
+    across = len(kernel) // len(weight) if narrow else stride
+    step = (1, across) if narrow else (stride, stride)
+    convolve = two_columns(lambda x: F.conv2d(x, kernel, bias, step), kernel.shape[-1], across)
+    return columns_product(convolve, weight) if narrow else convolve
+
+
+def two_columns(convolve: ConvFn, kernel: int, stride: int) -> ConvFn:
+    """A convolution with a `kernel` that wide, which computes a lone column with a second.
+
+    With AMX, convolutions with a stride are wrong where the result is one column wide and has eight
+    rows or more (torch 2.14, oneDNN).
+    """
+    if stride == 1:
+        return convolve
+
+    def convolved(x: Tensor) -> Tensor:
+        if x.shape[-1] >= kernel + stride:
+            return convolve(x)
+        return convolve(F.pad(x, (0, stride)))[..., :1]
+
+    return convolved
 
 
 def side_by_side(weight: Tensor) -> Tensor:
@@ -106,10 +123,12 @@ def int8_product(
         A function of (1, C, H, W) uint8, channels_last, that gives (1, C', H', W').
     """
     if not is_narrow(weight, stride):
-        return Int8Convolution(weight, levels, dtype, (stride, stride))
+        convolve = Int8Convolution(weight, levels, dtype, (stride, stride))
+        return two_columns(convolve, weight.shape[-1], stride)
     kernel = side_by_side(weight)
     step = 1, len(kernel) // len(weight)
-    return columns_product(Int8Convolution(kernel, levels, dtype, step), weight)
+    convolve = Int8Convolution(kernel, levels, dtype, step)
+    return columns_product(two_columns(convolve, kernel.shape[-1], step[1]), weight)
 
 
 def int8_doubling_product(weight: Tensor, levels: QuantParams, dtype: torch.dtype) -> ConvFn:

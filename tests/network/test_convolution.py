@@ -113,6 +113,31 @@ def assert_near(product: ConvFn, q: torch.Tensor, expected: torch.Tensor) -> Non
 
 @NEEDS_INT8
 @pytest.mark.parametrize(
+    "precision", ["float32", "bfloat16", pytest.param("int8", marks=NEEDS_INT8)]
+)
+@pytest.mark.parametrize(("shape", "stride"), [((3, 16, 9, 9), 1), ((32, 16, 3, 3), 2)])
+@pytest.mark.parametrize("width", [1, 2, 5, 6, 11, 51])
+def test_the_last_columns_are_right_in_every_precision(
+    shape: tuple[int, ...], stride: int, width: int, precision: str
+) -> None:
+    # With AMX, a result one column wide and twenty rows high was wrong.
+    torch.manual_seed(0)
+    channels, kernel = shape[1], shape[-1]
+    weight = 0.05 * torch.randn(shape)
+    x = torch.rand(1, channels, 19 * stride + kernel, (width - 1) * stride + kernel)
+    if precision == "int8":
+        x = x.mul(255).to(torch.uint8)
+        levels = QuantParams(torch.zeros(channels), torch.ones(channels))
+        convolution = int8_product(weight, levels, torch.float32, stride)
+    else:
+        x = x.to(getattr(torch, precision))
+        convolution = product(weight, None, x.dtype, stride)
+    found = convolution(x.contiguous(memory_format=torch.channels_last)).float()
+    expected = F.conv2d(x.float(), weight, stride=stride)
+    assert (found - expected).abs().max() < 0.02 * expected.abs().max()
+
+
+@pytest.mark.parametrize(
     ("c_in", "c_out", "kernel", "stride"),
     [(16, 24, 3, 1), (3, 32, 9, 1), (32, 64, 3, 2), (32, 3, 9, 1)],
 )
