@@ -4,9 +4,11 @@ import errno
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from queue import SimpleQueue
 from types import FrameType
 
 IMPORTING = "<frozen importlib._bootstrap>"
@@ -62,19 +64,29 @@ def stop_on_signals(what: str, say: Callable[[str], object]) -> Iterator[Stop]:
 
     Signals that were ignored before, as under nohup, still are.  A second Ctrl-C interrupts at
     once; a second SIGTERM does not, since Slurm sends it to every process and torchrun forwards it.
+
+    `say` runs in a thread of its own: the signal may have interrupted code that holds a lock that
+    printing needs, such as that of a progress bar.
     """
     stop = Stop()
     since = 0.0
+    messages: SimpleQueue[str] = SimpleQueue()  # its `put` is safe in signal handlers
+
+    def announce() -> None:
+        if message := messages.get():
+            say(message)
 
     def handle(number: int, frame: FrameType | None) -> None:
         nonlocal since
         if not stop:
             stop.asked, since = number, time.monotonic()
             _let_go_of_lost_terminals()
-            say(f"stopping: {what} (Ctrl-C again to stop at once)")
+            messages.put(f"stopping: {what} (Ctrl-C again to stop at once)")
         elif number == signal.SIGINT and time.monotonic() - since > WAVE:
             raise KeyboardInterrupt
 
+    announcer = threading.Thread(target=announce, daemon=True)
+    announcer.start()
     heard = [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, handle) for number in heard}
     try:
@@ -82,6 +94,8 @@ def stop_on_signals(what: str, say: Callable[[str], object]) -> Iterator[Stop]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        messages.put("")
+        announcer.join()
 
 
 def _let_go_of_lost_terminals() -> None:

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -33,6 +34,21 @@ def test_a_later_ctrl_c_stops_at_once_and_a_later_sigterm_does_not(
             with pytest.raises(KeyboardInterrupt):
                 signal.raise_signal(signal.SIGINT)
         assert stop.asked == first
+
+
+def test_a_signal_stops_work_that_holds_the_lock_that_its_message_needs() -> None:
+    drawing = threading.Lock()
+    said = []
+
+    def say(message: str) -> None:
+        if drawing.acquire(timeout=10):
+            said.append(message)
+            drawing.release()
+
+    with stop_on_signals("saving", say) as stop, drawing:
+        signal.raise_signal(signal.SIGTERM)
+        assert stop
+    assert said == ["stopping: saving (Ctrl-C again to stop at once)"]
 
 
 @pytest.mark.parametrize(
