@@ -1,7 +1,7 @@
 """A large photograph painted coarse to fine, as is the default, against `--size full`.
 
 python tests/benchmarks/large.py [PACK ...] [--photo FILE] [--paintings FOLDER]
-    [--loss-network FILE]
+    [--loss-network FILE] [--precision PRECISION]
 
 Four ratios of each pack, all of them better the smaller but for the third:
 - shrunk to a long side of 1,000, its style loss at every layer, over that of the photograph that
@@ -32,6 +32,7 @@ from stylepack import Stylizer
 from stylepack.bundled import BUNDLED_PHOTOS
 from stylepack.images.formats import find_images
 from stylepack.images.photo import Photo, read_photo
+from stylepack.inference.kernels import PRECISIONS
 from stylepack.losses.functional import style_loss
 from stylepack.losses.objective import pyramid_grams
 from stylepack.losses.weights import WeightSource, load_loss_network
@@ -88,10 +89,10 @@ def laplacian(pixels: Tensor) -> float:
     return float((around - 4 * middle).abs().mean())
 
 
-def paint(pack: str, photo: Path, size: str, out: Path) -> None:
+def paint(pack: str, precision: str, photo: Path, size: str, out: Path) -> None:
     """Paint in this process; print seconds and peak bytes above a bare one's."""
     pixels = torch.load(photo, weights_only=True)
-    painter = Stylizer.load(pack, device="cpu")
+    painter = Stylizer.load(pack, device="cpu", precision=precision)
     painter.paint(Photo(pixels[:, :64, :64].contiguous()))
     bare = peak_bytes()
     start = time.perf_counter()
@@ -106,9 +107,11 @@ def peak_bytes() -> int:
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
-def elsewhere(pack: str, photo: Path, size: str, out: Path) -> tuple[Tensor, float, float]:
+def elsewhere(
+    pack: str, precision: str, photo: Path, size: str, out: Path
+) -> tuple[Tensor, float, float]:
     """`paint` in a process of its own: pixels, seconds, bytes."""
-    command = [sys.executable, __file__, "--paint", pack, str(photo), size, str(out)]
+    command = [sys.executable, __file__, "--paint", pack, precision, str(photo), size, str(out)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     taken, peak = map(float, done.stdout.split())
     return torch.load(out, weights_only=True), taken, peak
@@ -119,21 +122,23 @@ def main() -> None:
     parser.add_argument("packs", nargs="*", default=PACKS)
     for name in ("--photo", "--paintings", "--loss-network"):
         parser.add_argument(name, type=Path)
-    told = parser.parse_args()
-    photo = read_photo(told.photo or BUNDLED_PHOTOS / "china.jpg")
-    if not told.photo:
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto")
+    chosen = parser.parse_args()
+    photo = read_photo(chosen.photo or BUNDLED_PHOTOS / "china.jpg")
+    if not chosen.photo:
         photo = photo.resized(LARGE_SIDE)
-    judge = Judge(told.loss_network)
+    judge = Judge(chosen.loss_network)
     print(f"{photo.size[0]}x{photo.size[1]}; style at {', '.join(judge.recipe.style_layers)}")
     with tempfile.TemporaryDirectory() as place:
         large, out = Path(place) / "photo.pt", Path(place) / "out.pt"
         torch.save(photo.pixels, large)
-        for pack in told.packs:
-            wanted = judge.style(pack, told.paintings)
-            painter = Stylizer.load(pack, device="cpu")
+        for pack in chosen.packs:
+            wanted = judge.style(pack, chosen.paintings)
+            painter = Stylizer.load(pack, device="cpu", precision=chosen.precision)
             shrunk_first = losses(judge(painter.paint(photo.resized(SIDE)).to_float()), wanted)
             rounds = [
-                [elsewhere(pack, large, size, out) for size in ("full", "")] for _ in range(ROUNDS)
+                [elsewhere(pack, chosen.precision, large, size, out) for size in ("full", "")]
+                for _ in range(ROUNDS)
             ]
             [full, ours] = [pixels for pixels, _, _ in rounds[-1]]
             full_time, our_time = (min(one[way][1] for one in rounds) for way in range(2))
@@ -152,6 +157,7 @@ def main() -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--paint"]:
-        paint(sys.argv[2], Path(sys.argv[3]), sys.argv[4], Path(sys.argv[5]))
+        pack, precision, photo, size, out = sys.argv[2:]
+        paint(pack, precision, Path(photo), size, Path(out))
     else:
         main()
