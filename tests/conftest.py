@@ -29,6 +29,7 @@ from stylepack.packs.header import parse_content, read_content
 from stylepack.packs.manifest import LARGEST_PACK, Manifest
 from stylepack.packs.pack import Pack
 from stylepack.packs.trunk_file import load_trunk, save_trunk
+from stylepack.signals import ENDING
 
 PAINTINGS = [
     *("cassis", "composition", "edtaonisl", "kirchner", "lilies", "marine", "metzinger"),
@@ -88,7 +89,19 @@ class Interrupts:
         self.write.close()
 
 
+def heed_signals() -> None:
+    """Let commands under test receive signals that are ignored here, as under nohup.
+
+    A handler that does nothing keeps the tests from being ended, but unlike an ignored signal, it
+    is not inherited by the processes that they start.
+    """
+    for number in ENDING:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    heed_signals()
     interrupts = Interrupts()
     config.stash[INTERRUPTS] = interrupts
     config.add_cleanup(interrupts.close)

@@ -148,6 +148,20 @@ def test_a_terminal_that_is_closed_ends_work_in_good_order(tmp_path: Path) -> No
     assert (tmp_path / "saved").exists()
 
 
+def run_tests(folder: Path, before: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run the tests in a folder with this project's conftest, after the statement `before`."""
+    code = f"import signal, sys; {before}; import pytest; sys.exit(pytest.main(sys.argv[1:]))"
+    options = ["-p", "conftest", "-c", os.devnull, "--rootdir", str(folder), str(folder), *words]
+    tests = Path(__file__).parent
+    return subprocess.run(
+        [sys.executable, "-c", code, *options],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": f"{tests}{os.pathsep}{tests.parent}"},
+    )
+
+
 def test_interrupting_the_tests_ends_them_and_is_no_failed_test(tmp_path: Path) -> None:
     (tmp_path / "test_swallows.py").write_text(
         "import os, signal\n"
@@ -161,26 +175,30 @@ def test_interrupting_the_tests_ends_them_and_is_no_failed_test(tmp_path: Path) 
         "        signal.raise_signal(signal.SIGINT)\n"
         "    assert stop\n"
     )
-    start = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    code = f"{start}import pytest; sys.exit(pytest.main(sys.argv[1:]))"
-    words = ["-p", "conftest", "-c", os.devnull, "--rootdir", str(tmp_path), str(tmp_path)]
-    tests = Path(__file__).parent
-    done = subprocess.run(
-        [sys.executable, "-c", code, *words],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": f"{tests}{os.pathsep}{tests.parent}"},
-    )
+    heeded = "signal.signal(signal.SIGINT, signal.default_int_handler)"
+    done = run_tests(tmp_path, heeded)
     assert done.returncode == pytest.ExitCode.INTERRUPTED
     assert "KeyboardInterrupt" in done.stdout
     assert "failed" not in done.stdout
-    words.append("-k=itself")
-    done = subprocess.run(
-        [sys.executable, "-c", code, *words],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": f"{tests}{os.pathsep}{tests.parent}"},
+    done = run_tests(tmp_path, heeded, "-k=itself")
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are not inherited there")
+def test_the_tests_pass_where_signals_are_ignored(tmp_path: Path) -> None:
+    (tmp_path / "test_heeds.py").write_text(
+        "import signal, subprocess, sys\n"
+        "from stylepack.signals import ENDING, stop_on_signals\n"
+        "def test_here():\n"
+        "    for number in ENDING:\n"
+        "        signal.raise_signal(number)\n"
+        "        with stop_on_signals('stopping', print) as stop:\n"
+        "            signal.raise_signal(number)\n"
+        "        assert stop\n"
+        "def test_in_another_process():\n"
+        "    code = 'import signal; print(int(signal.getsignal(signal.SIGHUP)))'\n"
+        "    assert subprocess.check_output([sys.executable, '-c', code]) == b'0\\n'\n"
     )
+    ignored = "[signal.signal(number, signal.SIG_IGN) for number in ENDING]"
+    done = run_tests(tmp_path, f"from stylepack.signals import ENDING; {ignored}")
     assert done.returncode == 0, done.stdout
