@@ -26,6 +26,7 @@ from stylepack.network.device import has_amx, training_dtype
 PRECISIONS = ("auto", "float32", "bfloat16", "float16", "int8")
 _LARGEST_WEIGHT = 127
 ConvFn = Callable[[Tensor], Tensor]  # one layer's padded rows -> the next convolution's output
+Step = tuple[int, int]  # a stride down and across
 
 
 def product(weight: Tensor, code: AffineCode | None, dtype: torch.dtype, stride: int = 1) -> ConvFn:
@@ -40,13 +41,26 @@ def product(weight: Tensor, code: AffineCode | None, dtype: torch.dtype, stride:
     Returns:
         A function of (1, C, H, W) that gives (1, C', H', W').
     """
+
+    def convolution(kernel: Tensor, step: Step) -> ConvFn:
+        bias = None if code is None else code.bias(kernel).to(dtype)
+        kernel = (kernel if code is None else code.scaled(kernel)).to(dtype)
+        return lambda x: F.conv2d(x, kernel, bias, step)
+
+    return any_width_product(weight, stride, convolution)
+
+
+def any_width_product(
+    weight: Tensor, stride: int, convolution: Callable[[Tensor, Step], ConvFn]
+) -> ConvFn:
+    """A convolution with a `weight`, from one that `convolution` makes for a kernel and a stride.
+
+    The kernel is the weight, or `side_by_side` where that is faster.
+    """
     narrow = is_narrow(weight, stride)
     kernel = side_by_side(weight) if narrow else weight
-    bias = None if code is None else code.bias(kernel).to(dtype)
-    kernel = (kernel if code is None else code.scaled(kernel)).to(dtype)
-    across = len(kernel) // len(weight) if narrow else stride
-    step = (1, across) if narrow else (stride, stride)
-    convolve = two_columns(lambda x: F.conv2d(x, kernel, bias, step), kernel.shape[-1], across)
+    step = (1, len(kernel) // len(weight)) if narrow else (stride, stride)
+    convolve = two_columns(convolution(kernel, step), kernel.shape[-1], step[1])
     return columns_product(convolve, weight) if narrow else convolve
 
 
@@ -122,13 +136,9 @@ def int8_product(
     Returns:
         A function of (1, C, H, W) uint8, channels_last, that gives (1, C', H', W').
     """
-    if not is_narrow(weight, stride):
-        convolve = Int8Convolution(weight, levels, dtype, (stride, stride))
-        return two_columns(convolve, weight.shape[-1], stride)
-    kernel = side_by_side(weight)
-    step = 1, len(kernel) // len(weight)
-    convolve = Int8Convolution(kernel, levels, dtype, step)
-    return columns_product(two_columns(convolve, kernel.shape[-1], step[1]), weight)
+    return any_width_product(
+        weight, stride, lambda kernel, step: Int8Convolution(kernel, levels, dtype, step)
+    )
 
 
 def int8_doubling_product(weight: Tensor, levels: QuantParams, dtype: torch.dtype) -> ConvFn:

@@ -397,9 +397,9 @@ def _content_error(predicted: Tensor, true: Tensor) -> Tensor:
 
     The first N of (5 N, C, H, W) are of photographs, the next 3 N of the same painted.
     """
-    photos, times = len(true) // (2 + PAINTED), PAINTED
-    end = (1 + times) * photos
-    changes = [x[photos:end] - x[:photos].repeat(times, 1, 1, 1) for x in (predicted, true)]
+    photos = len(true) // (2 + PAINTED)
+    end = (1 + PAINTED) * photos
+    changes = [x[photos:end] - x[:photos].repeat(PAINTED, 1, 1, 1) for x in (predicted, true)]
     return losses.content_loss(changes[0], changes[1], relative=True).mean()
 
 
